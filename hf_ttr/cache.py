@@ -1,0 +1,381 @@
+"""The cache of vision: for every stream and position, what was last computed there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from .packed import PackedLayout, assemble
+from .planning.plan import NEVER, ReusePlan
+
+
+class TemporalReuseCacheLayer(CacheLayerMixin):
+    """
+    Keys and values of one transformer layer, as last computed at every position of every stream.
+
+    Attributes:
+        keys, values (`torch.Tensor` of shape `(batch, heads, tokens, head_dim)`): `None` before the first update.
+    """
+
+    is_compileable = False
+    is_croppable = False
+    is_sliding = False
+    supports_early_init = False
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Notes dtype and device of the states to come; nothing is allocated before the first update."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.is_initialized = True
+
+    def update(  # type: ignore[override]
+        self, key_states: torch.Tensor, value_states: torch.Tensor, plan: ReusePlan, layout: PackedLayout | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Stores computed rows and returns the keys and values that each frame attends to.
+
+        Args:
+            key_states, value_states (`torch.Tensor`):
+                The computed rows, `(1, heads, rows, head_dim)`; or, where the plan computes everything, whole frames,
+                `(batch * frames, heads, tokens, head_dim)`.
+            plan: the plan of the call.
+            layout: the order in which frames are wanted; by default that of stream and time.
+
+        Returns:
+            Two tensors of shape `(batch * frames, heads, tokens, head_dim)`; frames are ordered as in the layout, or by
+            stream and time where the plan computes everything.
+        """
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.prefetch()
+        order = None if layout is None else layout.order
+        self.keys, keys = store_rows(self.keys, key_states, plan, order)
+        self.values, values = store_rows(self.values, value_states, plan, order)
+        return keys, values
+
+    def get_seq_length(self) -> int:
+        """Number of token positions held for each stream."""
+        return 0 if self.keys is None else self.keys.shape[2]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Every query attends to all positions: `(positions, 0)`."""
+        return self.get_seq_length() or query_length, 0
+
+    def get_max_length(self) -> int:
+        """-1: the number of positions is set by the first frame and never grows."""
+        return -1
+
+    get_max_cache_shape = get_max_length
+
+    def prefetch(self) -> None:
+        """Moves offloaded states back to the device on which they were computed."""
+        if self.keys is not None and self.values is not None and self.keys.device != self.device:
+            self.keys, self.values = self.keys.to(self.device), self.values.to(self.device)
+
+    def offload(self) -> None:
+        """Moves the states to main memory; the next update brings them back."""
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys.to("cpu"), self.values.to("cpu")
+
+    def reset(self) -> None:
+        """Forgets all streams."""
+        self.keys = self.values = None
+        self.is_initialized = False
+
+    def select(self, streams: torch.Tensor) -> None:
+        """Keeps (or repeats) the given streams, in the given order."""
+        if self.keys is not None and self.values is not None:
+            self.keys = self.keys.index_select(0, streams.to(self.keys.device))
+            self.values = self.values.index_select(0, streams.to(self.values.device))
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Puts the streams in another order."""
+        self.select(beam_idx)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keeps the given streams."""
+        self.select(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeats each stream."""
+        if self.keys is not None:
+            self.select(torch.arange(self.keys.shape[0]).repeat_interleave(repeats))
+
+
+def store_rows(
+    stored: torch.Tensor | None, states: torch.Tensor, plan: ReusePlan, order: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Merges computed rows with what is stored.
+
+    Args:
+        stored (`torch.Tensor` of shape `(batch, heads, tokens, head_dim)`, *optional*): the last state of each position.
+            It may be overwritten.
+        states (`torch.Tensor`): computed rows, `(1, heads, rows, head_dim)`; or, where the plan computes everything,
+            `(batch * frames, heads, tokens, head_dim)`.
+        plan: the plan of the call.
+        order (`torch.LongTensor` of shape `(batch * frames,)`, *optional*): the frames in the order wanted.
+
+    Returns:
+        What to store now, and the assembled states of every frame, `(batch * frames, heads, tokens, head_dim)`.
+    """
+    batch, frames, tokens = plan.shape
+    if plan.is_dense:
+        # A copy, so that the other frames are not kept alive and a later in-place write stays in the cache.
+        last = states.detach().unflatten(0, (batch, frames))[:, -1].transpose(1, 2)
+        return last.clone(memory_format=torch.contiguous_format).transpose(1, 2), states
+    shape = (-1, tokens, states.shape[1], states.shape[3])
+    table = states[0].transpose(0, 1).flatten(1)
+    if plan.has_past:
+        if stored is None:
+            raise ValueError("the plan has a past, but the cache is empty; hand back the cache of the stream.")
+        past = stored.transpose(1, 2).flatten(2).flatten(0, 1)
+        if frames == 1:
+            # What the cache holds after a single frame is what that frame attends to: no assembled copy.
+            past = past.index_copy(0, plan.rows, table) if torch.is_grad_enabled() else past.index_copy_(
+                0, plan.rows, table
+            )
+            held = past.view(shape).transpose(1, 2)
+            return held.detach(), held if batch == 1 or order is None else held[order]
+        table = torch.cat([past, table])
+    left, right, alpha = (
+        (part.flatten(0, 1) if order is None else part.flatten(0, 1)[order]).flatten()
+        for part in (plan.left, plan.right, plan.alpha)
+    )
+    wanted = table.index_select(0, left) if plan.is_hold else assemble(table, left, right, alpha)
+    kept = table.detach().index_select(0, plan.last_rows)
+    return kept.view(shape).transpose(1, 2), wanted.view(shape).transpose(1, 2)
+
+
+@dataclass
+class StreamState:
+    """
+    What the planner remembers of the streams between calls.
+
+    Attributes:
+        reference (`torch.Tensor` of shape `(batch, patches, dim)`): patch embeddings at their last computation.
+        age (`torch.LongTensor` of shape `(batch, tokens)`): frames since then, 1 = the last frame; `NEVER` = not valid.
+        scale (`torch.Tensor` of shape `(batch,)`): mean norm of the patch embeddings of the stream's first frame.
+        saliency (`torch.Tensor` of shape `(batch, patches)`): attention of the CLS token in the last whole frame,
+            NaN where none was seen.
+    """
+
+    reference: torch.Tensor
+    age: torch.Tensor
+    scale: torch.Tensor
+    saliency: torch.Tensor
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors held."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def select(self, streams: torch.Tensor) -> StreamState:
+        """The state of the given streams, in the given order."""
+        return StreamState(*(tensor.index_select(0, streams.to(tensor.device)) for tensor in self.tensors()))
+
+    def to(self, device: torch.device | str) -> StreamState:
+        """The same state on another device."""
+        return StreamState(*(tensor.to(device) for tensor in self.tensors()))
+
+
+class TemporalReuseCache(Cache):
+    """
+    The `past_key_values` of a video: keys, values, references and ages of many streams, one per batch row.
+
+    A model creates it on the first call and returns it as `past_key_values`; hand it back with the next frames of the
+    same streams. Memory is constant: per stream `2 * layers * tokens * hidden_size` values and a few per position.
+
+    Args:
+        num_layers (`int`): transformer layers of the model.
+
+    Example:
+
+    ```python
+    >>> from hf_ttr import TemporalReuseCache
+
+    >>> cache = TemporalReuseCache(num_layers=12)
+    >>> cache.memory_bytes
+    0
+    ```
+    """
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__(layers=[TemporalReuseCacheLayer() for _ in range(num_layers)])
+        self.streams: StreamState | None = None
+        self.owner: dict[str, Any] | None = None
+        self._output: torch.Tensor | None = None
+        self._attention: list[torch.Tensor] = []
+
+    def update(  # type: ignore[override]
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        layer_idx: int,
+        plan: ReusePlan,
+        layout: PackedLayout | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Stores the computed rows of a layer and returns the assembled keys and values of every frame.
+
+        See `TemporalReuseCacheLayer.update` for the shapes.
+        """
+        keys, values = self.layers[layer_idx].update(key_states, value_states, plan, layout)
+        return keys, values
+
+    def observe(self, attention: torch.Tensor) -> None:
+        """Takes the CLS attention of one layer, shape `(observed, tokens)`; `take_attention` averages over layers."""
+        self._attention.append(attention)
+
+    def take_attention(self) -> torch.Tensor | None:
+        """Mean over layers of the observed CLS attention, shape `(observed, tokens)`, which is then forgotten."""
+        if not self._attention:
+            return None
+        attention = torch.stack(self._attention).mean(0)
+        self._attention = []
+        return attention
+
+    def update_output(self, states: torch.Tensor, plan: ReusePlan) -> torch.Tensor:
+        """
+        Stores the last hidden states of the computed rows and returns those of every token.
+
+        Args:
+            states (`torch.Tensor`): `(1, rows, dim)`; or `(batch * frames, tokens, dim)` where the plan computes all.
+            plan: the plan of the call.
+
+        Returns:
+            `torch.Tensor` of shape `(batch * frames, tokens, dim)`, ordered by stream and time.
+        """
+        self._output, states = store_rows(self._output, states[:, None], plan, None)
+        return states.squeeze(1)
+
+    @property
+    def batch_size(self) -> int:
+        """Number of streams, -1 before the first call."""
+        return -1 if self.streams is None else self.streams.age.shape[0]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes held by all streams together."""
+        tensors = [tensor for layer in self.layers for tensor in (layer.keys, layer.values)] + [self._output]
+        if self.streams is not None:
+            tensors += self.streams.tensors()
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
+
+    def check_owner(self, **owner: Any) -> None:
+        """
+        Makes sure that the cache goes on with what it was filled with.
+
+        Args:
+            owner: what the calling model is and gets (model, weights, layers, batch size, resolution, dtype, device).
+
+        Raises:
+            ValueError: one sentence that names the first difference.
+        """
+        if self.owner is None:
+            self.owner = owner
+            return
+        for name, value in owner.items():
+            if self.owner[name] != value:
+                what = name.replace("_", " ")
+                raise ValueError(
+                    f"this TemporalReuseCache was filled with {what} {self.owner[name]}, but is now used with {what} "
+                    f"{value}; start a new stream by leaving past_key_values out."
+                )
+
+    def reset(self, streams: Sequence[int] | torch.Tensor | None = None) -> None:
+        """
+        Forgets all streams, or the given ones (batch rows): their next frame is computed whole.
+
+        Raises:
+            IndexError: if there is no such stream.
+        """
+        if streams is None:
+            for layer in self.layers:
+                layer.reset()
+            self.streams = self.owner = self._output = None
+            self._attention = []
+        elif self.streams is not None:
+            chosen = torch.as_tensor(streams, dtype=torch.long, device=self.streams.age.device)
+            self._check_streams(chosen)
+            self.streams.age[chosen] = NEVER
+            self.streams.saliency[chosen] = torch.nan
+            self.streams.scale[chosen] = torch.nan
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """
+        Goes back in time: forgets every token that was computed in the last frames of the streams.
+
+        Args:
+            tokens_to_remove (`int`):
+                Minus the number of frames to go back by (the sign is that of transformers' caches; the sequence of
+                this cache is the frames). Older tokens stay; the forgotten ones are computed in the next frame.
+        """
+        if tokens_to_remove > 0:
+            raise ValueError(
+                f"crop takes minus the number of frames to forget, but got {tokens_to_remove}; try {-tokens_to_remove}."
+            )
+        if self.streams is not None:
+            age, frames = self.streams.age, -tokens_to_remove
+            self.streams.age = torch.where((age > frames) & (age < NEVER), age - frames, NEVER)
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Puts the streams in another order."""
+        self.batch_select_indices(beam_idx)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keeps the given streams, in the given order; an index may come twice."""
+        if self.streams is None:
+            return
+        indices = torch.as_tensor(indices, dtype=torch.long)
+        self._check_streams(indices)
+        for layer in self.layers:
+            layer.batch_select_indices(indices)
+        self.streams = self.streams.select(indices)
+        if self._output is not None:
+            self._output = self._output.index_select(0, indices.to(self._output.device))
+        if self.owner is not None:
+            self.owner = {**self.owner, "batch_size": len(indices)}
+
+    def take(self, streams: torch.Tensor) -> TemporalReuseCache:
+        """A copy that holds the given streams alone; `put` writes it back."""
+        part = copy.deepcopy(self)
+        part.batch_select_indices(streams)
+        return part
+
+    def put(self, streams: torch.Tensor, part: TemporalReuseCache) -> None:
+        """Overwrites the given streams with those of `part`, in its order."""
+        assert self.streams is not None and part.streams is not None
+        pairs = [*zip(self.streams.tensors(), part.streams.tensors()), (self._output, part._output)]
+        for layer, other in zip(self.layers, part.layers):
+            pairs += [(layer.keys, other.keys), (layer.values, other.values)]
+        for mine, theirs in pairs:
+            if mine is not None and theirs is not None:
+                mine.index_copy_(0, streams.to(mine.device), theirs)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeats each stream."""
+        if self.streams is not None:
+            self.batch_select_indices(torch.arange(self.batch_size).repeat_interleave(repeats))
+
+    def offload(self, layer_idx: int | None = None, only_non_sliding: bool = True) -> None:
+        """Moves one layer, or (by default) everything, to main memory; the next call brings it back."""
+        if layer_idx is not None:
+            self.layers[layer_idx].offload()
+            return
+        for layer in self.layers:
+            layer.offload()
+        if self.streams is not None:
+            self.streams = self.streams.to("cpu")
+        if self._output is not None:
+            self._output = self._output.to("cpu")
+
+    def _check_streams(self, streams: torch.Tensor) -> None:
+        batch = self.batch_size
+        if bool(((streams < -batch) | (streams >= batch)).any()):
+            raise IndexError(f"stream {streams.tolist()} asked for, but the cache holds streams 0 to {batch - 1}.")
+
+    def __repr__(self) -> str:
+        return f"TemporalReuseCache(layers={len(self.layers)}, streams={max(self.batch_size, 0)})"

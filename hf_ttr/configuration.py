@@ -1,0 +1,184 @@
+"""The settings of temporal token reuse, independent of any model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from transformers import PretrainedConfig
+from transformers import __version__ as transformers_version
+
+
+MODES = ("bidirectional", "causal", "off")
+DEFAULT_THRESHOLD = 0.3
+
+
+class TemporalReuseConfig(PretrainedConfig):
+    """
+    How a video model decides which tokens to compute and which to reuse.
+
+    It is nested in the config of every reuse model (`config.temporal_reuse`), saved in its `config.json`, and can be
+    published on its own with `save_pretrained` or `push_to_hub`.
+
+    Args:
+        mode (`str`, defaults to `"bidirectional"`):
+            `"bidirectional"` interpolates a reused token between the computed tokens of its position before and after
+            it (clips and files); `"causal"` holds the last computed one (live streams); `"off"` runs the parent model.
+        threshold (`float`, *optional*):
+            Largest error of a reused token: the distance between its patch embedding and the reused one, relative to
+            the mean norm of the stream's patch embeddings. 0 computes every token. Left out, it is found from
+            `compute_budget`, or is 0.3 where there is no budget either.
+        compute_budget (`float`, *optional*):
+            Share of tokens to compute, in (0, 1]. The planner finds the threshold that meets it. With `threshold` given
+            as well, the budget is an upper bound: tokens under the threshold are reused even if the budget allows more.
+            The first frame of a stream is always computed whole, so very short clips can exceed it.
+        max_age (`int`, *optional*, defaults to 24):
+            A token is recomputed at the latest after this many frames; `None` sets no limit.
+        saliency_weight (`float`, defaults to 0.5):
+            Exponent of the attention that a position receives from the CLS token, by which its error is weighted:
+            0 treats all positions alike, 0.5 is the square root.
+        context_weight (`float`, defaults to 3.0):
+            How much change around a position counts towards recomputing it, because its deep states depend on what it
+            attends to. 0 looks at the position alone.
+        context_size (`int`, defaults to 5):
+            Side of the neighbourhood, in patches, for `context_weight`; odd.
+        scene_cut (`float`, defaults to 0.6):
+            A frame in which more than this share of the patches must be computed is computed whole, in (0, 1].
+
+    Raises:
+        ValueError: one sentence that names the setting, its value and what is allowed.
+
+    Example:
+
+    ```python
+    >>> from hf_ttr import TemporalReuseConfig
+
+    >>> TemporalReuseConfig(compute_budget=0.2).compute_budget
+    0.2
+    >>> TemporalReuseConfig(threshold=-1)
+    Traceback (most recent call last):
+    ValueError: temporal_reuse.threshold is -1, but must be a number of at least 0, or None.
+    ```
+    """
+
+    model_type = "temporal_reuse"
+
+    def __init__(
+        self,
+        mode: str = "bidirectional",
+        threshold: float | None = None,
+        compute_budget: float | None = None,
+        max_age: int | None = 24,
+        saliency_weight: float = 0.5,
+        context_weight: float = 3.0,
+        context_size: int = 5,
+        scene_cut: float = 0.6,
+        **kwargs: Any,
+    ) -> None:
+        unknown = sorted(kwargs.keys() - _INHERITED)
+        if unknown:
+            raise ValueError(
+                f"temporal_reuse has no setting {', '.join(map(repr, unknown))}; the settings are {', '.join(_FIELDS)}."
+            )
+        self.mode = mode
+        self.threshold = threshold
+        self.compute_budget = compute_budget
+        self.max_age = max_age
+        self.saliency_weight = saliency_weight
+        self.context_weight = context_weight
+        self.context_size = context_size
+        self.scene_cut = scene_cut
+        self.validate_settings()
+        super().__init__(**kwargs)
+
+    def validate_settings(self) -> None:
+        """Raises a `ValueError` of one sentence at the first setting that is out of range."""
+        self._require("mode", self.mode in MODES, f"one of {', '.join(map(repr, MODES))}")
+        self._require(
+            "threshold",
+            self.threshold is None or (_is_number(self.threshold) and self.threshold >= 0),
+            "a number of at least 0, or None",
+        )
+        self._require(
+            "compute_budget",
+            self.compute_budget is None or (_is_number(self.compute_budget) and 0 < self.compute_budget <= 1),
+            "a share of the tokens above 0 and at most 1, or None",
+        )
+        self._require(
+            "max_age",
+            self.max_age is None or (_is_whole(self.max_age) and self.max_age >= 1),
+            "a whole number of frames of at least 1, or None",
+        )
+        for name in ("saliency_weight", "context_weight"):
+            value = getattr(self, name)
+            self._require(name, _is_number(value) and value >= 0, "a number of at least 0")
+        self._require(
+            "context_size",
+            _is_whole(self.context_size) and self.context_size >= 1 and self.context_size % 2 == 1,
+            "an odd whole number of patches",
+        )
+        self._require(
+            "scene_cut",
+            _is_number(self.scene_cut) and 0 < self.scene_cut <= 1,
+            "a share of the patches above 0 and at most 1",
+        )
+
+    def _require(self, name: str, condition: bool, allowed: str) -> None:
+        if not condition:
+            raise ValueError(f"temporal_reuse.{name} is {getattr(self, name)!r}, but must be {allowed}.")
+
+    @property
+    def effective_threshold(self) -> float:
+        """The threshold in force: the one given, 0 where a budget decides alone, or the default."""
+        if self.threshold is not None:
+            return float(self.threshold)
+        return 0.0 if self.compute_budget is not None else DEFAULT_THRESHOLD
+
+    @property
+    def computes_everything(self) -> bool:
+        """Whether no token can ever be reused (threshold 0 without a budget, or a budget of 1)."""
+        if self.compute_budget is not None and self.compute_budget < 1:
+            return False
+        return self.effective_threshold == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings alone: nothing of what `PretrainedConfig` adds for language models."""
+        settings = {name: getattr(self, name) for name in _FIELDS}
+        return {"model_type": self.model_type, **settings, "transformers_version": transformers_version}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """The same as `to_dict`: a published setting should not change with a later default."""
+        return self.to_dict()
+
+
+def as_temporal_reuse_config(value: TemporalReuseConfig | dict[str, Any] | None) -> TemporalReuseConfig:
+    """Returns `value` as a validated `TemporalReuseConfig`; a dict holds settings, `None` means the defaults."""
+    if value is None:
+        return TemporalReuseConfig()
+    if isinstance(value, TemporalReuseConfig):
+        return value
+    if isinstance(value, dict):
+        return TemporalReuseConfig(**value)
+    raise ValueError(f"temporal_reuse is {value!r}, but must be a TemporalReuseConfig, a dict of its settings, or None.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_FIELDS = (
+    "mode",
+    "threshold",
+    "compute_budget",
+    "max_age",
+    "saliency_weight",
+    "context_weight",
+    "context_size",
+    "scene_cut",
+)
+# What the base class writes or accepts on its own, so that its dicts and its save files are read back.
+_INHERITED = frozenset(PretrainedConfig().to_dict()) | {"model_type", "transformers_version", "name_or_path"}

@@ -1,0 +1,152 @@
+"""Multiply-adds, counted from the plan: what ran, not what might have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.utils import ModelOutput
+
+from .packed import FrameCall, padded_size
+from .planning.plan import ReusePlan
+
+
+@dataclass
+class TransformerCost:
+    """
+    Multiply-adds of the parts of a transformer encoder.
+
+    Attributes:
+        patch: of embedding one frame.
+        key_value: of the key and value projections of one row, in one layer.
+        row: of everything else that a row costs in one layer (query, output, MLP).
+        pair: of one query attending to one key, over all heads, in one layer.
+        layers: number of layers.
+    """
+
+    patch: int
+    key_value: int
+    row: int
+    pair: int
+    layers: int
+
+    @classmethod
+    def of_vit(cls, config: Any, tokens: int) -> TransformerCost:
+        """
+        The cost of a ViT.
+
+        Args:
+            config: a `ViTConfig`.
+            tokens (`int`): tokens of a frame, CLS included.
+        """
+        size = config.hidden_size
+        height, width = _pair(config.patch_size)
+        return cls(
+            patch=(tokens - 1) * config.num_channels * height * width * size,
+            key_value=2 * size * size,
+            row=2 * size * size + 2 * size * config.intermediate_size,
+            pair=2 * size,
+            layers=config.num_hidden_layers,
+        )
+
+    def dense(self, frames: int, tokens: int) -> int:
+        """Multiply-adds of computing every token of `frames` frames."""
+        layer = tokens * (self.key_value + self.row) + tokens * tokens * self.pair
+        return frames * (self.patch + self.layers * layer)
+
+    def packed(self, rows: int, queries: int, tokens: int, frames: int, first_tokens_only: bool) -> int:
+        """
+        Multiply-adds of a reuse pass over one stream, patch embedding left out.
+
+        Args:
+            rows (`int`): computed tokens.
+            queries (`int`): rows that attention computes, padding included.
+            tokens (`int`): tokens of a frame.
+            frames (`int`): frames.
+            first_tokens_only (`bool`): whether the last layer computes outputs for the CLS tokens alone.
+        """
+        layer = rows * (self.key_value + self.row) + queries * tokens * self.pair
+        last = layer
+        if first_tokens_only:
+            last = rows * self.key_value + frames * (self.row + tokens * self.pair)
+        return (self.layers - 1) * layer + last
+
+
+@dataclass
+class ReuseReport(ModelOutput):
+    """
+    What a call cost, per stream: tensors of shape `(batch,)`.
+
+    Attributes:
+        computed_tokens, total_tokens (`torch.LongTensor`): tokens that went through the layers, and all tokens.
+        computed_share (`torch.FloatTensor`): the one over the other.
+        multiply_adds, dense_multiply_adds (`torch.LongTensor`): of this call, and of the parent model on the same
+            frames. Both count every matrix product and convolution, the planner's and the head's included.
+        plan (`torch.BoolTensor` of shape `(batch, frames, tokens)`, *optional*): which tokens were computed, if asked
+            for with `output_reuse_plan=True`.
+    """
+
+    computed_tokens: torch.Tensor | None = None
+    total_tokens: torch.Tensor | None = None
+    computed_share: torch.Tensor | None = None
+    multiply_adds: torch.Tensor | None = None
+    dense_multiply_adds: torch.Tensor | None = None
+    plan: torch.Tensor | None = None
+
+    def add_head(self, multiply_adds: int) -> None:
+        """Adds the cost of a head, which reuse does not change, to both sides."""
+        if self.multiply_adds is not None and self.dense_multiply_adds is not None:
+            self.multiply_adds = self.multiply_adds + multiply_adds
+            self.dense_multiply_adds = self.dense_multiply_adds + multiply_adds
+
+
+class CostCounter:
+    """
+    Adds up what the plans of a call cost.
+
+    Args:
+        cost: the parts of the model.
+        batch, frames, tokens (`int`): size of the call.
+    """
+
+    def __init__(self, cost: TransformerCost, batch: int, frames: int, tokens: int) -> None:
+        self.cost = cost
+        self.frames = frames
+        self.tokens = tokens
+        self.computed = [0] * batch
+        self.multiply_adds = [frames * cost.patch] * batch
+        self.plans: list[torch.Tensor] = []
+
+    def add(self, plan: ReusePlan, call: FrameCall, planning: int) -> None:
+        """Adds a plan, the way its frames were laid out for the last layer, and the planner's own multiply-adds."""
+        batch, frames, tokens = plan.shape
+        observed = [] if call.observed_streams is None else call.observed_streams.tolist()
+        for stream in range(batch):
+            counts = plan.row_counts[stream * frames : (stream + 1) * frames]
+            queries = sum(counts) if plan.is_dense else sum(padded_size(count, tokens) for count in counts)
+            self.computed[stream] += sum(counts)
+            self.multiply_adds[stream] += planning + self.cost.packed(
+                sum(counts), queries, tokens, frames, call.first_tokens_only
+            )
+            if stream in observed:
+                self.multiply_adds[stream] += self.cost.layers * tokens * self.cost.pair // 2
+        self.plans.append(plan.computed)
+
+    def report(self) -> ReuseReport:
+        """The sums, on the device of the plans."""
+        computed = torch.cat(self.plans, dim=1)
+        counts = torch.tensor(self.computed, device=computed.device)
+        total = torch.full_like(counts, self.frames * self.tokens)
+        return ReuseReport(
+            computed_tokens=counts,
+            total_tokens=total,
+            computed_share=counts / total,
+            multiply_adds=torch.tensor(self.multiply_adds, device=computed.device),
+            dense_multiply_adds=torch.full_like(counts, self.cost.dense(self.frames, self.tokens)),
+            plan=computed,
+        )
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -1,0 +1,477 @@
+"""ViT with temporal token reuse: the parent's classes, with the plan, the cache and the packed rows wired in."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import ViTForImageClassification, ViTModel
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer, ViTPreTrainedModel, eager_attention_forward
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
+
+from ...cache import TemporalReuseCache
+from ...configuration import TemporalReuseConfig
+from ...flops import CostCounter, TransformerCost
+from ...modeling_outputs import (
+    TemporalReuseImageClassifierOutput,
+    TemporalReuseModelOutput,
+    TemporalReuseVideoClassifierOutput,
+    concatenate_outputs,
+    map_tensors,
+)
+from ...packed import FrameCall, packed_attention
+from ...planning.planner import Planner
+from .configuration_temporal_reuse_vit import TemporalReuseViTConfig
+
+
+# Old ViT checkpoints use other key names; a subclass that does not register them loads with random weights.
+register_checkpoint_conversion_mapping(
+    "TemporalReuseViTModel", get_checkpoint_conversion_mapping("ViTModel"), overwrite=True
+)
+
+
+class TemporalReuseViTAttention(ViTAttention):
+    """The parent's attention, whose keys and values come from the cache's `update`."""
+
+    layer_idx: int
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: TemporalReuseCache | None = None,
+        call: FrameCall | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Args:
+            hidden_states (`torch.Tensor` of shape `(frames, tokens, hidden_size)`, or `(1, rows, hidden_size)` packed).
+            attention_mask: for the parent; never with a cache.
+            past_key_values, call: the cache and the layer's part in the call; without them this is the parent.
+            kwargs: handed on to the attention function.
+
+        Returns:
+            The output for the rows that `call` asks for, and the attention weights where whole frames were computed by
+            an implementation that returns them.
+        """
+        if past_key_values is None or call is None:
+            return super().forward(hidden_states, attention_mask, **kwargs)
+
+        query_rows = call.select_outputs(hidden_states)
+        query, key, value = (
+            projection(rows).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for projection, rows in (
+                (self.q_proj, query_rows),
+                (self.k_proj, hidden_states),
+                (self.v_proj, hidden_states),
+            )
+        )
+        key, value = past_key_values.update(key, value, self.layer_idx, call.plan, call.layout)
+        if call.observed_frames is not None:
+            past_key_values.observe(call.observed_attention(query, key, self.scaling))
+
+        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        output, weights = packed_attention(
+            attention, self, query, key, value, call, dropout=0.0, scaling=self.scaling, **kwargs
+        )
+        return self.o_proj(output.flatten(-2)), weights
+
+
+class TemporalReuseViTLayer(ViTLayer):
+    """The parent's layer, able to compute outputs for the CLS rows alone."""
+
+    attention: TemporalReuseViTAttention
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        call: FrameCall | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Same shapes as `TemporalReuseViTAttention.forward`."""
+        if call is None:
+            return super().forward(hidden_states, attention_mask, **kwargs)
+        if not call.first_tokens_only:
+            return super().forward(hidden_states, attention_mask, call=call, **kwargs)
+        residual = call.select_outputs(hidden_states)
+        output, _ = self.attention(self.layernorm_before(hidden_states), call=call, **kwargs)
+        residual = residual + output
+        return residual + self.mlp(self.layernorm_after(residual))
+
+
+class TemporalReuseViTPreTrainedModel(ViTPreTrainedModel):
+    """What all ViT models with reuse share."""
+
+    config: TemporalReuseViTConfig
+    input_modalities = ("image", "video")
+    _no_split_modules = ["ViTEmbeddings", "TemporalReuseViTLayer"]
+    # Which rows are computed depends on the data.
+    _can_compile_fullgraph = False
+
+
+class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
+    """
+    A bare ViT that goes through the frames of videos and reuses what did not change.
+
+    Args:
+        config (`TemporalReuseViTConfig`): the settings.
+        add_pooling_layer (`bool`), use_mask_token (`bool`): as in `ViTModel`.
+    """
+
+    def __init__(
+        self, config: TemporalReuseViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False
+    ) -> None:
+        super().__init__(config, add_pooling_layer=add_pooling_layer, use_mask_token=use_mask_token)
+        # Layers are built by the parent and change class in place: what the parent did to them stays.
+        for index, layer in enumerate(self.layers):
+            layer.__class__ = TemporalReuseViTLayer
+            layer.attention.__class__ = TemporalReuseViTAttention
+            layer.attention.layer_idx = index
+        self._fingerprint: tuple[Any, str] | None = None
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        bool_masked_pos: torch.BoolTensor | None = None,
+        interpolate_pos_encoding: bool | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: TemporalReuseCache | None = None,
+        use_cache: bool | None = None,
+        output_reuse_plan: bool = False,
+        **kwargs: Any,
+    ) -> TemporalReuseModelOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`, one frame of each stream, or
+                `(batch, frames, channels, height, width)`): each batch row is a stream of its own.
+            bool_masked_pos, interpolate_pos_encoding: as in `ViTModel`, for every frame.
+            attention_mask: as in `ViTModel`; every token is then computed, and there is no cache.
+            past_key_values: the cache that the previous frames of the same streams returned.
+            use_cache (`bool`, *optional*): whether to return the cache; by default yes.
+            output_reuse_plan (`bool`): whether to put the plans into `reuse.plan`.
+            kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`.
+
+        In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
+
+        Raises:
+            ValueError: if the input or the cache does not fit; one sentence.
+        """
+        encoded = self.encode_frames(
+            pixel_values,
+            bool_masked_pos=bool_masked_pos,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            output_reuse_plan=output_reuse_plan,
+            **kwargs,
+        )
+        if encoded.pooler_output is None and self.pooler is not None:
+            states = encoded.last_hidden_state
+            encoded.pooler_output = self.pooler(states.flatten(0, -3)).unflatten(0, states.shape[:-2])
+            if encoded.reuse is not None:
+                frames = states.shape[1] if states.dim() == 4 else 1
+                encoded.reuse.add_head(frames * self.pooler.dense.weight.numel())
+        return encoded
+
+    def encode_frames(
+        self,
+        pixel_values: torch.Tensor,
+        bool_masked_pos: torch.BoolTensor | None = None,
+        interpolate_pos_encoding: bool | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: TemporalReuseCache | None = None,
+        use_cache: bool | None = None,
+        output_reuse_plan: bool = False,
+        first_tokens_only: bool = False,
+        **kwargs: Any,
+    ) -> TemporalReuseModelOutput:
+        """
+        The body of `forward`, without the pooler.
+
+        Args:
+            first_tokens_only (`bool`): whether the caller reads the CLS tokens alone, so that the last layer need not
+                compute the others; `last_hidden_state` may then hold nothing but the CLS tokens.
+            (others): as in `forward`.
+        """
+        video = _as_video(pixel_values, self.config.num_channels)
+        settings: TemporalReuseConfig = self.config.temporal_reuse
+        settings.validate_settings()
+        if bool_masked_pos is not None:
+            bool_masked_pos = bool_masked_pos.repeat_interleave(video.shape[1], 0)
+        embedding_options = {
+            "bool_masked_pos": bool_masked_pos,
+            "interpolate_pos_encoding": bool(interpolate_pos_encoding),
+        }
+        # Shapes inside are (batch, frames, ...); single frames lose the second dimension on the way out.
+        as_input = (lambda tensor: tensor[:, 0]) if pixel_values.dim() == 4 else (lambda tensor: tensor)
+        if self.training or settings.mode == "off" or attention_mask is not None:
+            if past_key_values is not None:
+                reason = "training" if self.training else "mode 'off'" if attention_mask is None else "an attention mask"
+                raise ValueError(f"past_key_values cannot be used with {reason}; leave it out.")
+            output = super().forward(
+                video.flatten(0, 1), attention_mask=attention_mask, **embedding_options, **kwargs, return_dict=True
+            )
+            output = map_tensors(output, lambda tensor: as_input(tensor.unflatten(0, video.shape[:2])))
+            return TemporalReuseModelOutput(**output)
+
+        output_attentions = bool(kwargs.get("output_attentions", self.config.output_attentions))
+        output_all = output_attentions or bool(
+            kwargs.get("output_hidden_states", self.config.output_hidden_states)
+        )
+        dtype = self.embeddings.patch_embeddings.projection.weight.dtype
+        tokens = self.embeddings(video.flatten(0, 1).to(dtype), **embedding_options).unflatten(0, video.shape[:2])
+        patches = tokens[:, :, 1:] - self._patch_positions(tokens, video, bool(interpolate_pos_encoding))
+        cache = self._cache_for(past_key_values, video, tokens, first_tokens_only)
+        patch_height, patch_width = self.embeddings.patch_embeddings.patch_size
+        planner = Planner(
+            settings,
+            grid=(video.shape[-2] // patch_height, video.shape[-1] // patch_width),
+            compute_all=output_all,
+        )
+        output = self._run_streams(tokens, patches, planner, cache, first_tokens_only and not output_all, **kwargs)
+        output = TemporalReuseModelOutput(**{**map_tensors(output, as_input), "reuse": output.reuse})
+        if use_cache is None or use_cache:
+            output.past_key_values = cache
+        if not output_reuse_plan:
+            output.reuse.plan = None
+        return output
+
+    def _run_streams(
+        self,
+        tokens: torch.Tensor,
+        patches: torch.Tensor,
+        planner: Planner,
+        cache: TemporalReuseCache,
+        first_tokens_only: bool,
+        **kwargs: Any,
+    ) -> TemporalReuseModelOutput:
+        """Plans and runs all frames; `tokens` is `(batch, frames, tokens, hidden_size)`, `patches` without CLS."""
+        fresh = planner.is_fresh(cache.streams)
+        if fresh is not None and bool(fresh.any()) and not bool(fresh.all()):
+            # Streams that just started need a first frame of their own; the others go on undisturbed.
+            parts, groups = [], [fresh.nonzero().squeeze(-1), (~fresh).nonzero().squeeze(-1)]
+            for streams in groups:
+                part = cache.take(streams)
+                parts.append(
+                    self._run_streams(tokens[streams], patches[streams], planner, part, first_tokens_only, **kwargs)
+                )
+                cache.put(streams, part)
+            order = torch.cat(groups).argsort()
+            return map_tensors(concatenate_outputs(parts, dim=0), lambda tensor: tensor[order])
+
+        counter = CostCounter(TransformerCost.of_vit(self.config, tokens.shape[2]), *tokens.shape[:3])
+        outputs, start = [], 0
+        while start < tokens.shape[1]:
+            plan = planner.plan(patches[:, start:], cache.streams)
+            stop = start + plan.shape[1]
+            call = FrameCall.of(plan)
+            last_call = FrameCall.of(plan, first_tokens_only=True) if first_tokens_only else call
+            calls = [call] * (len(self.layers) - 1) + [last_call]
+            rows = tokens[:, start:stop].flatten(0, 1)
+            if not plan.is_dense:
+                rows = rows.flatten(0, 1)[plan.rows][None]
+            output = self._run_layers(rows, cache, calls, return_dict=True, **kwargs)
+            if not first_tokens_only:
+                output.last_hidden_state = cache.update_output(output.last_hidden_state, plan)
+            elif not plan.is_dense:
+                output.last_hidden_state = output.last_hidden_state.transpose(0, 1)
+            outputs.append(map_tensors(output, lambda tensor: tensor.unflatten(0, plan.shape[:2])))  # noqa: B023
+            cache.streams = planner.remember(
+                plan, patches[:, start:stop], cache.streams, call.observed_streams, cache.take_attention()
+            )
+            counter.add(plan, last_call, planner.multiply_adds(plan, patches.shape[-1]))
+            start = stop
+        return TemporalReuseModelOutput(**concatenate_outputs(outputs, dim=1), reuse=counter.report())
+
+    @capture_outputs(tie_last_hidden_states=False)
+    def _run_layers(
+        self, hidden_states: torch.Tensor, cache: TemporalReuseCache, calls: list[FrameCall], **kwargs: Any
+    ) -> BaseModelOutput:
+        for layer, call in zip(self.layers, calls):
+            hidden_states = layer(hidden_states, None, past_key_values=cache, call=call, **kwargs)
+        return BaseModelOutput(last_hidden_state=self.layernorm(hidden_states))
+
+    def _patch_positions(self, tokens: torch.Tensor, video: torch.Tensor, interpolate: bool) -> torch.Tensor:
+        """What the embeddings added to the patches of a frame, shape `(1, patches, hidden_size)`."""
+        positions = self.embeddings.position_embeddings
+        if interpolate:
+            positions = self.embeddings.interpolate_pos_encoding(tokens[:, 0], video.shape[-2], video.shape[-1])
+        return positions[:, 1:]
+
+    def _cache_for(
+        self,
+        past_key_values: TemporalReuseCache | None,
+        video: torch.Tensor,
+        tokens: torch.Tensor,
+        first_tokens_only: bool,
+    ) -> TemporalReuseCache:
+        """The cache handed in, after a look at what it was filled with, or a new one."""
+        if past_key_values is None:
+            past_key_values = TemporalReuseCache(self.config.num_hidden_layers)
+        elif not isinstance(past_key_values, TemporalReuseCache):
+            raise ValueError(
+                f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseCache that the "
+                "previous frames returned."
+            )
+        past_key_values.check_owner(
+            model=type(self).__name__,
+            layers=self.config.num_hidden_layers,
+            hidden_size=self.config.hidden_size,
+            batch_size=video.shape[0],
+            resolution=f"{video.shape[-2]} x {video.shape[-1]}",
+            dtype=str(tokens.dtype).removeprefix("torch."),
+            device=str(tokens.device),
+            outputs="of the CLS tokens" if first_tokens_only else "of all tokens",
+            weights=self._weights_fingerprint(),
+        )
+        return past_key_values
+
+    def _weights_fingerprint(self) -> str:
+        """A short digest of some weights, so that a saved cache is known to belong to this model."""
+        weights = [self.embeddings.patch_embeddings.projection.weight, self.layers[-1].mlp.fc2.weight]
+        if not all(isinstance(weight, torch.Tensor) for weight in weights):
+            return "quantized"
+        version = [(weight.data_ptr(), None if weight.is_inference() else weight._version) for weight in weights]
+        if self._fingerprint is None or self._fingerprint[0] != version:
+            sums = [weight.detach().double().abs().sum().item() for weight in weights]
+            self._fingerprint = (version, hashlib.sha256(repr(sums).encode()).hexdigest()[:12])
+        return self._fingerprint[1]
+
+
+class TemporalReuseViTForImageClassification(TemporalReuseViTPreTrainedModel, ViTForImageClassification):
+    """
+    Classifies the frames of streams, one call after another.
+
+    Args:
+        config (`TemporalReuseViTConfig`): the settings.
+    """
+
+    def __init__(self, config: TemporalReuseViTConfig) -> None:
+        super(ViTForImageClassification, self).__init__(config)
+        self.num_labels = config.num_labels
+        self.vit = TemporalReuseViTModel(config, add_pooling_layer=False)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+    ) -> TemporalReuseImageClassifierOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`): one frame of each stream.
+            labels (`torch.LongTensor` of shape `(batch,)`, *optional*): classes, for the loss.
+            kwargs: as in `TemporalReuseViTModel.forward`.
+
+        Raises:
+            ValueError: if the input or the cache does not fit; one sentence.
+        """
+        if pixel_values.dim() != 4:
+            raise ValueError(
+                f"pixel_values has shape {tuple(pixel_values.shape)}, but an image classifier takes one frame of each "
+                "stream, (batch, channels, height, width); use TemporalReuseViTForVideoClassification for clips."
+            )
+        logits, outputs = _classify_frames(self, pixel_values, kwargs)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config)
+        return TemporalReuseImageClassifierOutput(loss=loss, logits=logits, **outputs)
+
+
+class TemporalReuseViTForVideoClassification(TemporalReuseViTPreTrainedModel, ViTForImageClassification):
+    """
+    Classifies clips frame by frame with an image classifier's weights; a clip's logits are the mean of its frames'.
+
+    Args:
+        config (`TemporalReuseViTConfig`): the settings.
+    """
+
+    main_input_name = "pixel_values"
+    __init__ = TemporalReuseViTForImageClassification.__init__
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+    ) -> TemporalReuseVideoClassifierOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, frames, channels, height, width)`): a clip, or the next
+                frames of a stream, per batch row.
+            labels (`torch.LongTensor` of shape `(batch,)`, *optional*): classes of the clips, for the loss.
+            kwargs: as in `TemporalReuseViTModel.forward`.
+
+        Raises:
+            ValueError: if the input or the cache does not fit; one sentence.
+        """
+        if pixel_values.dim() != 5:
+            raise ValueError(
+                f"pixel_values has shape {tuple(pixel_values.shape)}, but a video classifier takes clips of shape "
+                "(batch, frames, channels, height, width)."
+            )
+        frame_logits, outputs = _classify_frames(self, pixel_values, kwargs)
+        logits = frame_logits.mean(1)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config)
+        return TemporalReuseVideoClassifierOutput(loss=loss, logits=logits, frame_logits=frame_logits, **outputs)
+
+
+def _classify_frames(
+    model: TemporalReuseViTForImageClassification | TemporalReuseViTForVideoClassification,
+    pixel_values: torch.Tensor,
+    kwargs: dict[str, Any],
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Logits of every frame, `(batch, [frames,] labels)`, and what else both heads return."""
+    encoded = model.vit.encode_frames(pixel_values, first_tokens_only=True, **kwargs)
+    logits = model.classifier(encoded.last_hidden_state[..., 0, :])
+    if encoded.reuse is not None and isinstance(model.classifier, nn.Linear):
+        frames = logits.shape[1] if logits.dim() == 3 else 1
+        encoded.reuse.add_head(frames * model.classifier.in_features * model.classifier.out_features)
+    return logits, {
+        "hidden_states": encoded.hidden_states,
+        "attentions": encoded.attentions,
+        "past_key_values": encoded.past_key_values,
+        "reuse": encoded.reuse,
+    }
+
+
+def _as_video(pixel_values: torch.Tensor, channels: int) -> torch.Tensor:
+    """
+    Checks the input and returns it as `(batch, frames, channels, height, width)`.
+
+    Raises:
+        ValueError: if shape or number of channels is wrong.
+    """
+    if not isinstance(pixel_values, torch.Tensor) or pixel_values.dim() not in (4, 5):
+        shape = tuple(getattr(pixel_values, "shape", ()))
+        raise ValueError(
+            f"pixel_values has shape {shape}, but must be (batch, channels, height, width) or "
+            "(batch, frames, channels, height, width)."
+        )
+    video = pixel_values if pixel_values.dim() == 5 else pixel_values[:, None]
+    if video.shape[2] != channels:
+        raise ValueError(
+            f"pixel_values has shape {tuple(pixel_values.shape)}, with {video.shape[2]} channels, but the model takes "
+            f"{channels}."
+        )
+    if 0 in video.shape:
+        raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}, but needs at least one frame.")
+    return video
+
+
+__all__ = [
+    "TemporalReuseViTForImageClassification",
+    "TemporalReuseViTForVideoClassification",
+    "TemporalReuseViTModel",
+    "TemporalReuseViTPreTrainedModel",
+]

@@ -1,0 +1,122 @@
+"""From the settings and the patch embeddings of a call to its plans, and on to the next call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..cache import StreamState
+from ..configuration import TemporalReuseConfig
+from .bidirectional import choose_corners
+from .causal import choose_changed
+from .importance import saliency_weights
+from .plan import NEVER, ReusePlan
+
+
+@dataclass
+class Planner:
+    """
+    Makes the plans of one call. It sees patch embeddings and the settings, and knows nothing of models.
+
+    Args:
+        config: the settings.
+        grid (`tuple[int, int]`): rows and columns of patches in a frame.
+        prefix_tokens (`int`): tokens in front of the patches (CLS), which are always computed.
+        compute_all (`bool`): whether every token is wanted, whatever the settings say.
+    """
+
+    config: TemporalReuseConfig
+    grid: tuple[int, int]
+    prefix_tokens: int = 1
+    compute_all: bool = False
+
+    def is_fresh(self, streams: StreamState | None) -> torch.Tensor | None:
+        """Which streams have no valid state at all, shape `(batch,)`; `None` before the first call."""
+        return None if streams is None else (streams.age >= NEVER).all(-1)
+
+    def plan(self, patches: torch.Tensor, streams: StreamState | None) -> ReusePlan:
+        """
+        Plans as many of the coming frames as can be decided on at once, and at least one.
+
+        Args:
+            patches (`torch.Tensor` of shape `(batch, frames, patches, dim)`): embeddings of the frames, positions left
+                out.
+            streams: what is known of the streams; `None` if they are new. All are new, or none.
+
+        Returns:
+            A plan for the first `plan.shape[1]` of the frames.
+        """
+        batch, frames, positions, _ = patches.shape
+        fresh = streams is None or bool((streams.age >= NEVER).all())
+        if self.compute_all or self.config.computes_everything:
+            return self._everything(patches)
+        if fresh and (frames == 1 or self.config.saliency_weight > 0):
+            # The first frame is computed whole in any case; run first, it tells what to look at in the others.
+            return self._everything(patches[:, :1])
+
+        past = None if fresh else streams
+        scale = self._scale(patches, past)
+        weights = patches.new_ones(batch, positions, dtype=torch.float32)
+        if past is not None:
+            weights = saliency_weights(past.saliency, self.config.saliency_weight)
+        features = patches.float() / scale[:, None, None, None]
+        reference = age = None
+        if past is not None:
+            reference = past.reference.float() / scale[:, None, None]
+            age = past.age[:, self.prefix_tokens :]
+        choose = choose_changed if self.config.mode == "causal" else choose_corners
+        chosen = choose(features, reference, age, weights, self.grid, self.config)
+        computed = torch.cat([chosen.new_ones(*chosen.shape[:2], self.prefix_tokens), chosen], dim=-1)
+        return ReusePlan.build(
+            computed,
+            None if past is None else past.age,
+            interpolate=self.config.mode == "bidirectional",
+            record_saliency=self.config.saliency_weight > 0,
+        )
+
+    def remember(
+        self,
+        plan: ReusePlan,
+        patches: torch.Tensor,
+        streams: StreamState | None,
+        observed: torch.Tensor | None = None,
+        attention: torch.Tensor | None = None,
+    ) -> StreamState:
+        """
+        The state of the streams after a plan was carried out.
+
+        Args:
+            plan, patches: the plan and the embeddings of its frames.
+            streams: the state before.
+            observed (`torch.LongTensor` of shape `(observed,)`, *optional*): streams whose CLS attention was observed.
+            attention (`torch.FloatTensor` of shape `(observed, tokens)`, *optional*): the attention.
+        """
+        batch, frames, tokens = plan.shape
+        scale = self._scale(patches, streams)
+        saliency = patches.new_full((batch, patches.shape[2]), torch.nan, dtype=torch.float32)
+        last_time = frames - plan.age[:, self.prefix_tokens :]
+        reference = patches.gather(1, last_time.clamp(min=0)[:, None, :, None].expand(-1, 1, -1, patches.shape[-1]))[:, 0]
+        if streams is not None:
+            saliency = streams.saliency
+            reference = torch.where(last_time[..., None] >= 0, reference, streams.reference)
+        if observed is not None and attention is not None:
+            saliency = saliency.index_copy(0, observed, attention[:, self.prefix_tokens :])
+        return StreamState(reference.detach(), plan.age, scale, saliency)
+
+    def multiply_adds(self, plan: ReusePlan, dim: int) -> int:
+        """Multiply-adds of making a plan, per stream, for embeddings of `dim` dimensions."""
+        return 0
+
+    def _everything(self, patches: torch.Tensor) -> ReusePlan:
+        batch, frames, positions, _ = patches.shape
+        shape = (batch, frames, positions + self.prefix_tokens)
+        computed = torch.ones(shape, dtype=torch.bool, device=patches.device)
+        return ReusePlan.build(computed, record_saliency=self.config.saliency_weight > 0)
+
+    def _scale(self, patches: torch.Tensor, streams: StreamState | None) -> torch.Tensor:
+        """Mean norm of the embeddings of each stream's first frame, shape `(batch,)`."""
+        scale = patches[:, 0].detach().float().norm(dim=-1).mean(-1).clamp(min=1e-12)
+        if streams is None:
+            return scale
+        return torch.where(streams.scale.isnan(), scale, streams.scale)
