@@ -1,7 +1,10 @@
-"""Temporal token reuse for Hugging Face video transformers."""
+"""Temporal token reuse for Hugging Face video transformers: the same labels for a fraction of the compute."""
+
+from typing import Any
 
 from .cache import TemporalReuseCache
 from .configuration import TemporalReuseConfig
+from .conversion import with_temporal_reuse
 from .models import (
     TemporalReuseViTConfig,
     TemporalReuseViTForImageClassification,
@@ -15,8 +18,20 @@ __version__ = "0.1.0"
 __all__ = [
     "TemporalReuseCache",
     "TemporalReuseConfig",
+    "TemporalReuseImageProcessor",
+    "TemporalReuseVideoProcessor",
     "TemporalReuseViTConfig",
     "TemporalReuseViTForImageClassification",
     "TemporalReuseViTForVideoClassification",
     "TemporalReuseViTModel",
+    "with_temporal_reuse",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The processors need Pillow, which the models do not.
+    if name in ("TemporalReuseImageProcessor", "TemporalReuseVideoProcessor"):
+        from . import processing
+
+        return getattr(processing, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -136,8 +136,10 @@ def store_rows(
         past = stored.transpose(1, 2).flatten(2).flatten(0, 1)
         if frames == 1:
             # What the cache holds after a single frame is what that frame attends to: no assembled copy.
-            past = past.index_copy(0, plan.rows, table) if torch.is_grad_enabled() else past.index_copy_(
-                0, plan.rows, table
+            past = (
+                past.index_copy(0, plan.rows, table)
+                if torch.is_grad_enabled()
+                else past.index_copy_(0, plan.rows, table)
             )
             held = past.view(shape).transpose(1, 2)
             return held.detach(), held if batch == 1 or order is None else held[order]
@@ -249,6 +251,9 @@ class TemporalReuseCache(Cache):
             `torch.Tensor` of shape `(batch * frames, tokens, dim)`, ordered by stream and time.
         """
         self._output, states = store_rows(self._output, states[:, None], plan, None)
+        if states.data_ptr() == self._output.data_ptr():
+            # The caller keeps what is returned; the next call overwrites what is stored.
+            states = states.clone()
         return states.squeeze(1)
 
     @property

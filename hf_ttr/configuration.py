@@ -37,9 +37,9 @@ class TemporalReuseConfig(PretrainedConfig):
         saliency_weight (`float`, defaults to 0.5):
             Exponent of the attention that a position receives from the CLS token, by which its error is weighted:
             0 treats all positions alike, 0.5 is the square root.
-        context_weight (`float`, defaults to 3.0):
+        context_weight (`float`, defaults to 0.3):
             How much change around a position counts towards recomputing it, because its deep states depend on what it
-            attends to. 0 looks at the position alone.
+            attends to: factor of the mean squared error around it. 0 looks at the position alone.
         context_size (`int`, defaults to 5):
             Side of the neighbourhood, in patches, for `context_weight`; odd.
         scene_cut (`float`, defaults to 0.6):
@@ -70,7 +70,7 @@ class TemporalReuseConfig(PretrainedConfig):
         compute_budget: float | None = None,
         max_age: int | None = 24,
         saliency_weight: float = 0.5,
-        context_weight: float = 3.0,
+        context_weight: float = 0.3,
         context_size: int = 5,
         scene_cut: float = 0.6,
         **kwargs: Any,
@@ -159,7 +159,9 @@ def as_temporal_reuse_config(value: TemporalReuseConfig | dict[str, Any] | None)
         return value
     if isinstance(value, dict):
         return TemporalReuseConfig(**value)
-    raise ValueError(f"temporal_reuse is {value!r}, but must be a TemporalReuseConfig, a dict of its settings, or None.")
+    raise ValueError(
+        f"temporal_reuse is {value!r}, but must be a TemporalReuseConfig, a dict of its settings, or None."
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -181,4 +183,5 @@ _FIELDS = (
     "scene_cut",
 )
 # What the base class writes or accepts on its own, so that its dicts and its save files are read back.
-_INHERITED = frozenset(PretrainedConfig().to_dict()) | {"model_type", "transformers_version", "name_or_path"}
+_INHERITED = frozenset(PretrainedConfig().to_dict()) | frozenset(vars(PretrainedConfig()))
+_INHERITED |= {"model_type", "transformers_version", "name_or_path", "_commit_hash"}

@@ -118,15 +118,15 @@ class CostCounter:
         self.multiply_adds = [frames * cost.patch] * batch
         self.plans: list[torch.Tensor] = []
 
-    def add(self, plan: ReusePlan, call: FrameCall, planning: int) -> None:
-        """Adds a plan, the way its frames were laid out for the last layer, and the planner's own multiply-adds."""
+    def add(self, plan: ReusePlan, call: FrameCall) -> None:
+        """Adds a plan, carried out with `call` in the last layer, and what making it cost."""
         batch, frames, tokens = plan.shape
         observed = [] if call.observed_streams is None else call.observed_streams.tolist()
         for stream in range(batch):
             counts = plan.row_counts[stream * frames : (stream + 1) * frames]
             queries = sum(counts) if plan.is_dense else sum(padded_size(count, tokens) for count in counts)
             self.computed[stream] += sum(counts)
-            self.multiply_adds[stream] += planning + self.cost.packed(
+            self.multiply_adds[stream] += plan.planning_multiply_adds + self.cost.packed(
                 sum(counts), queries, tokens, frames, call.first_tokens_only
             )
             if stream in observed:

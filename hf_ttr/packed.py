@@ -200,4 +200,6 @@ def assemble(table: torch.Tensor, left: torch.Tensor, right: torch.Tensor, alpha
     """
     # One pass over the output instead of two gathers and a lerp: assembling is bound by memory.
     weights = torch.stack([1 - alpha, alpha], dim=1).to(table.dtype)
-    return nn.functional.embedding_bag(torch.stack([left, right], dim=1), table, mode="sum", per_sample_weights=weights)
+    return nn.functional.embedding_bag(
+        torch.stack([left, right], dim=1), table, mode="sum", per_sample_weights=weights
+    )

@@ -39,3 +39,25 @@ def neighbourhood_mean(values: torch.Tensor, grid: tuple[int, int], size: int) -
         padding = (side[0] // 2, side[1] // 2)
         maps = nn.functional.avg_pool2d(maps, side, stride=1, padding=padding, count_include_pad=False)
     return maps.squeeze(1).flatten(-2)
+
+
+def spread_over_neighbours(values: torch.Tensor, grid: tuple[int, int], weight: float, size: int) -> torch.Tensor:
+    """
+    Adds to what each position changed what its surroundings changed.
+
+    The deep states of a token follow what it attends to, which is mostly near.
+
+    Args:
+        values (`torch.FloatTensor` of shape `(batch, patches, ...)`): squared errors, or inner products.
+        grid (`tuple[int, int]`): rows and columns of patches.
+        weight (`float`): factor of the mean over the surroundings.
+        size (`int`): side of the surroundings in patches, odd.
+
+    Returns:
+        `torch.FloatTensor` of the same shape.
+    """
+    if weight == 0:
+        return values
+    maps = values.movedim(1, -1)
+    mean = neighbourhood_mean(maps.reshape(-1, maps.shape[-1]), grid, size)
+    return values + weight * mean.view(maps.shape).movedim(-1, 1)

@@ -34,6 +34,8 @@ class ReusePlan:
             Whether the table starts with the `batch * tokens` cached rows.
         record_saliency (`bool`):
             Whether the attention of the CLS token of the last whole frame of each stream is to be recorded.
+        planning_multiply_adds (`int`):
+            What making the plan cost, per stream.
     """
 
     computed: torch.Tensor
@@ -43,6 +45,7 @@ class ReusePlan:
     age: torch.Tensor
     has_past: bool
     record_saliency: bool = False
+    planning_multiply_adds: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int]:

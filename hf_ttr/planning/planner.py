@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -14,10 +14,15 @@ from .importance import saliency_weights
 from .plan import NEVER, ReusePlan
 
 
+MAX_FRAMES = 128
+"""Frames planned at once: bounds the memory of the planner and of the packed pass."""
+
+
 @dataclass
 class Planner:
     """
-    Makes the plans of one call. It sees patch embeddings and the settings, and knows nothing of models.
+    Makes the plans of one call, one after another. It sees patch embeddings and the settings, and knows nothing of
+    models.
 
     Args:
         config: the settings.
@@ -30,6 +35,8 @@ class Planner:
     grid: tuple[int, int]
     prefix_tokens: int = 1
     compute_all: bool = False
+    _planned_frames: int = field(default=0, init=False)
+    _computed_tokens: int = field(default=0, init=False)
 
     def is_fresh(self, streams: StreamState | None) -> torch.Tensor | None:
         """Which streams have no valid state at all, shape `(batch,)`; `None` before the first call."""
@@ -50,7 +57,7 @@ class Planner:
         batch, frames, positions, _ = patches.shape
         fresh = streams is None or bool((streams.age >= NEVER).all())
         if self.compute_all or self.config.computes_everything:
-            return self._everything(patches)
+            return self._everything(patches[:, :MAX_FRAMES])
         if fresh and (frames == 1 or self.config.saliency_weight > 0):
             # The first frame is computed whole in any case; run first, it tells what to look at in the others.
             return self._everything(patches[:, :1])
@@ -60,20 +67,29 @@ class Planner:
         weights = patches.new_ones(batch, positions, dtype=torch.float32)
         if past is not None:
             weights = saliency_weights(past.saliency, self.config.saliency_weight)
-        features = patches.float() / scale[:, None, None, None]
+        features = patches[:, :MAX_FRAMES].float() / scale[:, None, None, None]
         reference = age = None
         if past is not None:
             reference = past.reference.float() / scale[:, None, None]
             age = past.age[:, self.prefix_tokens :]
-        choose = choose_changed if self.config.mode == "causal" else choose_corners
-        chosen = choose(features, reference, age, weights, self.grid, self.config)
+        bidirectional = self.config.mode == "bidirectional"
+        choose = choose_corners if bidirectional else choose_changed
+        chosen = choose(
+            features, reference, age, weights, self.grid, self.config, self._patch_budget(features.shape[1])
+        )
         computed = torch.cat([chosen.new_ones(*chosen.shape[:2], self.prefix_tokens), chosen], dim=-1)
-        return ReusePlan.build(
+        self._planned_frames += computed.shape[1]
+        self._computed_tokens += int(computed.sum()) // batch
+        plan = ReusePlan.build(
             computed,
             None if past is None else past.age,
-            interpolate=self.config.mode == "bidirectional",
+            interpolate=bidirectional,
             record_saliency=self.config.saliency_weight > 0,
         )
+        if bidirectional:
+            points = features.shape[1] + (past is not None)
+            plan.planning_multiply_adds = positions * points * points * patches.shape[-1] if points > 1 else 0
+        return plan
 
     def remember(
         self,
@@ -96,7 +112,9 @@ class Planner:
         scale = self._scale(patches, streams)
         saliency = patches.new_full((batch, patches.shape[2]), torch.nan, dtype=torch.float32)
         last_time = frames - plan.age[:, self.prefix_tokens :]
-        reference = patches.gather(1, last_time.clamp(min=0)[:, None, :, None].expand(-1, 1, -1, patches.shape[-1]))[:, 0]
+        reference = patches.gather(1, last_time.clamp(min=0)[:, None, :, None].expand(-1, 1, -1, patches.shape[-1]))[
+            :, 0
+        ]
         if streams is not None:
             saliency = streams.saliency
             reference = torch.where(last_time[..., None] >= 0, reference, streams.reference)
@@ -104,13 +122,24 @@ class Planner:
             saliency = saliency.index_copy(0, observed, attention[:, self.prefix_tokens :])
         return StreamState(reference.detach(), plan.age, scale, saliency)
 
-    def multiply_adds(self, plan: ReusePlan, dim: int) -> int:
-        """Multiply-adds of making a plan, per stream, for embeddings of `dim` dimensions."""
-        return 0
+    def _patch_budget(self, frames: int) -> float | None:
+        """Share of the patches of the next frames that the budget leaves after what the call has computed so far."""
+        budget = self.config.compute_budget
+        if budget is None:
+            return None
+        patches = self.grid[0] * self.grid[1]
+        tokens = patches + self.prefix_tokens
+        if self.config.mode == "causal":
+            # A stream has no end over which a first frame could be spread: each frame meets the budget by itself.
+            return (budget * tokens - self.prefix_tokens) / patches
+        left = budget * (self._planned_frames + frames) * tokens - self._computed_tokens
+        return (left - frames * self.prefix_tokens) / (frames * patches)
 
     def _everything(self, patches: torch.Tensor) -> ReusePlan:
         batch, frames, positions, _ = patches.shape
         shape = (batch, frames, positions + self.prefix_tokens)
+        self._planned_frames += frames
+        self._computed_tokens += frames * shape[2]
         computed = torch.ones(shape, dtype=torch.bool, device=patches.device)
         return ReusePlan.build(computed, record_saliency=self.config.saliency_weight > 0)
 

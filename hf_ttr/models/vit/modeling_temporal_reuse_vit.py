@@ -16,7 +16,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from ...cache import TemporalReuseCache
 from ...configuration import TemporalReuseConfig
-from ...flops import CostCounter, TransformerCost
+from ...flops import CostCounter, ReuseReport, TransformerCost
 from ...modeling_outputs import (
     TemporalReuseImageClassifierOutput,
     TemporalReuseModelOutput,
@@ -203,6 +203,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
                 compute the others; `last_hidden_state` may then hold nothing but the CLS tokens.
             (others): as in `forward`.
         """
+        # Shapes inside are (batch, frames, ...); single frames lose the second dimension on the way out.
         video = _as_video(pixel_values, self.config.num_channels)
         settings: TemporalReuseConfig = self.config.temporal_reuse
         settings.validate_settings()
@@ -212,22 +213,21 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             "bool_masked_pos": bool_masked_pos,
             "interpolate_pos_encoding": bool(interpolate_pos_encoding),
         }
-        # Shapes inside are (batch, frames, ...); single frames lose the second dimension on the way out.
-        as_input = (lambda tensor: tensor[:, 0]) if pixel_values.dim() == 4 else (lambda tensor: tensor)
         if self.training or settings.mode == "off" or attention_mask is not None:
             if past_key_values is not None:
-                reason = "training" if self.training else "mode 'off'" if attention_mask is None else "an attention mask"
+                reason = (
+                    "training" if self.training else "mode 'off'" if attention_mask is None else "an attention mask"
+                )
                 raise ValueError(f"past_key_values cannot be used with {reason}; leave it out.")
             output = super().forward(
                 video.flatten(0, 1), attention_mask=attention_mask, **embedding_options, **kwargs, return_dict=True
             )
-            output = map_tensors(output, lambda tensor: as_input(tensor.unflatten(0, video.shape[:2])))
+            if pixel_values.dim() == 5:
+                output = map_tensors(output, lambda tensor: tensor.unflatten(0, video.shape[:2]))
             return TemporalReuseModelOutput(**output)
 
         output_attentions = bool(kwargs.get("output_attentions", self.config.output_attentions))
-        output_all = output_attentions or bool(
-            kwargs.get("output_hidden_states", self.config.output_hidden_states)
-        )
+        output_all = output_attentions or bool(kwargs.get("output_hidden_states", self.config.output_hidden_states))
         dtype = self.embeddings.patch_embeddings.projection.weight.dtype
         tokens = self.embeddings(video.flatten(0, 1).to(dtype), **embedding_options).unflatten(0, video.shape[:2])
         patches = tokens[:, :, 1:] - self._patch_positions(tokens, video, bool(interpolate_pos_encoding))
@@ -239,11 +239,13 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             compute_all=output_all,
         )
         output = self._run_streams(tokens, patches, planner, cache, first_tokens_only and not output_all, **kwargs)
-        output = TemporalReuseModelOutput(**{**map_tensors(output, as_input), "reuse": output.reuse})
+        report = {name: part for name, part in output.reuse.items() if output_reuse_plan or name != "plan"}
+        output = TemporalReuseModelOutput(**{name: part for name, part in output.items() if name != "reuse"})
+        if pixel_values.dim() == 4:
+            output = map_tensors(output, lambda tensor: tensor[:, 0])
+        output.reuse = ReuseReport(**report)
         if use_cache is None or use_cache:
             output.past_key_values = cache
-        if not output_reuse_plan:
-            output.reuse.plan = None
         return output
 
     def _run_streams(
@@ -289,7 +291,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             cache.streams = planner.remember(
                 plan, patches[:, start:stop], cache.streams, call.observed_streams, cache.take_attention()
             )
-            counter.add(plan, last_call, planner.multiply_adds(plan, patches.shape[-1]))
+            counter.add(plan, last_call)
             start = stop
         return TemporalReuseModelOutput(**concatenate_outputs(outputs, dim=1), reuse=counter.report())
 

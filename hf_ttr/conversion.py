@@ -1,0 +1,89 @@
+"""Reuse for a model that is already in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification, ViTModel
+
+from .configuration import TemporalReuseConfig, as_temporal_reuse_config
+from .models import TemporalReuseViTConfig, TemporalReuseViTForVideoClassification, TemporalReuseViTModel
+
+
+# Parent class, and the class with reuse that takes its place.
+_REUSE_CLASSES: dict[type[PreTrainedModel], type[PreTrainedModel]] = {
+    ViTModel: TemporalReuseViTModel,
+    ViTForImageClassification: TemporalReuseViTForVideoClassification,
+}
+
+
+def with_temporal_reuse(
+    model: PreTrainedModel,
+    config: TemporalReuseConfig | dict[str, Any] | None = None,
+    model_class: type[PreTrainedModel] | None = None,
+) -> PreTrainedModel:
+    """
+    Returns a model with reuse that shares the weights of the given one.
+
+    The modules that hold the weights are the same objects, quantized or adapted ones included: moving, casting or
+    training one model does so to both. The given model works as before.
+
+    Args:
+        model: a `ViTModel` or `ViTForImageClassification`.
+        config: the settings of reuse, or a dict of them; the defaults if left out.
+        model_class: the class to build, by default `TemporalReuseViTModel` or `TemporalReuseViTForVideoClassification`;
+            `TemporalReuseViTForImageClassification` for a classifier of single frames.
+
+    Returns:
+        The model with reuse, in the same mode (training or evaluation) as the given one.
+
+    Raises:
+        ValueError: if there is no reuse for this kind of model.
+
+    Example:
+
+    ```python
+    >>> from transformers import ViTConfig, ViTForImageClassification
+    >>> import hf_ttr
+
+    >>> vit = ViTForImageClassification(ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2)).eval()
+    >>> model = hf_ttr.with_temporal_reuse(vit, hf_ttr.TemporalReuseConfig(compute_budget=0.2))
+    >>> model.classifier is vit.classifier
+    True
+    ```
+    """
+    if model_class is None:
+        for parent, candidate in _REUSE_CLASSES.items():
+            if isinstance(model, parent):
+                model_class = candidate
+                break
+        else:
+            names = ", ".join(parent.__name__ for parent in _REUSE_CLASSES)
+            raise ValueError(f"there is no temporal reuse for a {type(model).__name__}; it is there for {names}.")
+    settings = as_temporal_reuse_config(config)
+    assert isinstance(model.config, ViTConfig)
+    reuse_config = TemporalReuseViTConfig.from_vit_config(model.config, settings)
+    options = {}
+    base = model.base_model
+    if issubclass(model_class, TemporalReuseViTModel):
+        options = {
+            "add_pooling_layer": base.pooler is not None,
+            "use_mask_token": base.embeddings.mask_token is not None,
+        }
+    with torch.device("meta"):
+        result = model_class(reuse_config, **options)
+    _share_modules(result, model)
+    result.train(model.training)
+    return result
+
+
+def _share_modules(target: nn.Module, source: nn.Module) -> None:
+    """Puts the modules of `source` into `target`; where the class is one of this package, only their parts."""
+    for name, module in source.named_children():
+        own = target.get_submodule(name)
+        if isinstance(own, nn.ModuleList) or type(own).__module__.startswith(f"{__package__}."):
+            _share_modules(own, module)
+        else:
+            setattr(target, name, module)

@@ -1,0 +1,312 @@
+"""The processors that turn videos and images into `pixel_values`, with PIL and PyAV whatever else is installed."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from transformers import BatchFeature, PreTrainedConfig, ViTImageProcessorPil
+from transformers.processing_utils import ImagesKwargs
+from transformers.utils import VIDEO_PROCESSOR_NAME, TensorType
+from transformers.video_processing_utils import BaseVideoProcessor
+
+from .video import VideoDecodingError, read_frames
+
+
+__all__ = ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor", "register_processors"]
+
+# The keys that name the classes in the saved files.
+_TYPE_KEYS = ("image_processor_type", "video_processor_type")
+
+
+class _VideoSettings(ImagesKwargs, total=False):
+    num_frames: int | None
+    frame_sampling_rate: int | None
+    do_sample_frames: bool | None
+
+
+class TemporalReuseImageProcessor(ViTImageProcessorPil):
+    """Turn images into `pixel_values`, and carry the settings of the video processor of the same checkpoint.
+
+    It is `ViTImageProcessorPil` for images: called with pictures (`PIL.Image.Image`) or arrays, it returns a
+    `BatchFeature` whose `pixel_values` are `float32` of shape (batch, channels, height, width).
+
+    Its `save_pretrained` writes the settings for images and for videos, so that nothing is lost when a pipeline, which
+    saves its image processor only, is saved and loaded again.
+
+    Args:
+        num_frames (`int`, *optional*): Number of frames that `TemporalReuseVideoProcessor` takes from a video.
+        frame_sampling_rate (`int`, *optional*): Step between these frames, in frames.
+        do_sample_frames (`bool`): Whether frames are chosen at all.
+        kwargs: The settings of `ViTImageProcessorPil`: `do_resize`, `size`, `resample`, `do_center_crop`,
+            `crop_size`, `do_rescale`, `rescale_factor`, `do_normalize`, `image_mean`, `image_std`, `do_convert_rgb`.
+
+    Raises:
+        TypeError: A setting has an unknown name.
+        ValueError: `num_frames` or `frame_sampling_rate` is not a positive integer.
+    """
+
+    valid_kwargs = _VideoSettings
+    do_convert_rgb = True
+    do_sample_frames = True
+    num_frames: int | None = None
+    frame_sampling_rate: int | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        settings = {key: value for key, value in kwargs.items() if key not in _TYPE_KEYS}
+        self._check_names(settings)
+        super().__init__(**settings)
+        _check_sampling(self.num_frames, self.frame_sampling_rate)
+
+    @classmethod
+    def _check_names(cls, settings: dict[str, Any]) -> None:
+        if unknown := sorted(settings.keys() - cls.valid_kwargs.__annotations__.keys()):
+            raise TypeError(f"{cls.__name__} has no setting {', '.join(map(repr, unknown))}.")
+
+    @classmethod
+    def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a processor from saved settings.
+
+        Args:
+            image_processor_dict (`dict[str, Any]`): The content of a preprocessor file, of any image processor: the
+                settings that this class does not have are left out.
+            kwargs: Settings that override the saved ones. Other names, such as the arguments of the model that
+                `pipeline(model_kwargs=...)` passes to its processors too, are ignored.
+
+        Returns:
+            The processor, and the ignored arguments with it if `return_unused_kwargs=True`.
+        """
+        known = cls.valid_kwargs.__annotations__
+        return super().from_dict({key: value for key, value in image_processor_dict.items() if key in known}, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the settings as they are saved, with the names of the processors of images and of videos.
+
+        Returns:
+            `dict[str, Any]`: The settings that are not `None`.
+        """
+        names = (TemporalReuseImageProcessor.__name__, TemporalReuseVideoProcessor.__name__)
+        return super().to_dict() | dict(zip(_TYPE_KEYS, names))
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Save the settings for images and for videos, in the two files where transformers looks for them.
+
+        Both files hold all the settings, so that either is enough and neither is ever older than the other.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): The folder to write `preprocessor_config.json` and
+                `video_preprocessor_config.json` in. It is created if needed.
+            push_to_hub (`bool`): Whether to upload the two files to the Hub as well.
+            kwargs: The arguments of `push_to_hub`; `repo_id` is the name of the folder by default.
+
+        Returns:
+            `list[str]`: The paths of the two files.
+        """
+        files = super().save_pretrained(save_directory)
+        files.append(os.path.join(save_directory, VIDEO_PROCESSOR_NAME))
+        self.to_json_file(files[-1])
+        if push_to_hub:
+            repo_id = kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
+            self.push_to_hub(repo_id, **kwargs)
+        return files
+
+
+class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
+    """Turn videos into `pixel_values`: choose frames, decode them with PyAV, then resize, crop and normalise with PIL.
+
+    The pixels are those that `ViTImageProcessorPil` gives for the same frames. Only the chosen frames are kept while
+    a file is decoded, and at the size that the model wants.
+
+    Args:
+        num_frames (`int`, *optional*): Number of frames to take from each video. A shorter video is followed by
+            copies of its last frame. All the frames are taken without it.
+        frame_sampling_rate (`int`, *optional*): Take the frames 0, `frame_sampling_rate`, 2 * `frame_sampling_rate`
+            and so on. Without it, the frames are spread over the whole video: `round(linspace(0, total - 1,
+            num_frames))`.
+        do_sample_frames (`bool`): Whether to choose frames at all. If not, every frame is taken, whatever the two
+            settings above.
+        kwargs: The settings of `ViTImageProcessorPil`: `do_resize`, `size`, `resample`, `do_center_crop`,
+            `crop_size`, `do_rescale`, `rescale_factor`, `do_normalize`, `image_mean`, `image_std`, `do_convert_rgb`.
+
+    Raises:
+        TypeError: A setting has an unknown name.
+        ValueError: `num_frames` or `frame_sampling_rate` is not a positive integer.
+
+    Example:
+
+    ```python
+    >>> processor = TemporalReuseVideoProcessor.from_pretrained("path/to/a/vit", num_frames=16)
+    >>> processor("clip.mp4", return_tensors="pt").pixel_values.shape
+    torch.Size([1, 16, 3, 224, 224])
+    ```
+    """
+
+    def __call__(self, videos: Any, **kwargs: Any) -> BatchFeature:  # type: ignore[override]
+        """Process one video or a batch of videos, see `preprocess`."""
+        return self.preprocess(videos, **kwargs)
+
+    def preprocess(self, videos: Any, **kwargs: Any) -> BatchFeature:
+        """Process one video or a batch of videos.
+
+        Args:
+            videos: A video, or a list of videos: each a path, an http(s) URL, `bytes`, a binary file, a NumPy array or
+                PyTorch tensor of shape (frames, height, width, channels) or (frames, channels, height, width), or a
+                list of pictures or arrays; see `hf_ttr.video.read_frames`. An array with a fifth axis in front is a
+                batch.
+            kwargs: Any setting of the processor, for this call only, and `return_tensors`: `"pt"` for a
+                `torch.Tensor`, `"np"` for a `numpy.ndarray`. Float arrays in [0, 1] are taken for 1/255 of the pixel
+                values, so that they remain in [0, 1] with `do_rescale=False`.
+
+        Returns:
+            `BatchFeature`: `pixel_values`, `float32`, of shape (batch, frames, channels, height, width). Without
+            `return_tensors`, a list with one array of shape (frames, channels, height, width) for each video.
+
+        Raises:
+            VideoDecodingError: A video cannot be read.
+            ValueError: A setting is wrong, or the videos have different shapes and cannot make a batch.
+            TypeError: A setting has an unknown name.
+        """
+        self._check_names(kwargs)
+        return super().preprocess(videos, **kwargs)
+
+    @classmethod
+    def get_image_processor_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Find the saved settings as transformers does for video processors.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`): A folder, a file or a repository of the Hub, with
+                `video_preprocessor_config.json` or, failing that, `preprocessor_config.json`.
+            kwargs: The arguments of `from_pretrained`.
+
+        Returns:
+            `tuple[dict, dict]`: The content of the file, and the arguments that remain.
+        """
+        return BaseVideoProcessor.get_video_processor_dict(pretrained_model_name_or_path, **kwargs)
+
+    def _preprocess_image_like_inputs(  # type: ignore[override]
+        self, images: Any, *, return_tensors: str | TensorType | None = None, **settings: Any
+    ) -> BatchFeature:
+        _check_sampling(settings["num_frames"], settings["frame_sampling_rate"])
+        clips = []
+        videos = _as_batch(images)
+        for number, video in enumerate(videos, start=1):
+            try:
+                clips.append(self._process_video(video, **settings))
+            except VideoDecodingError as error:
+                if len(videos) == 1:
+                    raise
+                raise VideoDecodingError(f"{str(error)[:-1]} (video {number} of {len(videos)}).") from error
+        if return_tensors is None:
+            return BatchFeature({"pixel_values": clips})
+        if shapes := sorted({clip.shape for clip in clips} - {clips[0].shape}):
+            raise ValueError(
+                f"Videos of shapes {clips[0].shape} and {shapes[0]} (frames, channels, height, width) cannot make a "
+                "batch; set `num_frames` and a fixed `size`, or process them one by one."
+            )
+        # A batch of one is not copied.
+        batch = clips[0][None] if len(clips) == 1 else np.stack(clips)
+        return BatchFeature({"pixel_values": batch}, tensor_type=return_tensors)
+
+    def _process_video(
+        self,
+        video: Any,
+        *,
+        num_frames: int | None,
+        frame_sampling_rate: int | None,
+        do_sample_frames: bool | None,
+        do_convert_rgb: bool | None,
+        input_data_format: str | None,
+        do_resize: bool | None,
+        size: Any,
+        resample: Any,
+        do_center_crop: bool | None,
+        crop_size: Any,
+        do_rescale: bool | None,
+        rescale_factor: float,
+        do_normalize: bool | None,
+        image_mean: Any,
+        image_std: Any,
+        **unused: Any,
+    ) -> np.ndarray:
+        def select(total: int) -> list[int]:
+            return _choose_frames(total, num_frames, frame_sampling_rate) if do_sample_frames else list(range(total))
+
+        def shrink(frame: np.ndarray) -> np.ndarray:
+            frame = np.moveaxis(frame, -1, 0)
+            if do_resize:
+                frame = self.resize(frame, size, resample)
+            return self.center_crop(frame, crop_size) if do_center_crop else frame
+
+        frames, info = read_frames(
+            video, select, shrink, input_data_format=input_data_format, convert_rgb=do_convert_rgb is not False
+        )
+        if len(shapes := {frame.shape[1:] for frame in frames}) > 1:
+            raise VideoDecodingError(
+                f"The frames of the video have the sizes {' and '.join(map(str, sorted(shapes)))}; set a fixed `size`."
+            )
+        if info.unit_range and not do_rescale:
+            do_rescale, rescale_factor = True, 1 / 255
+        clip = np.empty((len(frames), *frames[0].shape), dtype=np.float32)
+        for index, frame in enumerate(frames):
+            if do_rescale:
+                frame = self.rescale(frame, rescale_factor)
+            if do_normalize:
+                frame = self.normalize(frame, image_mean, image_std)
+            clip[index] = frame
+        return clip
+
+
+def register_processors(config_class: type[PreTrainedConfig]) -> None:
+    """Make the Auto classes, and so the pipelines, choose the processors of this module for a configuration class.
+
+    They do so with and without torchvision. Calling it again changes nothing.
+
+    Args:
+        config_class (`type[PreTrainedConfig]`): The configuration class of a model of this package.
+    """
+    # What `transformers` exports are placeholders without torchvision; the pipelines use the classes themselves.
+    images = importlib.import_module("transformers.models.auto.image_processing_auto").AutoImageProcessor
+    videos = importlib.import_module("transformers.models.auto.video_processing_auto").AutoVideoProcessor
+    backends = ("torchvision", "pil")
+    image_classes = dict.fromkeys(backends, TemporalReuseImageProcessor)
+    images.register(config_class, image_processor_classes=image_classes, exist_ok=True)
+    if "video_processor_classes" in inspect.signature(videos.register).parameters:
+        video_classes = dict.fromkeys(backends, TemporalReuseVideoProcessor)
+        videos.register(config_class, video_processor_classes=video_classes, exist_ok=True)
+    else:
+        videos.register(config_class, TemporalReuseVideoProcessor, exist_ok=True)
+
+
+def _check_sampling(num_frames: Any, frame_sampling_rate: Any) -> None:
+    for name, value in (("num_frames", num_frames), ("frame_sampling_rate", frame_sampling_rate)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ValueError(f"`{name}` must be a positive integer or None, not {value!r}.")
+
+
+def _choose_frames(total: int, num_frames: int | None, frame_sampling_rate: int | None) -> list[int]:
+    """The indices of the frames to take from a video of `total` frames, at least one."""
+    if num_frames is None:
+        return list(range(0, total, frame_sampling_rate or 1))
+    if frame_sampling_rate is None and num_frames <= total:
+        return np.linspace(0, total - 1, num_frames).round().astype(int).tolist()
+    return [min(index * (frame_sampling_rate or 1), total - 1) for index in range(num_frames)]
+
+
+def _as_batch(videos: Any) -> list[Any]:
+    """Tell a batch of videos from one video: a list of frames is one video, any other list is a batch."""
+    if getattr(videos, "ndim", 0) == 5:
+        return list(videos)
+    if not isinstance(videos, (list, tuple)):
+        return [videos]
+    if len(videos) == 0:
+        raise VideoDecodingError("The list holds no video; pass at least one.")
+    is_frame = [isinstance(item, PIL.Image.Image) or getattr(item, "ndim", 0) in (2, 3) for item in videos]
+    return [videos] if all(is_frame) else list(videos)

@@ -1,0 +1,65 @@
+"""Tiny models and clips that change in known ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import ViTConfig, ViTForImageClassification
+
+from hf_ttr import TemporalReuseViTConfig, TemporalReuseViTForVideoClassification
+
+
+# 6 x 6 patches and CLS make 37 tokens: frames of 1, up to 16, up to 32, and 37 rows fall into different groups.
+TINY_VIT: dict[str, Any] = {
+    "image_size": 24,
+    "patch_size": 4,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "num_labels": 5,
+    # Large enough for attention to be far from uniform.
+    "initializer_range": 0.2,
+}
+
+
+def tiny_parent(seed: int = 0, **config: Any) -> ViTForImageClassification:
+    """A random `ViTForImageClassification`."""
+    torch.manual_seed(seed)
+    return ViTForImageClassification(ViTConfig(**{**TINY_VIT, **config})).eval()
+
+
+def tiny_video_classifier(seed: int = 0, **settings: Any) -> TemporalReuseViTForVideoClassification:
+    """A video classifier with the weights of `tiny_parent` and the given settings of reuse."""
+    parent = tiny_parent(seed)
+    model = TemporalReuseViTForVideoClassification(TemporalReuseViTConfig.from_vit_config(parent.config, settings))
+    model.load_state_dict(parent.state_dict())
+    return model.eval()
+
+
+def make_clip(
+    batch: int = 2, frames: int = 7, size: tuple[int, int] = (24, 24), patch: int = 4, channels: int = 3, seed: int = 0
+) -> torch.Tensor:
+    """
+    Streams with a still background on which, patch by patch, something happens.
+
+    In every frame but the second a few patches change by much and a few by little; the second repeats the first; the
+    first stream is cut to another scene in the middle.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch, frames, channels, height, width)`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    grid = (size[0] // patch, size[1] // patch)
+    video = torch.randn(batch, 1, channels, *size, generator=generator).repeat(1, frames, 1, 1, 1)
+    for stream in range(batch):
+        for frame in range(2, frames):
+            video[stream, frame] = video[stream, frame - 1]
+            if stream == 0 and frame == frames // 2 and frames > 3:
+                video[stream, frame] = torch.randn(channels, *size, generator=generator)
+            for change in (2.0, 2.0, 0.1, 0.02):
+                row, column = (int(torch.randint(side, (1,), generator=generator)) * patch for side in grid)
+                noise = torch.randn(channels, patch, patch, generator=generator)
+                video[stream, frame, :, row : row + patch, column : column + patch] += change * noise
+    return video
