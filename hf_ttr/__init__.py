@@ -19,11 +19,11 @@ __all__ = [
     "TemporalReuseCache",
     "TemporalReuseConfig",
     "TemporalReuseImageProcessor",
-    "TemporalReuseVideoProcessor",
     "TemporalReuseViTConfig",
     "TemporalReuseViTForImageClassification",
     "TemporalReuseViTForVideoClassification",
     "TemporalReuseViTModel",
+    "TemporalReuseVideoProcessor",
     "with_temporal_reuse",
 ]
 

@@ -32,7 +32,7 @@ class TemporalReuseCacheLayer(CacheLayerMixin):
         self.dtype, self.device = key_states.dtype, key_states.device
         self.is_initialized = True
 
-    def update(  # type: ignore[override]
+    def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, plan: ReusePlan, layout: PackedLayout | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
@@ -46,8 +46,8 @@ class TemporalReuseCacheLayer(CacheLayerMixin):
             layout: the order in which frames are wanted; by default that of stream and time.
 
         Returns:
-            Two tensors of shape `(batch * frames, heads, tokens, head_dim)`; frames are ordered as in the layout, or by
-            stream and time where the plan computes everything.
+            Two tensors of shape `(batch * frames, heads, tokens, head_dim)`; frames are ordered as in the layout, or
+            by stream and time where the plan computes everything.
         """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -113,8 +113,8 @@ def store_rows(
     Merges computed rows with what is stored.
 
     Args:
-        stored (`torch.Tensor` of shape `(batch, heads, tokens, head_dim)`, *optional*): the last state of each position.
-            It may be overwritten.
+        stored (`torch.Tensor` of shape `(batch, heads, tokens, head_dim)`, *optional*): the last state of each
+            position. It may be overwritten.
         states (`torch.Tensor`): computed rows, `(1, heads, rows, head_dim)`; or, where the plan computes everything,
             `(batch * frames, heads, tokens, head_dim)`.
         plan: the plan of the call.
@@ -160,7 +160,7 @@ class StreamState:
 
     Attributes:
         reference (`torch.Tensor` of shape `(batch, patches, dim)`): patch embeddings at their last computation.
-        age (`torch.LongTensor` of shape `(batch, tokens)`): frames since then, 1 = the last frame; `NEVER` = not valid.
+        age (`torch.LongTensor` of shape `(batch, tokens)`): frames since then, 1 = the last frame, `NEVER` = none.
         scale (`torch.Tensor` of shape `(batch,)`): mean norm of the patch embeddings of the stream's first frame.
         saliency (`torch.Tensor` of shape `(batch, patches)`): attention of the CLS token in the last whole frame,
             NaN where none was seen.
@@ -205,6 +205,8 @@ class TemporalReuseCache(Cache):
     ```
     """
 
+    layers: list[TemporalReuseCacheLayer]  # type: ignore[assignment]
+
     def __init__(self, num_layers: int) -> None:
         super().__init__(layers=[TemporalReuseCacheLayer() for _ in range(num_layers)])
         self.streams: StreamState | None = None
@@ -212,7 +214,7 @@ class TemporalReuseCache(Cache):
         self._output: torch.Tensor | None = None
         self._attention: list[torch.Tensor] = []
 
-    def update(  # type: ignore[override]
+    def update(
         self,
         key_states: torch.Tensor,
         value_states: torch.Tensor,
@@ -320,7 +322,7 @@ class TemporalReuseCache(Cache):
         """
         if tokens_to_remove > 0:
             raise ValueError(
-                f"crop takes minus the number of frames to forget, but got {tokens_to_remove}; try {-tokens_to_remove}."
+                f"crop takes minus the number of frames, but got {tokens_to_remove}: try {-tokens_to_remove}."
             )
         if self.streams is not None:
             age, frames = self.streams.age, -tokens_to_remove

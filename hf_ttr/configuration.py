@@ -10,7 +10,7 @@ from transformers import __version__ as transformers_version
 
 
 MODES = ("bidirectional", "causal", "off")
-DEFAULT_THRESHOLD = 0.3
+DEFAULT_THRESHOLD = 0.1
 
 
 class TemporalReuseConfig(PretrainedConfig):
@@ -27,10 +27,10 @@ class TemporalReuseConfig(PretrainedConfig):
         threshold (`float`, *optional*):
             Largest error of a reused token: the distance between its patch embedding and the reused one, relative to
             the mean norm of the stream's patch embeddings. 0 computes every token. Left out, it is found from
-            `compute_budget`, or is 0.3 where there is no budget either.
+            `compute_budget`, or is 0.1 where there is no budget either.
         compute_budget (`float`, *optional*):
-            Share of tokens to compute, in (0, 1]. The planner finds the threshold that meets it. With `threshold` given
-            as well, the budget is an upper bound: tokens under the threshold are reused even if the budget allows more.
+            Share of tokens to compute, in (0, 1]. The planner finds the threshold that meets it. With `threshold`
+            given as well, the budget is an upper bound: what is under the threshold is reused in any case.
             The first frame of a stream is always computed whole, so very short clips can exceed it.
         max_age (`int`, *optional*, defaults to 24):
             A token is recomputed at the latest after this many frames; `None` sets no limit.
@@ -78,7 +78,8 @@ class TemporalReuseConfig(PretrainedConfig):
         unknown = sorted(kwargs.keys() - _INHERITED)
         if unknown:
             raise ValueError(
-                f"temporal_reuse has no setting {', '.join(map(repr, unknown))}; the settings are {', '.join(_FIELDS)}."
+                f"temporal_reuse has no setting {', '.join(map(repr, unknown))}; "
+                f"the settings are {', '.join(_FIELDS)}."
             )
         self.mode = mode
         self.threshold = threshold
@@ -151,7 +152,7 @@ class TemporalReuseConfig(PretrainedConfig):
         return self.to_dict()
 
 
-def as_temporal_reuse_config(value: TemporalReuseConfig | dict[str, Any] | None) -> TemporalReuseConfig:
+def as_temporal_reuse_config(value: PretrainedConfig | dict[str, Any] | None) -> TemporalReuseConfig:
     """Returns `value` as a validated `TemporalReuseConfig`; a dict holds settings, `None` means the defaults."""
     if value is None:
         return TemporalReuseConfig()

@@ -33,8 +33,8 @@ def with_temporal_reuse(
     Args:
         model: a `ViTModel` or `ViTForImageClassification`.
         config: the settings of reuse, or a dict of them; the defaults if left out.
-        model_class: the class to build, by default `TemporalReuseViTModel` or `TemporalReuseViTForVideoClassification`;
-            `TemporalReuseViTForImageClassification` for a classifier of single frames.
+        model_class: the class to build, by default `TemporalReuseViTModel` or
+            `TemporalReuseViTForVideoClassification`; or `TemporalReuseViTForImageClassification`, for single frames.
 
     Returns:
         The model with reuse, in the same mode (training or evaluation) as the given one.
@@ -48,7 +48,7 @@ def with_temporal_reuse(
     >>> from transformers import ViTConfig, ViTForImageClassification
     >>> import hf_ttr
 
-    >>> vit = ViTForImageClassification(ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2)).eval()
+    >>> vit = ViTForImageClassification(ViTConfig(hidden_size=32, num_attention_heads=2)).eval()
     >>> model = hf_ttr.with_temporal_reuse(vit, hf_ttr.TemporalReuseConfig(compute_budget=0.2))
     >>> model.classifier is vit.classifier
     True

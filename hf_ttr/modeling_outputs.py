@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
@@ -62,12 +62,15 @@ class TemporalReuseVideoClassifierOutput(ImageClassifierOutput):
     reuse: ReuseReport | None = None
 
 
-def map_tensors(output: ModelOutput, function: Callable[[torch.Tensor], torch.Tensor]) -> ModelOutput:
+Output = TypeVar("Output", bound=ModelOutput)
+
+
+def map_tensors(output: Output, function: Callable[[torch.Tensor], torch.Tensor]) -> Output:
     """The same output with `function` applied to every tensor, also in tuples and in the report of reuse."""
     return type(output)(**{name: _map(value, function) for name, value in output.items()})
 
 
-def concatenate_outputs(outputs: Sequence[ModelOutput], dim: int) -> ModelOutput:
+def concatenate_outputs(outputs: Sequence[Output], dim: int) -> Output:
     """Joins outputs of the same kind, tensor by tensor, along streams (0) or frames (1)."""
     first = outputs[0]
     if len(outputs) == 1:

@@ -171,8 +171,8 @@ def packed_attention(
         kwargs: handed on to `attention`.
 
     Returns:
-        The output, `(1, rows, heads, head_dim)` or `(frames, tokens, heads, head_dim)`, and the attention weights where
-        whole frames were computed by an implementation that returns them.
+        The output, `(1, rows, heads, head_dim)` or `(frames, tokens, heads, head_dim)`, and the attention weights
+        where whole frames were computed by an implementation that returns them.
     """
     if call.layout is None:
         return attention(module, query, keys, values, None, **kwargs)

@@ -33,7 +33,9 @@ import skimage.data
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.interpolate import PchipInterpolator
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+from transformers import ViTConfig, ViTForImageClassification
+
+from hf_ttr import TemporalReuseVideoProcessor, with_temporal_reuse
 
 
 LABELS = ("cat", "coffee cup", "space shuttle", "space helmet", "horse", "beach ball", "life ring", "die")
@@ -587,9 +589,13 @@ def evaluate(model: ViTForImageClassification, seed: int, clips: int, directory:
 
 
 def save_model(model: ViTForImageClassification, directory: Path) -> None:
-    """Saves the model, in float32, and its preprocessor."""
-    model.float().save_pretrained(directory)
-    processor = ViTImageProcessor(
+    """Saves the model, in float32 and with reuse at its default settings, and its processors."""
+    reuse = with_temporal_reuse(model.float())
+    reuse.config.num_frames = MAX_FRAMES
+    reuse.save_pretrained(directory)
+    processor = TemporalReuseVideoProcessor(
+        num_frames=MAX_FRAMES,
+        frame_sampling_rate=1,
         size={"height": MODEL_SIZE, "width": MODEL_SIZE},
         resample=Image.Resampling.BILINEAR,
         image_mean=[0.5, 0.5, 0.5],

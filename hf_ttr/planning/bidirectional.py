@@ -2,9 +2,9 @@
 Bidirectional planning: a clip, whose future is known.
 
 The embedding of each position over time is replaced by a polyline whose corners are the computed tokens. Among all
-polylines this finds the best one: the least sum of squared errors plus a price for every corner. That is a shortest path
-over the frames, solved for all positions and several prices at once; the errors of all pairs of corners follow from
-inner products of the embeddings alone (polygonal approximation, Perez and Vidal 1994).
+polylines this finds the best one: the least sum of squared errors plus a price for every corner. That is a shortest
+path over the frames, solved for all positions and several prices at once; the errors of all pairs of corners follow
+from inner products of the embeddings alone (polygonal approximation, Perez and Vidal 1994).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def choose_corners(
     """
     Chooses the tokens whose computation removes more error than they cost.
 
-    A token is worth computing if it takes at least the square of the threshold off the sum of the squared errors of its
-    position. With a budget, the threshold of each stream is searched for.
+    A token is worth computing if it takes at least the square of the threshold off the sum of the squared errors of
+    its position. With a budget, the threshold of each stream is searched for.
 
     Args:
-        features (`torch.FloatTensor` of shape `(batch, frames, patches, dim)`): embeddings relative to the mean norm.
-        reference (`torch.FloatTensor` of shape `(batch, patches, dim)`, *optional*): embeddings at the last computation.
+        features (`torch.FloatTensor` of shape `(batch, frames, patches, dim)`): embeddings over their mean norm.
+        reference (`torch.FloatTensor` of shape `(batch, patches, dim)`, *optional*): those last computed.
         age (`torch.LongTensor` of shape `(batch, patches)`, *optional*): frames since then, `NEVER` = not valid.
         weights (`torch.FloatTensor` of shape `(batch, patches)`): factors of the errors.
         grid (`tuple[int, int]`): rows and columns of patches.

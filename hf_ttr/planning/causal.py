@@ -26,8 +26,8 @@ def choose_changed(
     the frame is a scene cut; with a budget, at most that share of each frame is, the largest errors first.
 
     Args:
-        features (`torch.FloatTensor` of shape `(batch, frames, patches, dim)`): embeddings relative to the mean norm.
-        reference (`torch.FloatTensor` of shape `(batch, patches, dim)`, *optional*): embeddings at the last computation.
+        features (`torch.FloatTensor` of shape `(batch, frames, patches, dim)`): embeddings over their mean norm.
+        reference (`torch.FloatTensor` of shape `(batch, patches, dim)`, *optional*): those last computed.
         age (`torch.LongTensor` of shape `(batch, patches)`, *optional*): frames since then, `NEVER` = not valid.
         weights (`torch.FloatTensor` of shape `(batch, patches)`): factors of the errors.
         grid (`tuple[int, int]`): rows and columns of patches.

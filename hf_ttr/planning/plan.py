@@ -159,7 +159,7 @@ def time_of(index: torch.Tensor, past_age: torch.Tensor | None) -> torch.Tensor:
 
 
 def linear_alpha(left: torch.Tensor, right: torch.Tensor, past_age: torch.Tensor | None) -> torch.Tensor:
-    """Share of `right` that is linear in time, 0 where both are the same; all of shape `(batch, 1 + frames, tokens)`."""
+    """Share of `right`, linear in time, 0 where both are the same; all of shape `(batch, 1 + frames, tokens)`."""
     time = torch.arange(-1, left.shape[1] - 1, device=left.device).view(1, -1, 1)
     start, end = time_of(left, past_age), time_of(right, past_age)
     return torch.where(end > start, (time - start) / (end - start).clamp(min=1), 0.0).float()

@@ -15,7 +15,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from ...cache import TemporalReuseCache
-from ...configuration import TemporalReuseConfig
+from ...configuration import as_temporal_reuse_config
 from ...flops import CostCounter, ReuseReport, TransformerCost
 from ...modeling_outputs import (
     TemporalReuseImageClassifierOutput,
@@ -50,7 +50,7 @@ class TemporalReuseViTAttention(ViTAttention):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
-            hidden_states (`torch.Tensor` of shape `(frames, tokens, hidden_size)`, or `(1, rows, hidden_size)` packed).
+            hidden_states (`torch.Tensor`): `(frames, tokens, hidden_size)`, or packed `(1, rows, hidden_size)`.
             attention_mask: for the parent; never with a cache.
             past_key_values, call: the cache and the layer's part in the call; without them this is the parent.
             kwargs: handed on to the attention function.
@@ -111,7 +111,7 @@ class TemporalReuseViTPreTrainedModel(ViTPreTrainedModel):
     """What all ViT models with reuse share."""
 
     config: TemporalReuseViTConfig
-    input_modalities = ("image", "video")
+    input_modalities = ("image", "video")  # type: ignore[assignment]
     _no_split_modules = ["ViTEmbeddings", "TemporalReuseViTLayer"]
     # Which rows are computed depends on the data.
     _can_compile_fullgraph = False
@@ -205,12 +205,12 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         """
         # Shapes inside are (batch, frames, ...); single frames lose the second dimension on the way out.
         video = _as_video(pixel_values, self.config.num_channels)
-        settings: TemporalReuseConfig = self.config.temporal_reuse
+        settings = as_temporal_reuse_config(self.config.temporal_reuse)
         settings.validate_settings()
-        if bool_masked_pos is not None:
-            bool_masked_pos = bool_masked_pos.repeat_interleave(video.shape[1], 0)
         embedding_options = {
-            "bool_masked_pos": bool_masked_pos,
+            "bool_masked_pos": None
+            if bool_masked_pos is None
+            else bool_masked_pos.repeat_interleave(video.shape[1], 0),
             "interpolate_pos_encoding": bool(interpolate_pos_encoding),
         }
         if self.training or settings.mode == "off" or attention_mask is not None:
@@ -305,10 +305,10 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
 
     def _patch_positions(self, tokens: torch.Tensor, video: torch.Tensor, interpolate: bool) -> torch.Tensor:
         """What the embeddings added to the patches of a frame, shape `(1, patches, hidden_size)`."""
-        positions = self.embeddings.position_embeddings
         if interpolate:
-            positions = self.embeddings.interpolate_pos_encoding(tokens[:, 0], video.shape[-2], video.shape[-1])
-        return positions[:, 1:]
+            height, width = video.shape[-2:]
+            return self.embeddings.interpolate_pos_encoding(tokens[:, 0], height, width)[:, 1:]
+        return self.embeddings.position_embeddings[:, 1:]
 
     def _cache_for(
         self,
@@ -360,9 +360,9 @@ class TemporalReuseViTForImageClassification(TemporalReuseViTPreTrainedModel, Vi
 
     def __init__(self, config: TemporalReuseViTConfig) -> None:
         super(ViTForImageClassification, self).__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels = config.num_labels or 0
         self.vit = TemporalReuseViTModel(config, add_pooling_layer=False)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
+        self.classifier = nn.Linear(config.hidden_size, self.num_labels) if self.num_labels else nn.Identity()
         self.post_init()
 
     @can_return_tuple

@@ -1,0 +1,53 @@
+"""`python -m benchmarks run --suite NAME` measures; `python -m benchmarks report` makes the tables."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import fidelity, report, speed
+from .common import RESULTS, save
+
+
+class Suite(str, Enum):
+    """The suites."""
+
+    fidelity = "fidelity"
+    speed = "speed"
+    all = "all"
+
+
+app = typer.Typer(add_completion=False, help="Benchmarks of hf_ttr.")
+
+
+@app.command()
+def run(
+    suite: Annotated[Suite, typer.Option(help="What to measure.")] = Suite.all,
+    quick: Annotated[bool, typer.Option(help="A small run, to see that it works.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Result file; by default benchmarks/results/SUITE.json.")] = None,
+) -> None:
+    """Measures, and writes the results to JSON."""
+    for name, module in (("fidelity", fidelity), ("speed", speed)):
+        if suite in (Suite.all, Suite(name)):
+            path = save(name, module.run(quick=quick), out)
+            typer.echo(f"{path}")
+            typer.echo(report.table(path))
+
+
+@app.command("report")
+def make_report(
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write; by default to the screen.")] = None,
+) -> None:
+    """Makes Markdown tables from the result files."""
+    text = "\n".join(report.table(path) for path in sorted(RESULTS.glob("*.json")))
+    if out is None:
+        typer.echo(text)
+    else:
+        out.write_text(text)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,166 @@
+"""Fidelity against multiply-adds on real video: reuse and frame skipping, measured against the dense model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import track
+from transformers import ViTForImageClassification
+
+import hf_ttr
+from hf_ttr.flops import TransformerCost
+
+from .common import real_data
+
+
+FRAMES = 49
+RATIOS = (3.0, 4.0, 5.3, 8.0)
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+STATIC = ("car-detection.mp4", "bottle-detection.mp4", "asl/book.mkv", "vehicle_survaillance.mp4")
+
+
+@dataclass
+class Row:
+    """
+    One method on one clip, against the dense model.
+
+    Attributes:
+        video, method, setting: what was run; `setting` is the ratio or the threshold aimed at.
+        encoder_ratio, total_ratio: dense multiply-adds over those of the method, in the transformer layers and in all.
+        kl, clip_kl: KL divergence from the dense model of the class distribution, mean over frames, and of the clip.
+        agreement: share of frames with the same top class.
+        seconds, dense_seconds: model time of one run (not a benchmark of speed).
+    """
+
+    video: str
+    method: str
+    setting: float
+    encoder_ratio: float
+    total_ratio: float
+    kl: float
+    clip_kl: float
+    agreement: float
+    seconds: float
+    dense_seconds: float
+
+
+def run(frames: int = FRAMES, quick: bool = False) -> dict[str, Any]:
+    """Runs the suite; `quick` takes the four static clips and two ratios."""
+    torch.manual_seed(0)
+    data = real_data()
+    directory = data / "models" / "vit-tiny-tin200"
+    videos = (
+        STATIC
+        if quick
+        else [str(path.relative_to(data / "videos")) for path in sorted((data / "videos").rglob("*.*"))]
+    )
+    ratios = (4.0, 8.0) if quick else RATIOS
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory, frame_sampling_rate=1)
+    dense = ViTForImageClassification.from_pretrained(directory, dtype=torch.float32).eval()
+    model = hf_ttr.with_temporal_reuse(dense)
+    rows: list[Row] = []
+    for video in track(videos, description="fidelity"):
+        clip = _first_frames(processor, data / "videos" / video, frames)
+        rows += _measure(video, clip, dense, model, ratios)
+    return {"suite": "fidelity", "frames": frames, "model": directory.name, "rows": [asdict(row) for row in rows]}
+
+
+def _first_frames(processor: Any, path: Path, frames: int) -> torch.Tensor:
+    clip = processor(path, num_frames=frames, return_tensors="pt").pixel_values
+    return clip
+
+
+@torch.no_grad()
+def _measure(
+    video: str, clip: torch.Tensor, dense: ViTForImageClassification, model: Any, ratios: tuple[float, ...]
+) -> list[Row]:
+    start = time.perf_counter()
+    expected = dense(clip[0]).logits
+    dense_seconds = time.perf_counter() - start
+    frames = clip.shape[1]
+    tokens = dense.vit.embeddings.position_embeddings.shape[1]
+    cost = TransformerCost.of_vit(dense.config, tokens)
+    outside = frames * (cost.patch + dense.classifier.weight.numel())
+
+    def row(method: str, setting: float, logits: torch.Tensor, done: float, total: float, seconds: float) -> Row:
+        return Row(
+            video,
+            method,
+            setting,
+            encoder_ratio=(total - outside) / (done - outside) if done > outside else total / done,
+            total_ratio=total / done,
+            kl=_kl(expected, logits).mean().item(),
+            clip_kl=_kl(expected.mean(0), logits.mean(0)).item(),
+            agreement=(expected.argmax(-1) == logits.argmax(-1)).float().mean().item(),
+            seconds=seconds,
+            dense_seconds=dense_seconds,
+        )
+
+    def reuse(method: str, setting: float, **settings: Any) -> Row:
+        model.config.temporal_reuse = hf_ttr.TemporalReuseConfig(**settings)
+        start = time.perf_counter()
+        output = model(clip)
+        seconds = time.perf_counter() - start
+        done, total = output.reuse.multiply_adds.item(), output.reuse.dense_multiply_adds.item()
+        return row(method, setting, output.frame_logits[0], done, total, seconds)
+
+    rows = []
+    for ratio in ratios:
+        for method in ("bidirectional", "causal"):
+            rows.append(_at_ratio(lambda budget, m=method, r=ratio: reuse(m, r, mode=m, compute_budget=budget), ratio))
+        for method, interpolate in (("skip, hold", False), ("skip, interpolate", True)):
+            kept = max(round(frames / ratio), 2)
+            logits = skip_frames(expected, kept, interpolate)
+            rows.append(row(method, ratio, logits, kept, frames, seconds=dense_seconds * kept / frames))
+            rows[-1].encoder_ratio = rows[-1].total_ratio
+    rows += [reuse("threshold", threshold, threshold=threshold) for threshold in THRESHOLDS]
+    return rows
+
+
+def _at_ratio(measure: Callable[[float], Row], ratio: float) -> Row:
+    """The row of the largest budget that still saves `ratio` times the multiply-adds of the encoder."""
+    low, high, best = 0.02, 1.5 / ratio, None
+    for _ in range(7):
+        budget = (low + high) / 2
+        row = measure(budget)
+        if row.encoder_ratio >= ratio:
+            low, best = budget, row
+        else:
+            high = budget
+    return best if best is not None else measure(low)
+
+
+def skip_frames(logits: torch.Tensor, kept: int, interpolate: bool) -> torch.Tensor:
+    """
+    Frame skipping: `kept` evenly spaced frames are computed, the logits of the others held or interpolated in time.
+
+    Args:
+        logits (`torch.Tensor` of shape `(frames, labels)`): of the dense model.
+        kept (`int`): frames that are computed, the first and (to interpolate) the last among them.
+        interpolate (`bool`): interpolate, or hold the last computed logits.
+
+    Returns:
+        `torch.Tensor` of shape `(frames, labels)`.
+    """
+    frames = len(logits)
+    end = frames - 1 if interpolate else frames - frames / kept
+    chosen = torch.linspace(0, end, kept).round().long()
+    time_ = torch.arange(frames)
+    right = torch.searchsorted(chosen, time_).clamp(max=kept - 1)
+    left = torch.where(chosen[right] > time_, right - 1, right)
+    if not interpolate:
+        return logits[chosen[left]]
+    gap = (chosen[right] - chosen[left]).clamp(min=1)
+    alpha = ((time_ - chosen[left]) / gap)[:, None]
+    return torch.lerp(logits[chosen[left]], logits[chosen[right]], alpha)
+
+
+def _kl(dense: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """KL divergence in nats of the class distributions, over the last dimension."""
+    log_p, log_q = dense.log_softmax(-1), other.log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
