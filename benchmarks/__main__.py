@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import fidelity, report, speed
+from . import ablation, fidelity, report, speed
 from .common import RESULTS, save
 
 
@@ -17,6 +17,7 @@ class Suite(str, Enum):
 
     fidelity = "fidelity"
     speed = "speed"
+    ablation = "ablation"
     all = "all"
 
 
@@ -30,7 +31,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Result file; by default benchmarks/results/SUITE.json.")] = None,
 ) -> None:
     """Measures, and writes the results to JSON."""
-    for name, module in (("fidelity", fidelity), ("speed", speed)):
+    for name, module in (("fidelity", fidelity), ("speed", speed), ("ablation", ablation)):
         if suite in (Suite.all, Suite(name)):
             path = save(name, module.run(quick=quick), out)
             typer.echo(f"{path}")

@@ -65,14 +65,65 @@ def run(frames: int = FRAMES, quick: bool = False) -> dict[str, Any]:
     model = hf_ttr.with_temporal_reuse(dense)
     rows: list[Row] = []
     for video in track(videos, description="fidelity"):
-        clip = _first_frames(processor, data / "videos" / video, frames)
+        clip = first_frames(processor, data / "videos" / video, frames)
         rows += _measure(video, clip, dense, model, ratios)
     return {"suite": "fidelity", "frames": frames, "model": directory.name, "rows": [asdict(row) for row in rows]}
 
 
-def _first_frames(processor: Any, path: Path, frames: int) -> torch.Tensor:
-    clip = processor(path, num_frames=frames, return_tensors="pt").pixel_values
+def first_frames(processor: Any, path: Path, frames: int) -> torch.Tensor:
+    """The first frames of a video, `(1, frames, channels, height, width)`."""
+    clip: torch.Tensor = processor(path, num_frames=frames, return_tensors="pt").pixel_values
     return clip
+
+
+@torch.no_grad()
+def measure_reuse(
+    model: Any,
+    clip: torch.Tensor,
+    expected: torch.Tensor,
+    video: str,
+    method: str,
+    setting: float,
+    dense_seconds: float = 0.0,
+    **settings: Any,
+) -> Row:
+    """One run with the given settings of reuse; `expected` is the dense model's logits, `(frames, labels)`."""
+    model.config.temporal_reuse = hf_ttr.TemporalReuseConfig(**settings)
+    start = time.perf_counter()
+    output = model(clip)
+    seconds = time.perf_counter() - start
+    report = output.reuse
+    done, total = report.multiply_adds.item(), report.dense_multiply_adds.item()
+    cost = TransformerCost.of_vit(model.config, report.total_tokens.item() // clip.shape[1])
+    outside = clip.shape[1] * (cost.patch + model.classifier.weight.numel())
+    row = compare(video, method, setting, expected, output.frame_logits[0], total / done, seconds, dense_seconds)
+    row.encoder_ratio = (total - outside) / (done - outside)
+    return row
+
+
+def compare(
+    video: str,
+    method: str,
+    setting: float,
+    expected: torch.Tensor,
+    logits: torch.Tensor,
+    ratio: float,
+    seconds: float,
+    dense_seconds: float,
+) -> Row:
+    """A row for logits of shape `(frames, labels)`, at `ratio` times fewer multiply-adds."""
+    return Row(
+        video,
+        method,
+        setting,
+        encoder_ratio=ratio,
+        total_ratio=ratio,
+        kl=_kl(expected, logits).mean().item(),
+        clip_kl=_kl(expected.mean(0), logits.mean(0)).item(),
+        agreement=(expected.argmax(-1) == logits.argmax(-1)).float().mean().item(),
+        seconds=seconds,
+        dense_seconds=dense_seconds,
+    )
 
 
 @torch.no_grad()
@@ -83,48 +134,27 @@ def _measure(
     expected = dense(clip[0]).logits
     dense_seconds = time.perf_counter() - start
     frames = clip.shape[1]
-    tokens = dense.vit.embeddings.position_embeddings.shape[1]
-    cost = TransformerCost.of_vit(dense.config, tokens)
-    outside = frames * (cost.patch + dense.classifier.weight.numel())
-
-    def row(method: str, setting: float, logits: torch.Tensor, done: float, total: float, seconds: float) -> Row:
-        return Row(
-            video,
-            method,
-            setting,
-            encoder_ratio=(total - outside) / (done - outside) if done > outside else total / done,
-            total_ratio=total / done,
-            kl=_kl(expected, logits).mean().item(),
-            clip_kl=_kl(expected.mean(0), logits.mean(0)).item(),
-            agreement=(expected.argmax(-1) == logits.argmax(-1)).float().mean().item(),
-            seconds=seconds,
-            dense_seconds=dense_seconds,
-        )
 
     def reuse(method: str, setting: float, **settings: Any) -> Row:
-        model.config.temporal_reuse = hf_ttr.TemporalReuseConfig(**settings)
-        start = time.perf_counter()
-        output = model(clip)
-        seconds = time.perf_counter() - start
-        done, total = output.reuse.multiply_adds.item(), output.reuse.dense_multiply_adds.item()
-        return row(method, setting, output.frame_logits[0], done, total, seconds)
+        return measure_reuse(model, clip, expected, video, method, setting, dense_seconds, **settings)
 
     rows = []
     for ratio in ratios:
-        for method in ("bidirectional", "causal"):
-            rows.append(_at_ratio(lambda budget, m=method, r=ratio: reuse(m, r, mode=m, compute_budget=budget), ratio))
+        for mode in ("bidirectional", "causal"):
+            rows.append(at_ratio(lambda budget, m=mode, r=ratio: reuse(m, r, mode=m, compute_budget=budget), ratio))
         for method, interpolate in (("skip, hold", False), ("skip, interpolate", True)):
             kept = max(round(frames / ratio), 2)
             logits = skip_frames(expected, kept, interpolate)
-            rows.append(row(method, ratio, logits, kept, frames, seconds=dense_seconds * kept / frames))
-            rows[-1].encoder_ratio = rows[-1].total_ratio
+            seconds = dense_seconds * kept / frames
+            rows.append(compare(video, method, ratio, expected, logits, frames / kept, seconds, dense_seconds))
     rows += [reuse("threshold", threshold, threshold=threshold) for threshold in THRESHOLDS]
     return rows
 
 
-def _at_ratio(measure: Callable[[float], Row], ratio: float) -> Row:
+def at_ratio(measure: Callable[[float], Row], ratio: float) -> Row:
     """The row of the largest budget that still saves `ratio` times the multiply-adds of the encoder."""
-    low, high, best = 0.02, 1.5 / ratio, None
+    low, high = 0.02, 1.5 / ratio
+    best = None
     for _ in range(7):
         budget = (low + high) / 2
         row = measure(budget)

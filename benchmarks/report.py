@@ -22,7 +22,7 @@ def table(path: Path) -> str:
         f"transformers {machine['transformers']}.",
         "",
     ]
-    lines += _fidelity(result) if result["suite"] == "fidelity" else _speed(result)
+    lines += {"fidelity": _fidelity, "speed": _speed, "ablation": _ablation}[result["suite"]](result)
     return "\n".join(lines) + "\n"
 
 
@@ -115,5 +115,33 @@ def _speed(result: dict[str, Any]) -> list[str]:
                 f"{row['planner_share_of_dense']:.2%}" if "planner_share_of_dense" in row else "",
             )
             for row in result["results"]
+        ),
+    )
+
+
+def _ablation(result: dict[str, Any]) -> list[str]:
+    rows = result["rows"]
+    ratios = sorted({row["setting"] for row in rows if row["setting"]})
+    groups = (
+        [row for row in rows if row["video"] in result["static"]],
+        [row for row in rows if row["video"] not in result["static"]],
+    )
+
+    def cell(group: list[dict[str, Any]], method: str, ratio: float) -> str:
+        chosen = [row for row in group if row["method"] == method and row["setting"] in (ratio, 0.0)]
+        if not chosen:
+            return ""
+        text = f"{mean(row['kl'] for row in chosen):.4f}"
+        # A planner without a budget saves what it saves.
+        return text if chosen[0]["setting"] else f"{text} at {mean(row['encoder_ratio'] for row in chosen):.1f}x"
+
+    static = len({row["video"] for row in groups[0]})
+    others = len({row["video"] for row in groups[1]})
+    header = [f"{count} videos, {ratio:g}x" for count in (static, others) if count for ratio in ratios]
+    return ["Mean KL to the dense model per frame, the four static videos and the others.", ""] + _markdown(
+        ("planner", *header),
+        (
+            (method, *(cell(group, method, ratio) for group in groups if group for ratio in ratios))
+            for method in dict.fromkeys(row["method"] for row in rows)
         ),
     )
