@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from . import ablation, fidelity, report, speed
-from .common import RESULTS, save
+from .common import ROOT, save
 
 
 class Suite(str, Enum):
@@ -39,15 +39,14 @@ def run(
 
 
 @app.command("report")
-def make_report(
-    out: Annotated[Path | None, typer.Option(help="Markdown file to write; by default to the screen.")] = None,
-) -> None:
-    """Makes Markdown tables from the result files."""
-    text = "\n".join(report.table(path) for path in sorted(RESULTS.glob("*.json")))
-    if out is None:
-        typer.echo(text)
-    else:
-        out.write_text(text)
+def make_report() -> None:
+    """Writes the tables into the documents, between `<!-- results: NAME -->` and `<!-- /results -->`."""
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = document.read_text()
+        filled = report.fill(text)
+        if filled != text:
+            document.write_text(filled)
+            typer.echo(document.relative_to(ROOT))
 
 
 if __name__ == "__main__":

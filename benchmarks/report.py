@@ -3,12 +3,70 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from .common import RESULTS
 from .fidelity import STATIC
+
+
+METHODS = {
+    "bidirectional": "reuse, bidirectional",
+    "causal": "reuse, causal",
+    "skip, interpolate": "frame skipping, logits interpolated",
+    "skip, hold": "frame skipping, logits held",
+}
+
+
+def fill(text: str) -> str:
+    """The text of a document with the tables it asks for, wherever their results are there."""
+
+    def block(match: re.Match[str]) -> str:
+        name = match.group(1)
+        body = summary() if name == "summary" else table(RESULTS / f"{name}.json")
+        return f"<!-- results: {name} -->\n\n{body}\n<!-- /results -->"
+
+    return re.sub(r"<!-- results: (\w+) -->.*?<!-- /results -->", block, text, flags=re.DOTALL)
+
+
+def summary() -> str:
+    """The few figures of the README."""
+    fidelity = json.loads((RESULTS / "fidelity.json").read_text())
+    speed = json.loads((RESULTS / "speed.json").read_text())
+    rows = [row for row in fidelity["rows"] if row["video"] in STATIC]
+    ratios = sorted({row["setting"] for row in rows if row["method"] == "bidirectional"})
+    lines = [
+        f"KL divergence per frame from the dense model (a real ViT-Tiny, {len(STATIC)} real videos of static cameras, "
+        f"{fidelity['frames']} frames each), at the same multiply-adds in the transformer layers; top-1 agreement in "
+        "brackets:",
+        "",
+    ]
+    lines += _markdown(
+        ("multiply-adds saved", *(f"{ratio:g}x" for ratio in ratios)),
+        (
+            (
+                name,
+                *(
+                    f"{mean(row['kl'] for row in chosen):.3f} ({mean(row['agreement'] for row in chosen):.2f})"
+                    for ratio in ratios
+                    if (chosen := [row for row in rows if (row["method"], row["setting"]) == (method, ratio)])
+                ),
+            )
+            for method, name in METHODS.items()
+        ),
+    )
+    machine = speed["machine"]
+    lines += [
+        f"Wall-clock of a ViT-B/16 in float32 against the dense model in the same run ({machine['cores']} cores of "
+        f"{machine['cpu']}, random weights):",
+        "",
+        *_speed(speed),
+        "The figures of every video, also of those where reuse loses, are in [docs/results.md](docs/results.md).",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def table(path: Path) -> str:
@@ -40,8 +98,7 @@ def _fidelity(result: dict[str, Any]) -> list[str]:
     rows = result["rows"]
     videos = list(dict.fromkeys(row["video"] for row in rows))
     static = [video for video in videos if video in STATIC]
-    methods = ("bidirectional", "causal", "skip, interpolate", "skip, hold")
-    ratios = sorted({row["setting"] for row in rows if row["method"] in methods})
+    ratios = sorted({row["setting"] for row in rows if row["method"] in METHODS})
 
     def cells(method: str, setting: float, key: str, among: list[str]) -> list[float]:
         return [
@@ -58,14 +115,14 @@ def _fidelity(result: dict[str, Any]) -> list[str]:
             (title, *(f"{ratio:g}x" for ratio in ratios)),
             (
                 (
-                    method,
+                    name,
                     *(
                         f"{mean(cells(method, ratio, 'kl', among)):.4f} "
                         f"({mean(cells(method, ratio, 'agreement', among)):.3f})"
                         for ratio in ratios
                     ),
                 )
-                for method in methods
+                for method, name in METHODS.items()
             ),
         )
     lines += ["Each video: KL of reuse / of frame skipping with interpolated logits.", ""]
@@ -85,20 +142,19 @@ def _fidelity(result: dict[str, Any]) -> list[str]:
     )
     thresholds = sorted({row["setting"] for row in rows if row["method"] == "threshold"})
     lines += ["What a threshold gives: KL, and how many times fewer multiply-adds in all.", ""]
-    lines += _markdown(
-        ("video", *(f"{threshold:g}" for threshold in thresholds)),
+    each = [
         (
-            (
-                video,
-                *(
-                    f"{cells('threshold', threshold, 'kl', [video])[0]:.4f}, "
-                    f"{cells('threshold', threshold, 'total_ratio', [video])[0]:.1f}x"
-                    for threshold in thresholds
-                ),
-            )
-            for video in videos
-        ),
-    )
+            video,
+            *(
+                f"{cells('threshold', threshold, 'kl', [video])[0]:.4f}, "
+                f"{cells('threshold', threshold, 'total_ratio', [video])[0]:.1f}x"
+                for threshold in thresholds
+            ),
+        )
+        for video in videos
+    ]
+    largest = ("largest KL", *(f"{max(cells('threshold', threshold, 'kl', videos)):.4f}" for threshold in thresholds))
+    lines += _markdown(("video", *(f"{threshold:g}" for threshold in thresholds)), [*each, largest])
     return lines
 
 

@@ -136,11 +136,9 @@ def store_rows(
         past = stored.transpose(1, 2).flatten(2).flatten(0, 1)
         if frames == 1:
             # What the cache holds after a single frame is what that frame attends to: no assembled copy.
-            past = (
-                past.index_copy(0, plan.rows, table)
-                if torch.is_grad_enabled()
-                else past.index_copy_(0, plan.rows, table)
-            )
+            # In place where it can be: not under autograd, nor for what inference mode left behind.
+            frozen = torch.is_grad_enabled() or (past.is_inference() and not torch.is_inference_mode_enabled())
+            past = past.index_copy(0, plan.rows, table) if frozen else past.index_copy_(0, plan.rows, table)
             held = past.view(shape).transpose(1, 2)
             return held.detach(), held if batch == 1 or order is None else held[order]
         table = torch.cat([past, table])
@@ -307,9 +305,9 @@ class TemporalReuseCache(Cache):
         elif self.streams is not None:
             chosen = torch.as_tensor(streams, dtype=torch.long, device=self.streams.age.device)
             self._check_streams(chosen)
-            self.streams.age[chosen] = NEVER
-            self.streams.saliency[chosen] = torch.nan
-            self.streams.scale[chosen] = torch.nan
+            self.streams.age = self.streams.age.index_fill(0, chosen, NEVER)
+            self.streams.saliency = self.streams.saliency.index_fill(0, chosen, torch.nan)
+            self.streams.scale = self.streams.scale.index_fill(0, chosen, torch.nan)
 
     def crop(self, tokens_to_remove: int) -> None:
         """
@@ -354,13 +352,16 @@ class TemporalReuseCache(Cache):
 
     def put(self, streams: torch.Tensor, part: TemporalReuseCache) -> None:
         """Overwrites the given streams with those of `part`, in its order."""
-        assert self.streams is not None and part.streams is not None
-        pairs = [*zip(self.streams.tensors(), part.streams.tensors()), (self._output, part._output)]
-        for layer, other in zip(self.layers, part.layers):
-            pairs += [(layer.keys, other.keys), (layer.values, other.values)]
-        for mine, theirs in pairs:
-            if mine is not None and theirs is not None:
-                mine.index_copy_(0, streams.to(mine.device), theirs)
+        pairs: list[tuple[Any, Any, list[str]]] = [
+            (self.streams, part.streams, [field.name for field in fields(StreamState)]),
+            (self, part, ["_output"]),
+            *((layer, other, ["keys", "values"]) for layer, other in zip(self.layers, part.layers)),
+        ]
+        for mine, theirs, names in pairs:
+            for name in names:
+                tensor, update = getattr(mine, name), getattr(theirs, name)
+                if tensor is not None and update is not None:
+                    setattr(mine, name, tensor.index_copy(0, streams.to(tensor.device), update))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeats each stream."""

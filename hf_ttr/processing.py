@@ -141,8 +141,10 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
     Example:
 
     ```python
-    >>> processor = TemporalReuseVideoProcessor.from_pretrained("path/to/a/vit", num_frames=16)
-    >>> processor("clip.mp4", return_tensors="pt").pixel_values.shape
+    >>> from hf_ttr import TemporalReuseVideoProcessor
+
+    >>> processor = TemporalReuseVideoProcessor.from_pretrained("hf_ttr/assets/vit-demo", num_frames=16)
+    >>> processor("hf_ttr/assets/demo.mp4", return_tensors="pt").pixel_values.shape
     torch.Size([1, 16, 3, 224, 224])
     ```
     """

@@ -15,15 +15,14 @@ from .video import read_frames
 
 __all__ = ["reuse_map"]
 
-# Orange and dark blue-grey differ in lightness as well as in hue, so they are told apart with any colour vision.
-COMPUTED_COLOUR = (255, 159, 28)
-REUSED_COLOUR = (52, 58, 70)
+# Dark orange and pale grey differ in lightness as well as in hue, so they are told apart with any colour vision.
+COMPUTED_COLOUR = (230, 110, 0)
+REUSED_COLOUR = (222, 225, 230)
 BACKGROUND = (255, 255, 255)
 TEXT_COLOUR = (33, 37, 43)
-FAINT_COLOUR = (226, 229, 234)
 
 MARGIN, GAP = 20, 10
-FONT_SIZES = {"title": 25, "text": 17}
+FONT_SIZES = {"title": 25, "text": 16}
 
 
 def reuse_map(
@@ -38,14 +37,14 @@ def reuse_map(
     path: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
     """
-    Draws frames of a video and, below each, the patches of it that were computed; the reused ones are darkened.
+    Draws frames of a video and, below each, the patches of it that were computed, edged; the reused ones are pale.
 
     Args:
         frames: the frames of one stream as the model saw them: anything that `hf_ttr.video.read_frames` takes, such as
             a list of pictures, a `uint8` array of shape `(frames, height, width, 3)`, or floats in [0, 1].
         plan (`torch.BoolTensor` of shape `(frames, tokens)`): what was computed, CLS first, then the patches row by
             row: `output.reuse.plan[stream]` of a call with `output_reuse_plan=True`.
-        captions (`Sequence[str]`, *optional*): what to write below each frame, such as its time; by default its number.
+        captions (`Sequence[str]`, *optional*): what to write below each frame, such as its time; else its number.
         title (`str`, *optional*): the line on top; by default the share of all frames that was computed.
         columns (`int`, defaults to 6): how many frames to show, evenly chosen; all if there are fewer.
         width (`int`, defaults to 1200): of the picture, in pixels.
@@ -113,13 +112,16 @@ def reuse_map(
         tile = Image.fromarray(frame).resize(tile_size, Image.Resampling.LANCZOS)
         picture.paste(tile, (left, header))
         picture.paste(_draw_map(tile, computed[index, 1:].reshape(grid)), (left, maps))
-        draw.rectangle((left, bars, left + tile_width - 1, bars + bar_height), FAINT_COLOUR)
+        draw.rectangle((left, bars, left + tile_width - 1, bars + bar_height), REUSED_COLOUR)
         lit = max(2, round(shares[index] * tile_width))
         draw.rectangle((left, bars, left + lit - 1, bars + bar_height), COMPUTED_COLOUR)
         baseline = round(bars + bar_height + GAP / 2 + line * 0.8)
         caption = f"frame {index + 1}" if captions is None else captions[index]
-        draw.text((left, baseline), caption, TEXT_COLOUR, fonts["text"], anchor="ls")
         share = f"{_percent(shares[index])} computed"
+        if fonts["text"].getlength(f"{caption}  {share}") > tile_width:
+            share = _percent(shares[index])
+        room = tile_width - round(fonts["text"].getlength(f"  {share}"))
+        draw.text((left, baseline), _shortened(caption, fonts["text"], room), TEXT_COLOUR, fonts["text"], anchor="ls")
         draw.text((left + tile_width, baseline), share, TEXT_COLOUR, fonts["text"], anchor="rs")
     if path is not None:
         _save(picture, path)
@@ -130,8 +132,8 @@ def _as_plan(plan: Any) -> np.ndarray:
     array = np.asarray(plan.detach().cpu() if hasattr(plan, "detach") else plan)
     if array.dtype != bool or array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
         raise ValueError(
-            f"the plan has shape {array.shape} and type {array.dtype}, but must be boolean, of shape (frames, tokens); "
-            "pass `output.reuse.plan[stream]`."
+            f"the plan has shape {array.shape} and type {array.dtype}, but must be boolean, of shape (frames, "
+            "tokens); pass `output.reuse.plan[stream]`."
         )
     return array
 
@@ -149,7 +151,7 @@ def _checked_grid(grid: tuple[int, int] | None, patches: int, frame_shape: tuple
 
 
 def _draw_map(tile: Image.Image, computed: np.ndarray) -> Image.Image:
-    """The tile, darkened and without colour where its patches were reused, with an edge around those computed."""
+    """The tile, pale and without colour where its patches were reused, with an edge around those computed."""
     grey = Image.merge("RGB", [tile.convert("L")] * 3)
     reused = Image.blend(grey, Image.new("RGB", tile.size, REUSED_COLOUR), 0.8)
     # Where patches begin, in pixels: a tile is no multiple of them.

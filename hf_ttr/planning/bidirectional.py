@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from ..configuration import TemporalReuseConfig
 from .importance import spread_over_neighbours
@@ -29,7 +30,7 @@ def choose_corners(
     weights: torch.Tensor,
     grid: tuple[int, int],
     config: TemporalReuseConfig,
-    budget: float | None = None,
+    budget: float | torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     Chooses the tokens whose computation removes more error than they cost.
@@ -44,7 +45,8 @@ def choose_corners(
         weights (`torch.FloatTensor` of shape `(batch, patches)`): factors of the errors.
         grid (`tuple[int, int]`): rows and columns of patches.
         config: the settings.
-        budget (`float`, *optional*): share of the patches, over all frames, that may be computed.
+        budget (`float` or `torch.Tensor` of shape `(batch,)`, *optional*): share of the patches, over all frames, that
+            may be computed.
 
     Returns:
         `torch.BoolTensor` of shape `(batch, frames, patches)`: the tokens to compute.
@@ -65,9 +67,7 @@ def choose_corners(
     gram = points @ points.transpose(2, 3)
     gram = spread_over_neighbours(gram, grid, config.context_weight, config.context_size)
     gram = gram * weights.square()[..., None, None]
-    time = torch.arange(-1, frames, device=features.device).expand(batch * patches, -1).clone()
-    time[:, 0] = -age.flatten().clamp(max=NEVER)
-    segments, tail = polyline_errors(gram.flatten(0, 1), time, config.max_age)
+    segments, tail = polyline_errors(gram.flatten(0, 1), age.flatten(), config.max_age)
 
     def computed_at(prices: torch.Tensor) -> torch.Tensor:
         """Tokens to compute at prices of shape `(n, batch)`; shape `(n, batch, frames, patches)`."""
@@ -82,7 +82,7 @@ def choose_corners(
 
 
 def _within_budget(
-    computed_at: Callable[[torch.Tensor], torch.Tensor], floor: torch.Tensor, budget: float
+    computed_at: Callable[[torch.Tensor], torch.Tensor], floor: torch.Tensor, budget: float | torch.Tensor
 ) -> torch.Tensor:
     """The computed tokens at the lowest price, of at least `floor`, that keeps each stream within the budget."""
     batch = floor.shape[0]
@@ -100,84 +100,100 @@ def _within_budget(
     return candidates[best, streams]
 
 
-def polyline_errors(gram: torch.Tensor, time: torch.Tensor, max_age: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+def polyline_errors(gram: torch.Tensor, age: torch.Tensor, max_age: int | None) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Squared errors of every possible piece of a polyline.
 
     Args:
-        gram (`torch.FloatTensor` of shape `(n, points, points)`): inner products of the points of each trajectory.
-        time (`torch.LongTensor` of shape `(n, points)`): their times, ascending; the first one is the cached point, at
-            minus its age, or at `-NEVER` if there is none; the others count up from 0.
+        gram (`torch.FloatTensor` of shape `(n, points, points)`): inner products of the points of each trajectory; the
+            first point is the cached one, the others are the frames.
+        age (`torch.LongTensor` of shape `(n,)`): how long before the first frame the cached point was computed, `NEVER`
+            if there is none.
         max_age (`int`, *optional*): the longest time between two corners.
 
     Returns:
-        `segments` of shape `(n, points, points)`: `segments[:, r, l]` is the sum of squared distances of the points
-        strictly between l and r to the line from l to r, infinite where l >= r or the gap is too long; and `tail` of
+        `segments` of shape `(n, points, reach)`: `segments[:, l, g - 1]` is the sum of squared distances of the points
+        strictly between l and l + g to the line between the two, infinite where that is not allowed; and `tail` of
         shape `(n, points)`: the sum over the points after the last corner of their squared distances to it.
     """
-    n, points, _ = gram.shape
-    clock = time.clone()
-    missing = time[:, 0] <= -NEVER
-    clock[:, 0] = torch.where(missing, -1, time[:, 0])
-    moment = clock.float()
-    norm = gram.diagonal(dim1=1, dim2=2)
-
-    def before(values: torch.Tensor) -> torch.Tensor:
-        """Running sums: entry i is the sum over the points 1 to i (the cached point is never inside a piece)."""
-        sums = values.cumsum(1)
-        return sums - values[:, :1]
-
-    inner = before(gram)  # entry (i, j): sum over the points t up to i of <t, j>
-    timed = before(gram * moment[:, :, None])  # the same, times t
-    norms, times, squares = before(norm), before(moment), before(moment.square())
-
-    def between(sums: torch.Tensor) -> torch.Tensor:
-        """Sum strictly between l and r, shape `(n, r, l)`, of running sums of shape `(n, points)`."""
-        ends = torch.cat([sums[:, :1], sums[:, :-1]], dim=1)
-        return ends[:, :, None] - sums[:, None, :]
-
-    def between_with(sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same for inner products with l, and with r; running sums of shape `(n, points, points)`."""
-        ends = torch.cat([sums[:, :1], sums[:, :-1]], dim=1)
-        own = sums.diagonal(dim1=1, dim2=2)
-        own_ends = ends.diagonal(dim1=1, dim2=2)
-        return ends - own[:, None, :], own_ends[:, :, None] - sums.transpose(1, 2)
-
-    start, end = moment[:, None, :], moment[:, :, None]
-    gap = (end - start).clamp(min=1)
+    points = gram.shape[1]
+    reach = max(points - 1 if max_age is None else min(max_age, points - 1), 1)
     index = torch.arange(points, device=gram.device)
-    count = (index[:, None] - index[None, :] - 1).clamp(min=0).to(gram.dtype)
-    with_left, with_right = between_with(inner)
-    timed_left, timed_right = between_with(timed)
-    # A point between is compared with (1 - a) * left + a * right, where a = (t - start) / gap.
-    a_left = (timed_left - start * with_left) / gap
-    a_right = (timed_right - start * with_right) / gap
-    sum_a = (between(times) - count * start) / gap
-    sum_aa = (between(squares) - 2 * start * between(times) + count * start.square()) / gap.square()
-    segments = (
-        between(norms)
-        + (count - 2 * sum_a + sum_aa) * norm[:, None, :]
-        + sum_aa * norm[:, :, None]
-        - 2 * (with_left - a_left)
-        - 2 * a_right
-        + 2 * (sum_a - sum_aa) * gram
-    ).clamp(min=0)
+    gap = torch.arange(1, reach + 1, device=gram.device)
+    missing = (age >= NEVER)[:, None]
+    padded = nn.functional.pad(gram, (0, reach, 0, reach))
+    width = points + reach
 
-    last = inner[:, -1:]
-    after = (points - 1 - index).to(gram.dtype)
-    tail = (norms[:, -1:] - norms + after * norm - 2 * (last - inner.diagonal(dim1=1, dim2=2)[:, None])[:, 0]).clamp(
-        min=0
+    def at_right(values: torch.Tensor) -> torch.Tensor:
+        """Of a padded matrix the entries (l, l + g), as a view of shape `(n, points, reach)`."""
+        return values.as_strided(
+            (len(values), points, reach), (width * width, width + 1, 1), values.storage_offset() + 1
+        )
+
+    def at_left(values: torch.Tensor) -> torch.Tensor:
+        """The entries (l + g, l)."""
+        offset = values.storage_offset() + width
+        return values.as_strided((len(values), points, reach), (width * width, width + 1, width), offset)
+
+    def before_right(values: torch.Tensor) -> torch.Tensor:
+        """The entries (l, l + g - 1)."""
+        return values.as_strided((len(values), points, reach), (width * width, width + 1, 1), values.storage_offset())
+
+    def windows(values: torch.Tensor, start: int) -> torch.Tensor:
+        """Of a vector the entries l + g - 1 + start, as a view of shape `(n, points, reach)`."""
+        return nn.functional.pad(values, (0, reach))[:, start:].unfold(1, reach, 1)[:, :points]
+
+    # Running sums over t of <l, t> and of t <l, t>, so that a sum strictly between l and r is a difference of two.
+    sums = padded.cumsum(2)
+    timed = (padded * torch.arange(width, device=gram.device)).cumsum(2)
+    norm = gram.diagonal(dim1=1, dim2=2)
+    norms = norm.cumsum(1)
+    last = [values[:, :points, :points].diagonal(-1, 1, 2) for values in (sums, timed)]  # sums of <r, t> over t < r
+    last = [nn.functional.pad(values, (1, 0)) for values in last]
+    with_left = before_right(sums) - sums.diagonal(dim1=1, dim2=2)[:, :points, None]
+    timed_left = before_right(timed) - timed.diagonal(dim1=1, dim2=2)[:, :points, None]
+    with_right = windows(last[0], 1) - at_left(sums)
+    timed_right = windows(last[1], 1) - at_left(timed)
+    between = windows(norms, 0) - norms[:, :, None]
+    product, right_norm = at_right(padded), windows(norm, 1)
+
+    def pieces(rows: slice, elapsed: torch.Tensor) -> torch.Tensor:
+        """Errors of the pieces that start at the given points, `elapsed` before the next frame."""
+        # The point at step k = elapsed, elapsed + 1, ... is compared with (1 - a) left + a right, a = k / length.
+        count = (gap - 1).to(gram.dtype)
+        length = elapsed + count
+        sum_a = count * (2 * elapsed + count - 1) / (2 * length)
+        squares = (elapsed - 1).square() * count + (elapsed - 1) * count * (count + 1)
+        sum_aa = (squares + count * (count + 1) * (2 * count + 1) / 6) / length.square()
+        origin = (index[rows, None] + 1).to(gram.dtype) - elapsed
+        left = with_left[:, rows] - (timed_left[:, rows] - origin * with_left[:, rows]) / length
+        right = (timed_right[:, rows] - origin * with_right[:, rows]) / length
+        return (
+            between[:, rows]
+            + (count - 2 * sum_a + sum_aa) * norm[:, rows, None]
+            + sum_aa * right_norm[:, rows]
+            + 2 * ((sum_a - sum_aa) * product[:, rows] - left - right)
+        ).clamp_(min=0)
+
+    elapsed = torch.where(missing, 1, age[:, None]).to(gram.dtype)
+    segments = torch.cat(
+        [pieces(slice(0, 1), elapsed[:, :, None]), pieces(slice(1, None), elapsed.new_ones(1, 1, 1))], dim=1
     )
-
-    forward = index[:, None] > index[None, :]
-    neighbour = index[:, None] == index[None, :] + 1
-    # Without a cached point the first frame has to be a corner.
-    allowed = forward & ~(missing[:, None, None] & (index == 0)[None, None, :] & ~neighbour)
-    reachable = ~(missing[:, None] & (index == 0))
+    segments.masked_fill_(index[:, None] + gap >= points, torch.inf)
+    too_long = missing & (gap > 1)
     if max_age is not None:
-        allowed = allowed & ((clock[:, :, None] - clock[:, None, :] <= max_age) | neighbour)
-        reachable = reachable & ((clock[:, -1:] - clock < max_age) | (index == points - 1))
-    return segments.masked_fill(~allowed, torch.inf), tail.masked_fill(~reachable, torch.inf)
+        too_long = too_long | ((elapsed + gap - 1 > max_age) & (gap > 1))
+    segments[:, 0].masked_fill_(too_long, torch.inf)
+
+    own = sums.diagonal(dim1=1, dim2=2)[:, :points]
+    after = (points - 1 - index).to(gram.dtype)
+    tail = (norms[:, -1:] - norms + after * norm - 2 * (sums[:, :points, points - 1] - own)).clamp(min=0)
+    idle = torch.cat([elapsed + points - 2, after[1:].expand(len(gram), -1)], dim=1)
+    idle_limit = torch.inf if max_age is None else max_age
+    too_old = (idle >= idle_limit) & (index < points - 1)
+    too_old[:, :1] |= missing
+    # Rounding must not choose between corners that are as good: a stream is planned the same in any batch.
+    return segments.round_(decimals=4), tail.round_(decimals=4).masked_fill_(too_old, torch.inf)
 
 
 def best_corners(segments: torch.Tensor, tail: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
@@ -192,16 +208,22 @@ def best_corners(segments: torch.Tensor, tail: torch.Tensor, prices: torch.Tenso
         `torch.BoolTensor` of shape `(k, n, points)`: the corners. Point 0, the cached one, costs nothing.
     """
     points = tail.shape[1]
-    cost = [torch.zeros_like(prices)]
-    came_from = [torch.zeros_like(prices, dtype=torch.long)]
-    for point in range(1, points):
-        best = (torch.stack(cost, dim=-1) + segments[:, point, :point]).min(-1)
-        cost.append(best.values + prices)
-        came_from.append(best.indices)
-    current = (torch.stack(cost, dim=-1) + tail).argmin(-1)
-    corners = [torch.ones_like(current, dtype=torch.bool)]
+    reach = segments.shape[2]
+    cost = prices.new_full((*prices.shape, points), torch.inf)
+    cost[..., 0] = -prices
+    came_from = torch.zeros(cost.shape, dtype=torch.int32, device=cost.device)
+    for point in range(points - 1):
+        ahead = slice(point + 1, min(point + 1 + reach, points))
+        cost[..., point] += prices
+        candidate = cost[..., point, None] + segments[:, point, : ahead.stop - ahead.start]
+        came_from[..., ahead].masked_fill_(candidate < cost[..., ahead], point)
+        torch.minimum(cost[..., ahead], candidate, out=cost[..., ahead])
+    cost[..., -1] += prices
+    current = (cost + tail).argmin(-1)
+    corners = torch.zeros(cost.shape, dtype=torch.bool, device=cost.device)
+    corners[..., 0] = True
     for point in range(points - 1, 0, -1):
         is_corner = current == point
-        corners.append(is_corner)
-        current = torch.where(is_corner, came_from[point], current)
-    return torch.stack([corners[0], *reversed(corners[1:])], dim=-1)
+        corners[..., point] = is_corner
+        current = torch.where(is_corner, came_from[..., point], current)
+    return corners

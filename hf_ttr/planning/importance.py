@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 
 def saliency_weights(saliency: torch.Tensor, exponent: float) -> torch.Tensor:
@@ -27,18 +26,28 @@ def neighbourhood_mean(values: torch.Tensor, grid: tuple[int, int], size: int) -
     Mean over a square of patches around each position, cut off at the border of the grid.
 
     Args:
-        values (`torch.Tensor` of shape `(n, patches)`): a value per position.
+        values (`torch.Tensor` of shape `(batch, patches, ...)`): values of each position.
         grid (`tuple[int, int]`): rows and columns of patches.
         size (`int`): side of the square, odd.
 
     Returns:
         `torch.Tensor` of the same shape.
     """
-    maps = values.unflatten(-1, grid).unsqueeze(1)
-    for side in ((size, 1), (1, size)):
-        padding = (side[0] // 2, side[1] // 2)
-        maps = nn.functional.avg_pool2d(maps, side, stride=1, padding=padding, count_include_pad=False)
-    return maps.squeeze(1).flatten(-2)
+    maps = _window_sum(_window_sum(values.unflatten(1, grid), 1, size), 2, size)
+    ones = values.new_ones(1, *grid)
+    count = _window_sum(_window_sum(ones, 1, size), 2, size)
+    return (maps / count.view(1, *grid, *[1] * (values.dim() - 2))).flatten(1, 2)
+
+
+def _window_sum(values: torch.Tensor, dim: int, size: int) -> torch.Tensor:
+    """Sum over `size` neighbours along a dimension; nothing lies beyond the border."""
+    length = values.shape[dim]
+    total = values.clone()
+    for shift in range(1, min(size // 2 + 1, length)):
+        kept = length - shift
+        total.narrow(dim, shift, kept).add_(values.narrow(dim, 0, kept))
+        total.narrow(dim, 0, kept).add_(values.narrow(dim, shift, kept))
+    return total
 
 
 def spread_over_neighbours(values: torch.Tensor, grid: tuple[int, int], weight: float, size: int) -> torch.Tensor:
@@ -58,6 +67,4 @@ def spread_over_neighbours(values: torch.Tensor, grid: tuple[int, int], weight: 
     """
     if weight == 0:
         return values
-    maps = values.movedim(1, -1)
-    mean = neighbourhood_mean(maps.reshape(-1, maps.shape[-1]), grid, size)
-    return values + weight * mean.view(maps.shape).movedim(-1, 1)
+    return values + weight * neighbourhood_mean(values, grid, size)

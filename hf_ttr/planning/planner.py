@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -36,7 +37,7 @@ class Planner:
     prefix_tokens: int = 1
     compute_all: bool = False
     _planned_frames: int = field(default=0, init=False)
-    _computed_tokens: int = field(default=0, init=False)
+    _computed_tokens: int | torch.Tensor = field(default=0, init=False)
 
     def is_fresh(self, streams: StreamState | None) -> torch.Tensor | None:
         """Which streams have no valid state at all, shape `(batch,)`; `None` before the first call."""
@@ -73,13 +74,13 @@ class Planner:
             reference = past.reference.float() / scale[:, None, None]
             age = past.age[:, self.prefix_tokens :]
         bidirectional = self.config.mode == "bidirectional"
-        choose = choose_corners if bidirectional else choose_changed
+        choose: Callable[..., torch.Tensor] = choose_corners if bidirectional else choose_changed
         chosen = choose(
             features, reference, age, weights, self.grid, self.config, self._patch_budget(features.shape[1])
         )
         computed = torch.cat([chosen.new_ones(*chosen.shape[:2], self.prefix_tokens), chosen], dim=-1)
         self._planned_frames += computed.shape[1]
-        self._computed_tokens += int(computed.sum()) // batch
+        self._computed_tokens = self._computed_tokens + computed.sum((1, 2))
         plan = ReusePlan.build(
             computed,
             None if past is None else past.age,
@@ -122,8 +123,11 @@ class Planner:
             saliency = saliency.index_copy(0, observed, attention[:, self.prefix_tokens :])
         return StreamState(reference.detach(), plan.age, scale, saliency)
 
-    def _patch_budget(self, frames: int) -> float | None:
-        """Share of the patches of the next frames that the budget leaves after what the call has computed so far."""
+    def _patch_budget(self, frames: int) -> float | torch.Tensor | None:
+        """
+        Share of the patches of the next frames that the budget leaves after what the call has computed so far, for all
+        streams or for each.
+        """
         budget = self.config.compute_budget
         if budget is None:
             return None

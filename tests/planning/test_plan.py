@@ -8,7 +8,9 @@ import torch
 from hf_ttr.planning.plan import NEVER, ReusePlan
 
 
-def random_mask(batch: int, frames: int, tokens: int, share: float, seed: int, whole_first: bool = True) -> torch.Tensor:
+def random_mask(
+    batch: int, frames: int, tokens: int, share: float, seed: int, whole_first: bool = True
+) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     computed = torch.rand(batch, frames, tokens, generator=generator) < share
     computed[:, :, 0] = True

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -154,7 +155,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`, one frame of each stream, or
                 `(batch, frames, channels, height, width)`): each batch row is a stream of its own.
             bool_masked_pos, interpolate_pos_encoding: as in `ViTModel`, for every frame.
-            attention_mask: as in `ViTModel`; every token is then computed, and there is no cache.
+            attention_mask: as in `ViTModel`, for every frame; every token is then computed, and there is no cache.
             past_key_values: the cache that the previous frames of the same streams returned.
             use_cache (`bool`, *optional*): whether to return the cache; by default yes.
             output_reuse_plan (`bool`): whether to put the plans into `reuse.plan`.
@@ -219,6 +220,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
                     "training" if self.training else "mode 'off'" if attention_mask is None else "an attention mask"
                 )
                 raise ValueError(f"past_key_values cannot be used with {reason}; leave it out.")
+            if attention_mask is not None:
+                attention_mask = attention_mask.repeat_interleave(video.shape[1], 0)
             output = super().forward(
                 video.flatten(0, 1), attention_mask=attention_mask, **embedding_options, **kwargs, return_dict=True
             )
@@ -226,6 +229,10 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
                 output = map_tensors(output, lambda tensor: tensor.unflatten(0, video.shape[:2]))
             return TemporalReuseModelOutput(**output)
 
+        if not bool(torch.isfinite(video.sum(dtype=torch.float32))):
+            raise ValueError(
+                "pixel_values holds NaN or infinite values; check how the frames were decoded and scaled."
+            )
         output_attentions = bool(kwargs.get("output_attentions", self.config.output_attentions))
         output_all = output_attentions or bool(kwargs.get("output_hidden_states", self.config.output_hidden_states))
         dtype = self.embeddings.patch_embeddings.projection.weight.dtype
@@ -263,9 +270,9 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             # Streams that just started need a first frame of their own; the others go on undisturbed.
             parts, groups = [], [fresh.nonzero().squeeze(-1), (~fresh).nonzero().squeeze(-1)]
             for streams in groups:
-                part = cache.take(streams)
+                part, own = cache.take(streams), replace(planner)
                 parts.append(
-                    self._run_streams(tokens[streams], patches[streams], planner, part, first_tokens_only, **kwargs)
+                    self._run_streams(tokens[streams], patches[streams], own, part, first_tokens_only, **kwargs)
                 )
                 cache.put(streams, part)
             order = torch.cat(groups).argsort()

@@ -1,0 +1,490 @@
+"""Runs the video classification pipeline of transformers on one clip, dense and with reuse, and measures both."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError, first_line
+
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from transformers import VideoClassificationPipeline
+
+    from ..flops import ReuseReport
+    from ..video import VideoInfo
+
+MODEL_TYPES = ("vit", "temporal_reuse_vit")
+PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
+
+
+@dataclass
+class Measurement:
+    """
+    What the runs of one pipeline gave.
+
+    Attributes:
+        labels: the pipeline's answer, best label first.
+        logits (`torch.Tensor` of shape `(labels,)`), frame_logits (`torch.Tensor` of shape `(frames, labels)`).
+        reuse: the report of the model; `None` in mode "off".
+        pixels (`np.ndarray` of shape `(frames, height, width, 3)`, *optional*): the frames that the model saw.
+        all_seconds, all_model_seconds: of every timed run, whole and in the model alone.
+    """
+
+    labels: list[dict[str, Any]] = field(default_factory=list)
+    logits: torch.Tensor | None = None
+    frame_logits: torch.Tensor | None = None
+    reuse: ReuseReport | None = None
+    pixels: np.ndarray | None = None
+    all_seconds: list[float] = field(default_factory=list)
+    all_model_seconds: list[float] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Median time of a run, decoding included."""
+        return statistics.median(self.all_seconds)
+
+    @property
+    def model_seconds(self) -> float:
+        """Median time of the model in a run."""
+        return statistics.median(self.all_model_seconds)
+
+
+@dataclass
+class Agreement:
+    """
+    How alike the answers of the dense run and of the run with reuse are.
+
+    Attributes:
+        same_top_label: whether the clip gets the same label.
+        frames_with_same_top_label: share of the frames that get the same label.
+        mean_frame_kl: mean Kullback-Leibler divergence from the dense distribution of a frame to that with reuse.
+    """
+
+    same_top_label: bool
+    frames_with_same_top_label: float
+    mean_frame_kl: float
+
+    @classmethod
+    def of(cls, dense: Measurement, reuse: Measurement) -> Agreement:
+        """The agreement of two measurements of the same clip."""
+        assert dense.logits is not None and dense.frame_logits is not None
+        assert reuse.logits is not None and reuse.frame_logits is not None
+        expected, got = (logits.log_softmax(-1) for logits in (dense.frame_logits, reuse.frame_logits))
+        divergence = (expected.exp() * (expected - got)).sum(-1).mean().item()
+        return cls(
+            same_top_label=bool(dense.logits.argmax() == reuse.logits.argmax()),
+            frames_with_same_top_label=(expected.argmax(-1) == got.argmax(-1)).double().mean().item(),
+            # Rounding can leave it a hair below zero.
+            mean_frame_kl=max(0.0, divergence),
+        )
+
+
+@dataclass
+class Comparison:
+    """
+    A clip that went through the pipeline with reuse and, if wanted, dense.
+
+    Attributes:
+        video, model: as the user named them.
+        settings: those of reuse.
+        device: where the model ran.
+        info: the facts about the video.
+        frame_indices: which frames of the video the model saw.
+        runs: number of timed runs.
+        reuse, dense: the measurements; in mode "off" there is no other than `reuse`, which is dense itself.
+    """
+
+    video: str
+    model: str
+    settings: dict[str, Any]
+    device: str
+    info: VideoInfo
+    frame_indices: list[int]
+    runs: int
+    reuse: Measurement
+    dense: Measurement | None
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """Of dense and reuse, where both ran."""
+        return None if self.dense is None else Agreement.of(self.dense, self.reuse)
+
+    @property
+    def computed_share(self) -> float:
+        """Share of the tokens that went through the layers."""
+        report = self.reuse.reuse
+        return 1.0 if report is None or report.computed_share is None else report.computed_share.item()
+
+    @property
+    def multiply_adds(self) -> int | None:
+        """Of the call with reuse; not counted in mode "off"."""
+        report = self.reuse.reuse
+        return None if report is None or report.multiply_adds is None else int(report.multiply_adds.item())
+
+    @property
+    def dense_multiply_adds(self) -> int | None:
+        """Of the parent model on the same frames."""
+        report = self.reuse.reuse
+        return None if report is None or report.dense_multiply_adds is None else int(report.dense_multiply_adds.item())
+
+    def as_dict(self, top_k: int) -> dict[str, Any]:
+        """Everything as JSON takes it, with the `top_k` best labels."""
+        dense, agreement = self.dense, self.agreement
+        return {
+            "video": self.video,
+            "model": self.model,
+            "settings": self.settings,
+            "device": self.device,
+            "video_frames": self.info.frames,
+            "frames": len(self.frame_indices),
+            "labels": [entry["label"] for entry in self.reuse.labels[:top_k]],
+            "scores": [entry["score"] for entry in self.reuse.labels[:top_k]],
+            "dense_labels": None if dense is None else [entry["label"] for entry in dense.labels[:top_k]],
+            "dense_scores": None if dense is None else [entry["score"] for entry in dense.labels[:top_k]],
+            "computed_share": self.computed_share,
+            "multiply_adds": self.multiply_adds,
+            "dense_multiply_adds": self.dense_multiply_adds,
+            "runs": self.runs,
+            "seconds": self.reuse.seconds,
+            "model_seconds": self.reuse.model_seconds,
+            "dense_seconds": None if dense is None else dense.seconds,
+            "dense_model_seconds": None if dense is None else dense.model_seconds,
+            "agreement": None if agreement is None else vars(agreement),
+        }
+
+    def save_picture(self, path: str) -> None:
+        """
+        Writes the picture of what was computed in which frame.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
+        from ..visualization import reuse_map
+
+        assert self.reuse.pixels is not None and self.reuse.reuse is not None and self.reuse.reuse.plan is not None
+        captions = None
+        if self.info.fps:
+            captions = [f"{index / self.info.fps:.1f} s" for index in self.frame_indices]
+        try:
+            reuse_map(self.reuse.pixels, self.reuse.reuse.plan[0], captions=captions, path=path)
+        except OSError as error:
+            raise _unwritable(path, error.strerror or first_line(error)) from error
+
+
+def compare(
+    video: str,
+    model: str,
+    settings: dict[str, Any],
+    *,
+    num_frames: int | None = None,
+    frame_sampling_rate: int | None = None,
+    with_dense: bool = True,
+    with_picture: bool = False,
+    device: str | None = None,
+    runs: int = 3,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Comparison:
+    """
+    Classifies a clip with the stock pipeline, with reuse and dense, in turns.
+
+    Args:
+        video: path of a video.
+        model: folder or Hub id of a checkpoint with reuse, or of a plain ViT image classifier.
+        settings: settings of reuse that differ from those of the checkpoint.
+        num_frames, frame_sampling_rate: how frames are chosen; by default as the checkpoint says.
+        with_dense: whether to run the model dense as well. Without it there is a single run, and no warm-up.
+        with_picture: whether to keep what `Comparison.save_picture` needs.
+        device: where to run; by default where the pipeline puts it.
+        runs: how often each pipeline runs after its warm-up; times are medians.
+        progress: told what is being done.
+
+    Raises:
+        InputError: one sentence, if video, model, device or settings cannot be used.
+    """
+    from ..processing import _choose_frames
+    from ..video import VideoDecodingError, read_frames
+
+    try:
+        progress("Looking at the video")
+        # One frame is enough to know whether the file can be read.
+        _, info = read_frames(video, lambda total: [0])
+        with _quiet():
+            progress("Loading the model")
+            pipelines = {"reuse": load_pipeline(model, settings, device)}
+            reuse_settings = pipelines["reuse"].model.config.temporal_reuse
+            if reuse_settings.mode == "off":
+                if with_picture:
+                    raise InputError(
+                        f"The model '{model}' is set to mode 'off', which has no reuse to draw; pass --mode "
+                        "bidirectional or causal, or leave the picture out."
+                    )
+                with_dense = False
+            if with_dense:
+                pipelines["dense"] = load_pipeline(model, {"mode": "off"}, device)
+            for pipe in pipelines.values():
+                processor: Any = pipe.video_processor
+                if frame_sampling_rate is not None:
+                    # The pipeline takes the argument, but hands it to image processors only.
+                    processor.frame_sampling_rate = frame_sampling_rate
+
+            measurements = {name: Measurement() for name in pipelines}
+            warm_ups = 1 if with_dense else 0
+            runs = runs if with_dense else 1
+            for run in range(warm_ups + runs):
+                for name, pipe in pipelines.items():
+                    progress(f"Run {run + 1} of {warm_ups + runs}: {name}")
+                    keep_pixels = with_picture and name == "reuse" and run == 0
+                    _run(pipe, video, num_frames, measurements[name], timed=run >= warm_ups, keep_pixels=keep_pixels)
+    except VideoDecodingError as error:
+        raise InputError(str(error)) from error
+    pipe = pipelines["reuse"]
+    for measurement in measurements.values():
+        if not all(math.isfinite(entry["score"]) for entry in measurement.labels):
+            raise InputError(f"The model '{model}' gives scores that are no numbers (NaN); its weights are damaged.")
+    return Comparison(
+        video=video,
+        model=model,
+        settings={
+            name: value
+            for name, value in reuse_settings.to_dict().items()
+            if name not in ("model_type", "transformers_version")
+        },
+        device=str(pipe.device),
+        info=info,
+        frame_indices=_choose_frames(
+            info.frames, num_frames or pipe.model.config.num_frames, processor.frame_sampling_rate
+        ),
+        runs=runs,
+        reuse=measurements["reuse"],
+        dense=measurements.get("dense"),
+    )
+
+
+def load_pipeline(model: str, settings: dict[str, Any], device: str | None = None) -> VideoClassificationPipeline:
+    """
+    The stock pipeline for a checkpoint, with the given settings of reuse.
+
+    Raises:
+        InputError: if there is no such model, or it cannot be used.
+    """
+    from transformers import pipeline
+
+    from .. import TemporalReuseVideoProcessor, TemporalReuseViTForVideoClassification
+
+    _check_device(device)
+    model_type = _model_type(model)
+    try:
+        processor = TemporalReuseVideoProcessor.from_pretrained(model)
+    except _LOADING_ERRORS as error:
+        raise InputError(
+            f"The model '{model}' has no image or video processor that can be read ({first_line(error)}); put the "
+            f"{PROCESSOR_FILES[1]} that belongs to it next to its config.json."
+        ) from error
+    try:
+        if model_type == "temporal_reuse_vit":
+            return pipeline(
+                "video-classification", model=model, device=device, model_kwargs={"temporal_reuse": settings}
+            )
+        classifier, report = TemporalReuseViTForVideoClassification.from_pretrained(
+            model, temporal_reuse=settings, output_loading_info=True
+        )
+    except _loading_errors_of_weights() as error:
+        raise InputError(
+            f"The model '{model}' cannot be loaded ({first_line(error)}); replace it by a complete copy."
+        ) from error
+    if report["missing_keys"]:
+        # transformers fills them with random numbers.
+        raise InputError(
+            f"The model '{model}' has no weights for {', '.join(sorted(report['missing_keys'])[:3])}; pass a ViT that "
+            "was trained for image classification."
+        )
+    return pipeline("video-classification", model=classifier, video_processor=processor, device=device)
+
+
+def check_picture_path(path: str) -> None:
+    """
+    Looks whether a picture can be written, before anything long is begun.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    if not path.lower().endswith(".png"):
+        raise InputError(f"The picture '{path}' is written as PNG; end its name in '.png'.")
+    if os.path.isdir(path):
+        raise _unwritable(path, "it is a folder")
+    if not os.path.isdir(folder):
+        raise _unwritable(path, f"there is no folder '{folder}'")
+    if not os.access(folder, os.W_OK):
+        raise _unwritable(path, f"writing to the folder '{folder}' is not permitted")
+
+
+_LOADING_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError)
+
+
+def _loading_errors_of_weights() -> tuple[type[Exception], ...]:
+    from safetensors import SafetensorError
+
+    return (*_LOADING_ERRORS, SafetensorError)
+
+
+def _unwritable(path: str, reason: str) -> InputError:
+    return InputError(f"The picture '{path}' cannot be written ({reason}); pass another path.")
+
+
+def _model_type(model: str) -> str:
+    """The type in the checkpoint's config, after a look at whether it is a classifier with reuse."""
+    from transformers import PretrainedConfig
+
+    if os.path.isdir(model):
+        if not os.path.isfile(os.path.join(model, "config.json")):
+            raise InputError(f"The folder '{model}' holds no model (no config.json); pass the folder of a checkpoint.")
+        if not any(os.path.isfile(os.path.join(model, name)) for name in PROCESSOR_FILES):
+            raise InputError(
+                f"The model '{model}' has no {PROCESSOR_FILES[1]}; put the one that belongs to it next to its "
+                "config.json."
+            )
+    elif os.path.exists(model):
+        raise InputError(f"The model '{model}' is a file; pass the folder of the checkpoint.")
+    elif not model.strip() or model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model:
+        raise InputError(f"The model folder '{model}' does not exist; check the path.")
+    try:
+        config, _ = PretrainedConfig.get_config_dict(model)
+        model_type, architectures = config.get("model_type"), config.get("architectures") or []
+    except _LOADING_ERRORS as error:
+        if os.path.isdir(model):
+            raise InputError(
+                f"The config.json of the model '{model}' cannot be read ({first_line(error)}); replace it by a "
+                "complete copy."
+            ) from error
+        raise InputError(
+            f"The model '{model}' is neither a folder here nor a model that the Hub gives ({first_line(error)}); "
+            "check the name and the network."
+        ) from error
+    if model_type not in MODEL_TYPES:
+        raise InputError(
+            f"The model '{model}' is of the type {model_type!r}; pass a video classifier with reuse or a ViT image "
+            f"classifier (type {' or '.join(map(repr, MODEL_TYPES))})."
+        )
+    if architectures and not any(name.endswith("Classification") for name in architectures):
+        raise InputError(
+            f"The model '{model}' is no classifier but a {architectures[0]}; pass a ViT that was trained for image "
+            "classification."
+        )
+    return model_type
+
+
+def _check_device(device: str | None) -> None:
+    import torch
+
+    if device is None:
+        return
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"The device '{device}' cannot be used here ({first_line(error)}); pass 'cpu', or leave it out."
+        ) from error
+
+
+def _run(
+    pipe: VideoClassificationPipeline,
+    video: str,
+    num_frames: int | None,
+    into: Measurement,
+    *,
+    timed: bool,
+    keep_pixels: bool,
+) -> None:
+    """Calls the pipeline once, and reads its model's output on the way."""
+    import torch
+
+    from ..video import VideoDecodingError
+
+    started = model_started = model_seconds = 0.0
+
+    def now() -> float:
+        # A GPU is still at work when a call returns.
+        if pipe.device.type != "cpu":
+            torch.accelerator.synchronize()
+        return time.perf_counter()
+
+    def before(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        nonlocal model_started
+        if keep_pixels:
+            into.pixels = _as_seen(kwargs["pixel_values"][0], pipe.video_processor)
+            kwargs = {**kwargs, "output_reuse_plan": True}
+        model_started = now()
+        return args, kwargs
+
+    def after(module: Any, args: Any, output: Any) -> None:
+        nonlocal model_seconds
+        model_seconds = now() - model_started
+        into.logits, into.frame_logits = output.logits[0].double().cpu(), output.frame_logits[0].double().cpu()
+        # The plan is in the report of the one run that asked for it.
+        if into.reuse is None:
+            into.reuse = output.reuse
+
+    handles = [
+        pipe.model.register_forward_pre_hook(before, with_kwargs=True),
+        pipe.model.register_forward_hook(after),
+    ]
+    try:
+        started = now()
+        into.labels = pipe(video, num_frames=num_frames, top_k=pipe.model.config.num_labels)
+        if timed:
+            into.all_seconds.append(now() - started)
+            into.all_model_seconds.append(model_seconds)
+    except VideoDecodingError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise InputError(f"There is not enough memory to run '{video}'; pass a smaller --num-frames.") from error
+    except ValueError as error:
+        raise InputError(f"The model cannot run on '{video}' ({first_line(error)}); check its processor.") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _as_seen(pixel_values: torch.Tensor, processor: Any) -> np.ndarray:
+    """The frames `(frames, height, width, 3)` that became the given pixel values, in 8 bits."""
+    import torch
+
+    frames = pixel_values.float().cpu()
+    if processor.do_normalize:
+        mean, deviation = (
+            torch.tensor(values).expand(frames.shape[1])[:, None, None]
+            for values in (processor.image_mean, processor.image_std)
+        )
+        frames = frames * deviation + mean
+    if processor.do_rescale:
+        frames = frames / processor.rescale_factor
+    return frames.round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the warnings and progress bars of transformers off the terminal, and puts everything back."""
+    from transformers.utils import logging
+
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from hf_ttr import TemporalReuseConfig
+from hf_ttr.cache import StreamState
+from hf_ttr.planning import planner as planner_module
+from hf_ttr.planning.plan import NEVER, ReusePlan
+from hf_ttr.planning.planner import Planner
+
+
+GRID = (2, 3)
+PATCHES, DIM = 6, 4
+
+
+def planner(mode: str = "causal", compute_all: bool = False, **settings: Any) -> Planner:
+    return Planner(TemporalReuseConfig(mode=mode, **settings), GRID, compute_all=compute_all)
+
+
+def patches(batch: int, frames: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(batch, frames, PATCHES, DIM, generator=torch.Generator().manual_seed(seed))
+
+
+def state(batch: int, frame: torch.Tensor, age: int = 1) -> StreamState:
+    """Streams whose last frame was computed `age` frames ago."""
+    return StreamState(
+        reference=frame,
+        age=torch.full((batch, PATCHES + 1), age),
+        scale=frame.norm(dim=-1).mean(-1),
+        saliency=torch.full((batch, PATCHES), torch.nan),
+    )
+
+
+def test_fresh_streams() -> None:
+    streams = state(3, patches(3, 1)[:, 0])
+    streams.age[1] = NEVER
+    streams.age[2, 3] = NEVER
+    assert planner().is_fresh(None) is None
+    assert planner().is_fresh(streams).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+def test_the_first_frame_is_computed_whole_and_alone_where_saliency_counts(mode: str) -> None:
+    plan = planner(mode).plan(patches(2, 5), None)
+    assert plan.shape == (2, 1, PATCHES + 1)
+    assert plan.is_dense
+    assert plan.record_saliency
+    assert plan.planning_multiply_adds == 0
+
+
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+def test_without_saliency_all_frames_are_planned_at_once(mode: str) -> None:
+    plan = planner(mode, saliency_weight=0).plan(patches(2, 5), None)
+    assert plan.shape == (2, 5, PATCHES + 1)
+    assert plan.computed[:, 0].all()
+    assert not plan.has_past
+    assert not plan.record_saliency
+
+
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+@pytest.mark.parametrize(
+    ("settings", "compute_all"), [({"threshold": 0}, False), ({"compute_budget": 1}, False), ({}, True)], ids=str
+)
+def test_everything(mode: str, settings: dict[str, Any], compute_all: bool) -> None:
+    frames = patches(2, 3)
+    for streams in (None, state(2, frames[:, 0])):
+        plan = planner(mode, compute_all=compute_all, **settings).plan(frames, streams)
+        assert plan.shape == (2, 3, PATCHES + 1)
+        assert plan.is_dense
+        assert not plan.has_past
+
+
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+def test_the_cls_token_is_always_computed_and_a_still_picture_never(mode: str) -> None:
+    still = patches(2, 1)
+    plan = planner(mode).plan(still.repeat(1, 6, 1, 1), state(2, still[:, 0]))
+    assert plan.shape[1] == 6
+    assert plan.has_past
+    assert plan.computed[:, :, 0].all()
+    assert not plan.computed[:, :, 1:].any()
+
+
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+def test_errors_are_relative_to_the_norm_of_the_streams_first_frame(mode: str) -> None:
+    first = patches(2, 1)
+    changes = patches(2, 4, seed=1).cumsum(1) * 0.3
+    plans = [
+        planner(mode, threshold=0.6).plan(factor * (first + changes), state(2, factor * first[:, 0]))
+        for factor in (1.0, 64.0)
+    ]
+    assert 0 < plans[0].computed[..., 1:].float().mean() < 1
+    assert torch.equal(plans[0].computed, plans[1].computed)
+
+
+def test_positions_with_more_attention_are_computed_sooner() -> None:
+    first = patches(1, 1)
+    streams = state(1, first[:, 0])
+    streams.saliency = torch.tensor([[0.01, 0.01, 0.01, 0.36, 0.01, 0.01]])
+    # Every position changes by half the mean norm; weights are 3.3 where the attention is, 0.5 elsewhere.
+    changed = first + 0.5 * streams.scale * torch.tensor([1.0, 0.0, 0.0, 0.0])
+    computed = {
+        weight: planner(threshold=1.0, saliency_weight=weight, context_weight=0)
+        .plan(changed, streams)
+        .computed[0, 0, 1:]
+        for weight in (0, 0.5)
+    }
+    assert computed[0.5].tolist() == [False, False, False, True, False, False]
+    assert not computed[0].any()
+
+
+def test_long_clips_are_planned_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner_module, "MAX_FRAMES", 4)
+    still = patches(1, 1)
+    for mode in ("causal", "bidirectional"):
+        assert planner(mode).plan(still.repeat(1, 9, 1, 1), state(1, still[:, 0])).shape[1] == 4
+
+
+class TestRemember:
+    def test_a_new_stream(self) -> None:
+        frames = patches(2, 3)
+        computed = torch.ones(2, 3, PATCHES + 1, dtype=torch.bool)
+        computed[:, 1:, 2] = False
+        computed[1, 2, 5] = False
+        plan = ReusePlan.build(computed)
+        remembered = planner().remember(plan, frames, None)
+        expected = frames[:, 2].clone()
+        expected[:, 1] = frames[:, 0, 1]
+        expected[1, 4] = frames[1, 1, 4]
+        assert torch.equal(remembered.reference, expected)
+        assert torch.equal(remembered.age, plan.age)
+        torch.testing.assert_close(remembered.scale, frames[:, 0].norm(dim=-1).mean(-1))
+        assert remembered.saliency.isnan().all()
+
+    def test_a_stream_that_goes_on(self) -> None:
+        frames, past = patches(2, 2), patches(2, 1, seed=5)[:, 0]
+        streams = state(2, past)
+        streams.saliency = torch.rand(2, PATCHES)
+        computed = torch.zeros(2, 2, PATCHES + 1, dtype=torch.bool)
+        computed[:, :, 0] = True
+        computed[0, 0, 1] = computed[1, 1, 6] = True
+        plan = ReusePlan.build(computed, streams.age)
+        remembered = planner().remember(plan, frames, streams)
+        expected = past.clone()
+        expected[0, 0] = frames[0, 0, 0]
+        expected[1, 5] = frames[1, 1, 5]
+        assert torch.equal(remembered.reference, expected)
+        assert remembered.age.tolist() == [[1, 2, 3, 3, 3, 3, 3], [1, 3, 3, 3, 3, 3, 1]]
+        assert torch.equal(remembered.scale, streams.scale)
+        assert torch.equal(remembered.saliency, streams.saliency)
+
+    def test_observed_attention_replaces_that_of_the_observed_streams(self) -> None:
+        frames = patches(3, 1)
+        streams = state(3, frames[:, 0])
+        streams.saliency = torch.zeros(3, PATCHES)
+        plan = ReusePlan.build(torch.ones(3, 1, PATCHES + 1, dtype=torch.bool))
+        attention = torch.rand(2, PATCHES + 1)
+        remembered = planner().remember(plan, frames, streams, torch.tensor([2, 0]), attention)
+        assert torch.equal(remembered.saliency[[2, 0]], attention[:, 1:])
+        assert not remembered.saliency[1].any()
+
+    def test_a_reset_stream_is_measured_anew(self) -> None:
+        frames = patches(2, 1)
+        streams = state(2, patches(2, 1, seed=5)[:, 0])
+        streams.scale[1] = torch.nan
+        plan = ReusePlan.build(torch.ones(2, 1, PATCHES + 1, dtype=torch.bool))
+        scale = planner().remember(plan, frames, streams).scale
+        assert scale[0] == streams.scale[0]
+        torch.testing.assert_close(scale[1], frames[1, 0].norm(dim=-1).mean())

@@ -1,0 +1,51 @@
+"""The examples of the README and of the docstrings print what they say."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import hf_ttr
+
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+MODULES = sorted(module.name for module in pkgutil.walk_packages(hf_ttr.__path__, "hf_ttr."))
+
+
+def run(text: str, name: str) -> int:
+    """Runs the examples in a text and returns how many there are; a wrong one fails."""
+    # A fence would be taken for expected output.
+    text = re.sub(r"^\s*```.*$", "", text, flags=re.MULTILINE)
+    examples = doctest.DocTestParser().get_doctest(text, {}, name, name, 0)
+    output: list[str] = []
+    results = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(examples, out=output.append)
+    assert results.failed == 0, "".join(output)
+    return results.attempted
+
+
+def test_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert run((ROOT / "README.md").read_text(), "README.md") > 10
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    module = importlib.import_module(name)
+    for item in vars(module).values():
+        if getattr(item, "__module__", None) == name and ">>>" in (item.__doc__ or ""):
+            assert run(item.__doc__, f"{name}.{item.__name__}") > 0
+
+
+def test_readme_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)", (ROOT / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_public_names_are_there() -> None:
+    assert [name for name in hf_ttr.__all__ if not hasattr(hf_ttr, name)] == []
