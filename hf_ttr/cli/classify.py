@@ -12,7 +12,7 @@ from .errors import InputError, ends_quietly
 
 @ends_quietly
 def classify(
-    video: Annotated[str, typer.Argument(help="The video file.", show_default=False)],
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)],
     model: Annotated[
         str,
         typer.Option(

@@ -218,6 +218,12 @@ def compare(
         progress("Looking at the video")
         # One frame is enough to know whether the file can be read.
         _, info = read_frames(video, lambda total: [0])
+        if num_frames is not None and num_frames > info.frames:
+            # The processor would repeat the last frame, which makes reuse look better than it is.
+            raise InputError(
+                f"The video '{video}' has {info.frames} frames, fewer than the {num_frames} asked for; pass "
+                f"--num-frames {info.frames} or less."
+            )
         with _quiet():
             progress("Loading the model")
             pipelines = {"reuse": load_pipeline(model, settings, device)}

@@ -107,8 +107,8 @@ def polyline_errors(gram: torch.Tensor, age: torch.Tensor, max_age: int | None) 
     Args:
         gram (`torch.FloatTensor` of shape `(n, points, points)`): inner products of the points of each trajectory; the
             first point is the cached one, the others are the frames.
-        age (`torch.LongTensor` of shape `(n,)`): how long before the first frame the cached point was computed, `NEVER`
-            if there is none.
+        age (`torch.LongTensor` of shape `(n,)`): how long before the first frame the cached point was computed,
+            `NEVER` if there is none.
         max_age (`int`, *optional*): the longest time between two corners.
 
     Returns:

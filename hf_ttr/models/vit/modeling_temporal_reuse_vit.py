@@ -181,7 +181,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             encoded.pooler_output = self.pooler(states.flatten(0, -3)).unflatten(0, states.shape[:-2])
             if encoded.reuse is not None:
                 frames = states.shape[1] if states.dim() == 4 else 1
-                encoded.reuse.add_head(frames * self.pooler.dense.weight.numel())
+                dense = self.pooler.dense
+                encoded.reuse.add_head(frames * dense.in_features * dense.out_features)
         return encoded
 
     def encode_frames(
