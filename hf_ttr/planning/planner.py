@@ -43,6 +43,7 @@ class Planner:
         """Which streams have no valid state at all, shape `(batch,)`; `None` before the first call."""
         return None if streams is None else (streams.age >= NEVER).all(-1)
 
+    @torch.no_grad()
     def plan(self, patches: torch.Tensor, streams: StreamState | None) -> ReusePlan:
         """
         Plans as many of the coming frames as can be decided on at once, and at least one.

@@ -1,0 +1,325 @@
+"""`hf-ttr classify`: the figures against a direct call of the model, and every bad input."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import PIL.Image
+import pytest
+import torch
+from transformers.utils import logging as transformers_logging
+from typer.testing import CliRunner
+
+from hf_ttr import TemporalReuseVideoProcessor, TemporalReuseViTForVideoClassification, __version__
+from hf_ttr.cli import app, comparison
+
+from .conftest import write_clip
+
+
+def classify_json(runner: CliRunner, files: Path, model: str, *options: str) -> dict:
+    result = runner.invoke(
+        app, ["classify", str(files / "clip.mp4"), "--model", str(files / model), "--json", *options]
+    )
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+def call_model(files: Path, model: str, settings: dict, **sampling: int):
+    processor = TemporalReuseVideoProcessor.from_pretrained(files / model)
+    pixel_values = processor(str(files / "clip.mp4"), return_tensors="pt", **sampling).pixel_values
+    classifier = TemporalReuseViTForVideoClassification.from_pretrained(files / model, temporal_reuse=settings).eval()
+    with torch.inference_mode():
+        return classifier(pixel_values)
+
+
+SETTINGS = {
+    "as-the-checkpoint-says": ([], {}),
+    "threshold": (["--threshold", "0.4"], {"threshold": 0.4}),
+    "budget-in-the-place-of-threshold": (["--budget", "0.3"], {"compute_budget": 0.3, "threshold": None}),
+    "mode": (["--mode", "bidirectional"], {"mode": "bidirectional"}),
+}
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("model", ["reuse", "vit"])
+@pytest.mark.parametrize(("options", "settings"), SETTINGS.values(), ids=SETTINGS)
+def test_json_is_what_the_model_gives(runner, files, model, options, settings):
+    found = classify_json(runner, files, model, *options, "--num-frames", "10", "--top-k", "3")
+
+    reuse = call_model(files, model, settings, num_frames=10)
+    dense = call_model(files, model, {"mode": "off"}, num_frames=10)
+    for prefix, output in (("", reuse), ("dense_", dense)):
+        scores, labels = output.logits[0].softmax(-1).topk(3)
+        assert found[f"{prefix}labels"] == [f"LABEL_{label}" for label in labels]
+        assert found[f"{prefix}scores"] == pytest.approx(scores.tolist(), abs=1e-5)
+    assert found["computed_share"] == pytest.approx(reuse.reuse.computed_share.item())
+    assert 0 < found["computed_share"] < 1
+    assert found["multiply_adds"] == reuse.reuse.multiply_adds.item()
+    assert found["dense_multiply_adds"] == reuse.reuse.dense_multiply_adds.item()
+
+    expected, got = dense.frame_logits[0].log_softmax(-1), reuse.frame_logits[0].log_softmax(-1)
+    agreement = found["agreement"]
+    assert agreement["same_top_label"] == (found["labels"][0] == found["dense_labels"][0])
+    assert agreement["frames_with_same_top_label"] == (expected.argmax(-1) == got.argmax(-1)).float().mean().item()
+    divergence = torch.nn.functional.kl_div(got, expected, log_target=True, reduction="batchmean").item()
+    assert agreement["mean_frame_kl"] == pytest.approx(divergence, abs=1e-5)
+
+    assert 0 < found["model_seconds"] < found["seconds"]
+    assert 0 < found["dense_model_seconds"] < found["dense_seconds"]
+    assert (found["frames"], found["video_frames"], found["runs"]) == (10, 12, 3)
+    assert found["settings"].items() >= settings.items()
+    assert found["video"] == str(files / "clip.mp4")
+    assert found["model"] == str(files / model)
+
+
+def test_frame_sampling_rate_reaches_the_processor(runner, files):
+    options = ("--num-frames", "4", "--frame-sampling-rate", "2", "--no-compare-dense")
+    found = classify_json(runner, files, "reuse", *options)
+    output = call_model(files, "reuse", {}, num_frames=4, frame_sampling_rate=2)
+    assert found["multiply_adds"] == output.reuse.multiply_adds.item()
+    assert found["scores"] == pytest.approx(output.logits[0].softmax(-1).topk(5).values.tolist(), abs=1e-5)
+
+
+def test_without_comparison_nothing_is_said_of_a_dense_run(runner, files):
+    found = classify_json(runner, files, "reuse", "--no-compare-dense")
+    assert [found[name] for name in ("dense_labels", "dense_seconds", "agreement")] == [None] * 3
+    assert found["dense_multiply_adds"] > found["multiply_adds"]
+
+
+def test_mode_off_computes_everything(runner, files):
+    found = classify_json(runner, files, "reuse", "--mode", "off")
+    output = call_model(files, "reuse", {"mode": "off"}, num_frames=16)
+    assert found["scores"] == pytest.approx(output.logits[0].softmax(-1).topk(5).values.tolist(), abs=1e-5)
+    assert (found["computed_share"], found["multiply_adds"], found["agreement"]) == (1.0, None, None)
+
+
+def test_table_names_labels_savings_and_agreement(runner, files):
+    result = runner.invoke(app, ["classify", str(files / "clip.mp4"), "--model", str(files / "reuse"), "--top-k", "2"])
+    assert result.exit_code == 0, result.stderr
+    for word in ("LABEL_", "tokens computed", "fewer", "with decoding", "KL divergence", "threshold 0.2", "causal"):
+        assert word in result.stdout
+    assert "repeat the last one" in result.stdout  # 16 frames of a video of 12
+
+
+@pytest.mark.parametrize("options", [["--no-compare-dense"], ["--mode", "off"]], ids=" ".join)
+def test_table_of_a_single_run(runner, files, options):
+    result = runner.invoke(app, ["classify", str(files / "clip.mp4"), "--model", str(files / "vit"), *options])
+    assert result.exit_code == 0, result.stderr
+    assert "LABEL_" in result.stdout
+    assert "KL" not in result.stdout
+
+
+def test_picture_is_written(runner, files, tmp_path):
+    path = tmp_path / "map.png"
+    found = classify_json(runner, files, "reuse", "--picture", str(path))
+    assert found["picture"] == str(path)
+    assert PIL.Image.open(path).width == 1200
+    assert [file.name for file in tmp_path.iterdir()] == ["map.png"]
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_picture_shows_what_the_model_saw(normalize):
+    frames = torch.randint(0, 256, (2, 24, 24, 3), dtype=torch.uint8)
+    processor = TemporalReuseVideoProcessor(
+        size={"height": 24, "width": 24}, do_normalize=normalize, image_mean=[0.1, 0.2, 0.3], image_std=[0.5, 0.6, 0.7]
+    )
+    pixel_values = processor(frames, return_tensors="pt").pixel_values[0]
+    assert (comparison._as_seen(pixel_values, processor) == frames.numpy()).all()
+
+
+def test_settings_of_the_process_stay(runner, files):
+    loggers = [logging.getLogger("transformers"), logging.getLogger()]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    bars = transformers_logging.is_progress_bar_enabled()
+    classify_json(runner, files, "reuse", "--no-compare-dense")
+    assert [(logger.level, list(logger.handlers)) for logger in loggers] == before
+    assert transformers_logging.is_progress_bar_enabled() == bars
+
+
+def test_interrupt_is_quiet(runner, files, monkeypatch):
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "load_pipeline", interrupt)
+    result = runner.invoke(app, ["classify", str(files / "clip.mp4"), "--model", str(files / "reuse")])
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Bad input
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def truncated(folder: Path) -> None:
+    content = write_clip(folder / "broken.mp4", frames=60).read_bytes()
+    (folder / "broken.mp4").write_bytes(content[: len(content) // 2])
+
+
+def edit_config(**changes: object) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "model" / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return edit
+
+
+def without_head(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model" / "model.safetensors"
+    weights = {name: weight for name, weight in load_file(path).items() if not name.startswith("classifier")}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def with_nan(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model" / "model.safetensors"
+    weights = load_file(path)
+    weights["classifier.bias"].fill_(float("nan"))
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def without_processor(folder: Path) -> None:
+    for path in (folder / "model").glob("*preprocessor_config.json"):
+        path.unlink()
+
+
+def write(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def cut_weights(folder: Path) -> None:
+    path = folder / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def nothing(folder: Path) -> None:
+    pass
+
+
+# What is broken first, the options, and what the message says; "model" is a copy of the model named last.
+BAD = {
+    "video-missing": (nothing, ["nowhere.mp4"], ["nowhere.mp4", "does not exist"], "reuse"),
+    "video-is-text": (write("a.mp4", b"hello" * 99), ["a.mp4"], ["a.mp4", "not a video"], "reuse"),
+    "video-empty": (write("a.mp4", b""), ["a.mp4"], ["a.mp4", "empty"], "reuse"),
+    "video-truncated": (truncated, ["broken.mp4"], ["broken.mp4", "cut off"], "reuse"),
+    "video-is-folder": (nothing, ["model"], ["model", "folder"], "reuse"),
+    "model-missing": (nothing, ["--model", "./nowhere"], ["./nowhere", "does not exist"], "reuse"),
+    "model-is-empty-name": (nothing, ["--model", ""], ["does not exist"], "reuse"),
+    "model-is-file": (nothing, ["--model", "clip.mp4"], ["clip.mp4", "is a file"], "reuse"),
+    "model-is-not-on-the-hub": (nothing, ["--model", "no one/has:this"], ["no one/has:this", "Hub"], "reuse"),
+    "model-without-config": (nothing, ["--model", "."], ["no config.json"], "reuse"),
+    "model-with-broken-config": (write("model/config.json", b"{"), [], ["config.json", "cannot be read"], "vit"),
+    "model-of-text": (edit_config(model_type="bert"), [], ["'bert'", "image"], "vit"),
+    "model-without-type": (edit_config(model_type=None), [], ["None", "image"], "vit"),
+    "model-with-bad-settings": (edit_config(temporal_reuse={"threshold": -1}), [], ["threshold"], "reuse"),
+    "model-with-unlike-sizes": (edit_config(hidden_size=64), [], ["cannot be loaded"], "reuse"),
+    "model-no-classifier": (edit_config(architectures=["ViTModel"]), [], ["no classifier", "ViTModel"], "vit"),
+    "model-without-head": (without_head, [], ["classifier.weight", "trained"], "vit"),
+    "model-with-nan": (with_nan, [], ["NaN", "damaged"], "vit"),
+    "processor-missing": (without_processor, [], ["no preprocessor_config.json"], "reuse"),
+    "processor-missing-of-vit": (without_processor, [], ["no preprocessor_config.json"], "vit"),
+    "processor-broken": (write("model/video_preprocessor_config.json", b"{"), [], ["processor"], "reuse"),
+    "processor-of-another-size": (
+        write("model/video_preprocessor_config.json", b'{"size": {"height": 32, "width": 32}}'),
+        [],
+        ["cannot run", "32"],
+        "reuse",
+    ),
+    "weights-missing": (lambda folder: (folder / "model/model.safetensors").unlink(), [], ["model", "loaded"], "vit"),
+    "weights-garbage": (write("model/model.safetensors", b"abc"), [], ["cannot be loaded", "header"], "reuse"),
+    "weights-garbage-of-vit": (write("model/model.safetensors", b"abc"), [], ["cannot be loaded"], "vit"),
+    "weights-cut-off": (cut_weights, [], ["cannot be loaded", "complete copy"], "reuse"),
+    "threshold-and-budget": (nothing, ["--threshold", "0.2", "--budget", "0.3"], ["exclude each other"], "reuse"),
+    "threshold-negative": (nothing, ["--threshold", "-1"], ["--threshold is -1", "at least 0"], "reuse"),
+    "threshold-nan": (nothing, ["--threshold", "nan"], ["--threshold is nan"], "reuse"),
+    "threshold-infinite": (nothing, ["--threshold", "inf"], ["--threshold is inf"], "reuse"),
+    "threshold-word": (nothing, ["--threshold", "much"], ["--threshold"], "reuse"),
+    "budget-zero": (nothing, ["--budget", "0"], ["--budget is 0", "above 0"], "reuse"),
+    "budget-above-one": (nothing, ["--budget", "1.5"], ["--budget is 1.5"], "reuse"),
+    "budget-nan": (nothing, ["--budget", "nan"], ["--budget is nan"], "reuse"),
+    "num-frames-zero": (nothing, ["--num-frames", "0"], ["--num-frames is 0"], "reuse"),
+    "num-frames-beyond-the-video": (nothing, ["--num-frames", "13"], ["has 12 frames", "--num-frames 12"], "reuse"),
+    "num-frames-huge": (nothing, ["--num-frames", str(10**15)], ["has 12 frames"], "reuse"),
+    "sampling-rate-zero": (nothing, ["--frame-sampling-rate", "0"], ["--frame-sampling-rate is 0"], "reuse"),
+    "top-k-zero": (nothing, ["--top-k", "0"], ["--top-k is 0"], "reuse"),
+    "mode-unknown": (nothing, ["--mode", "sideways"], ["sideways", "bidirectional, causal, off"], "reuse"),
+    "mode-off-with-threshold": (nothing, ["--mode", "off", "--threshold", "1"], ["--threshold", "off"], "reuse"),
+    "mode-off-with-picture": (nothing, ["--mode", "off", "--picture", "a.png"], ["--picture", "off"], "reuse"),
+    "mode-off-in-checkpoint-with-picture": (
+        edit_config(temporal_reuse={"mode": "off"}),
+        ["--picture", "a.png"],
+        ["'off'", "--mode"],
+        "reuse",
+    ),
+    "picture-in-no-folder": (nothing, ["--picture", "no/a.png"], ["no/a.png", "no folder"], "reuse"),
+    "picture-is-folder": (lambda folder: (folder / "a.png").mkdir(), ["--picture", "a.png"], ["is a folder"], "reuse"),
+    "picture-below-file": (nothing, ["--picture", "clip.mp4/a.png"], ["clip.mp4/a.png", "no folder"], "reuse"),
+    "picture-of-other-kind": (nothing, ["--picture", "a.jpg"], ["a.jpg", "'.png'"], "reuse"),
+    "device-unknown": (nothing, ["--device", "abacus"], ["'abacus'", "'cpu'"], "reuse"),
+    "device-without-data": (nothing, ["--device", "meta"], ["'meta'"], "reuse"),
+}
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize(("damage", "options", "words", "model"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_sentence(runner, files, tmp_path, monkeypatch, damage, options, words, model):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(files / model, "model")
+    shutil.copy(files / "clip.mp4", "clip.mp4")
+    damage(tmp_path)
+    is_video = bool(options) and not options[0].startswith("--")
+    arguments = ["classify", *options] if is_video else ["classify", "clip.mp4", *options]
+    if "--model" not in options:
+        arguments += ["--model", "model"]
+
+    result = runner.invoke(app, arguments)
+
+    assert result.exit_code == 2, (result.exception, result.stderr)
+    assert result.stdout == ""
+    for word in words:
+        assert word in result.stderr
+    if not result.stderr.startswith("Usage"):  # how typer words a value that is no number
+        assert result.stderr.startswith("Error: ") and result.stderr.endswith(".\n")
+        assert result.stderr.count("\n") == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The program
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_program_keeps_json_alone_on_stdout(files):
+    command = [sys.executable, "-c", "from hf_ttr.cli import main; main()", "classify", str(files / "clip.mp4")]
+    command += ["--model", str(files / "vit"), "--json", "--no-compare-dense", "--device", "cpu"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["labels"]
+    assert result.stderr == ""
+
+
+def test_version(runner):
+    result = runner.invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"hf-ttr {__version__}\n")
+
+
+def test_help_lists_the_commands(runner):
+    result = runner.invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert "demo" in result.stdout and "classify" in result.stdout
+
+
+def test_commands_load_torch_only_when_they_run():
+    # The package itself imports it: what counts is that the modules of the commands add nothing to that.
+    code = "import sys, hf_ttr; before = set(sys.modules); import hf_ttr.cli; print(*set(sys.modules) - before)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    added = {name.split(".")[0] for name in result.stdout.split()}
+    assert not added & {"av", "matplotlib", "torch", "transformers"}, result.stdout
