@@ -106,25 +106,26 @@ def _fidelity(result: dict[str, Any]) -> list[str]:
         ]
 
     lines = [
-        f"Mean KL to the dense model per frame, first {result['frames']} frames of each video, at the same "
-        "multiply-adds in the encoder. In brackets: top-1 agreement.",
+        f"Mean KL to the dense model, first {result['frames']} frames of each video, at the same multiply-adds in the "
+        "encoder: per frame, with top-1 agreement of the frames in brackets, and of the clip's mean logits.",
         "",
     ]
     for title, among in ((f"the {len(static)} static videos", static), (f"all {len(videos)} videos", videos)):
-        lines += _markdown(
-            (title, *(f"{ratio:g}x" for ratio in ratios)),
-            (
+        for part, key in (("per frame", "kl"), ("per clip", "clip_kl")):
+            lines += _markdown(
+                (f"{title}, {part}", *(f"{ratio:g}x" for ratio in ratios)),
                 (
-                    name,
-                    *(
-                        f"{mean(cells(method, ratio, 'kl', among)):.4f} "
-                        f"({mean(cells(method, ratio, 'agreement', among)):.3f})"
-                        for ratio in ratios
-                    ),
-                )
-                for method, name in METHODS.items()
-            ),
-        )
+                    (
+                        name,
+                        *(
+                            f"{mean(cells(method, ratio, key, among)):.4f}"
+                            + (f" ({mean(cells(method, ratio, 'agreement', among)):.3f})" if key == "kl" else "")
+                            for ratio in ratios
+                        ),
+                    )
+                    for method, name in METHODS.items()
+                ),
+            )
     lines += ["Each video: KL of reuse / of frame skipping with interpolated logits.", ""]
     lines += _markdown(
         ("video", *(f"{ratio:g}x" for ratio in ratios)),

@@ -31,7 +31,7 @@ class TemporalReuseConfig(PretrainedConfig):
         compute_budget (`float`, *optional*):
             Share of tokens to compute, in (0, 1]. The planner finds the threshold that meets it. With `threshold`
             given as well, the budget is an upper bound: what is under the threshold is reused in any case.
-            The first frame of a stream is always computed whole, and so are scene cuts: very short clips can exceed it.
+            The first frame of a stream is always computed whole, and so are scene cuts.
         max_age (`int`, *optional*, defaults to 24):
             A token is recomputed at the latest after this many frames; `None` sets no limit.
         saliency_weight (`float`, defaults to 0.5):

@@ -61,8 +61,12 @@ def reuse_map(
     Example:
 
     ```python
-    >>> output = model(pixel_values, output_reuse_plan=True)
-    >>> reuse_map(frames, output.reuse.plan[0], path="reuse.png")
+    >>> import torch
+    >>> from hf_ttr.visualization import reuse_map
+
+    >>> plan = torch.rand(8, 1 + 14 * 14) < 0.2  # one stream of `output.reuse.plan`
+    >>> reuse_map("hf_ttr/assets/demo.mp4", plan.repeat(8, 1)).size[0]
+    1200
     ```
     """
     if path is not None and not os.fspath(path).lower().endswith(".png"):

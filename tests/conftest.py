@@ -68,7 +68,7 @@ def no_upstream_deprecations(transformers_log: list[str]) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real weights and videos."""
-    folder = Path(os.environ.get("HF_TTR_REAL_DATA", "../shared/real"))
+    folder = Path(os.environ.get("HF_TTR_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "real"))
     if not folder.is_dir():
         pytest.skip(f"there are no real weights and videos at {folder}; HF_TTR_REAL_DATA names their folder.")
     return folder

@@ -44,10 +44,7 @@ def update(
     """Feeds the computed tokens of a plan; returns the assembled token numbers, `(batch * frames, tokens)`."""
     batch, frames, tokens = plan.shape
     numbers = token_numbers(batch, first_frame, frames, tokens)
-    if plan.is_dense:
-        states = as_states(numbers.flatten(0, 1))
-    else:
-        states = as_states(numbers[plan.computed][None])
+    states = as_states(numbers.flatten(0, 1) if plan.is_dense else numbers[plan.computed][None])
     keys, values = layer.update(states, states + 0.25, plan, layout)
     assert torch.equal(values, keys + 0.25)
     return as_numbers(keys)
@@ -364,7 +361,7 @@ class TestCrop:
         assert_streams(cache, [0, 1, 2])
 
     def test_takes_the_sign_of_transformers_caches(self) -> None:
-        with pytest.raises(ValueError, match=r"^crop takes minus the number of frames to forget, but got 2; try -2\.$"):
+        with pytest.raises(ValueError, match=r"^crop takes minus the number of frames, but got 2: try -2\.$"):
             filled_cache().crop(2)
 
 

@@ -67,12 +67,16 @@ def test_a_good_value_is_kept(name: str, value: Any) -> None:
 def test_a_value_set_later_is_refused_when_validated() -> None:
     config = TemporalReuseConfig()
     config.threshold = -2
-    with pytest.raises(ValueError, match=r"^temporal_reuse\.threshold is -2, but must be a number of at least 0, or None\.$"):
+    with pytest.raises(
+        ValueError, match=r"^temporal_reuse\.threshold is -2, but must be a number of at least 0, or None\.$"
+    ):
         config.validate_settings()
 
 
 def test_an_unknown_setting_is_refused_in_one_sentence_that_names_it() -> None:
-    with pytest.raises(ValueError, match="temporal_reuse has no setting 'treshold'; the settings are mode, threshold,") as error:
+    with pytest.raises(
+        ValueError, match="temporal_reuse has no setting 'treshold'; the settings are mode, threshold,"
+    ) as error:
         TemporalReuseConfig(treshold=0.1)
     assert is_sentence(str(error.value))
 

@@ -33,7 +33,9 @@ def load_suite() -> tuple[ModuleType, ModuleType]:
         try:
             _download(folder)
         except (OSError, subprocess.SubprocessError, KeyError, ValueError) as error:
-            reason = f"the source distribution of transformers {transformers.__version__} could not be fetched: {error}"
+            reason = (
+                f"the source distribution of transformers {transformers.__version__} could not be fetched: {error}"
+            )
             pytest.skip(reason, allow_module_level=True)
     sys.path.insert(0, str(folder.parent))
     try:

@@ -1,0 +1,551 @@
+"""
+What has to hold for every model with reuse.
+
+A model's test file lists its cases in the fixtures `case` and `causal_case`, and subclasses the mixins.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForVideoClassification,
+    DynamicCache,
+)
+from transformers.models.vit.modeling_vit import eager_attention_forward
+
+from hf_ttr.planning import planner
+
+from .cases import ModelCase, assert_near, assert_same, assert_same_cache, run_pieces
+
+
+BASE = pytest.mark.parametrize("base", [False, True], ids=["classifier", "base"])
+
+
+class ReuseInvariants:
+    """Whatever the architecture."""
+
+    @BASE
+    @torch.no_grad()
+    def test_mode_off_is_the_parent_bit_for_bit(self, case: ModelCase, base: bool) -> None:
+        model, parent = case.model(base, mode="off"), case.parent(base)
+        clip = case.clip()
+        options = {"output_hidden_states": True, "output_attentions": True}
+        output, expected = model(clip, **options), parent(clip.flatten(0, 1), **options)
+        for name, part in expected.items():
+            mine = output["frame_logits"] if name == "logits" else output[name]
+            assert_same(_merge_frames(mine), part)
+        assert output.reuse is None
+        assert output.past_key_values is None
+
+    @BASE
+    @pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+    @torch.no_grad()
+    def test_threshold_0_is_the_parent(self, case: ModelCase, base: bool, mode: str) -> None:
+        model, parent = case.model(base, mode=mode, threshold=0, compute_budget=None), case.parent(base)
+        clip = case.clip()
+        output, expected = model(clip), parent(clip.flatten(0, 1))
+        expected = expected.last_hidden_state if base else expected.logits
+        assert_near(case.states(output).flatten(0, 1), expected, case.tolerance)
+        assert (output.reuse.computed_share == 1).all()
+
+    @BASE
+    @torch.no_grad()
+    def test_something_is_reused_and_something_is_not(self, case: ModelCase, base: bool) -> None:
+        output = case.model(base)(case.clip(), output_reuse_plan=True)
+        plan = output.reuse.plan
+        assert plan.shape[:2] == (case.batch, case.frames)
+        assert plan[:, 0].all()
+        assert plan[:, :, 0].all()
+        assert (plan.sum((1, 2)) == output.reuse.computed_tokens).all()
+        assert (output.reuse.total_tokens == plan[0].numel()).all()
+        torch.testing.assert_close(output.reuse.computed_share, plan.float().mean((1, 2)))
+        changing = plan[:, 1:, 1:].float().mean()
+        assert 0 < changing < 1
+        assert (output.reuse.multiply_adds < output.reuse.dense_multiply_adds).all()
+
+    @BASE
+    @torch.no_grad()
+    def test_streams_in_a_batch_are_the_same_as_alone(self, case: ModelCase, base: bool) -> None:
+        model, clip = case.model(base), case.clip()
+        sizes = (2, case.frames - 2)
+        together, _ = run_pieces(model, clip, sizes)
+        for stream in range(case.batch):
+            alone, _ = run_pieces(model, clip[stream : stream + 1], sizes)
+            for mine, theirs in zip(alone, together):
+                _assert_same_stream(case, mine, 0, theirs, stream)
+
+    @torch.no_grad()
+    def test_streams_of_long_clips_are_the_same_as_alone(
+        self, case: ModelCase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(planner, "MAX_FRAMES", 3)
+        model, clip = case.model(), case.clip()
+        together = model(clip, output_reuse_plan=True)
+        for stream in range(case.batch):
+            alone = model(clip[stream : stream + 1], output_reuse_plan=True)
+            _assert_same_stream(case, alone, 0, together, stream)
+
+    @BASE
+    @pytest.mark.parametrize("streams", [[0], [1], [0, 1]], ids=lambda streams: f"reset-{streams}")
+    @torch.no_grad()
+    def test_reset_streams_start_anew_and_the_others_go_on(
+        self, case: ModelCase, base: bool, streams: list[int]
+    ) -> None:
+        model, clip = case.model(base), case.clip()
+        start, rest = clip.split([2, case.frames - 2], dim=1)
+        cache = model(start).past_key_values
+        cache.reset(streams)
+        sizes = (1, 2, case.frames - 5)
+        together, _ = run_pieces(model, rest, sizes, cache)
+        for stream in range(case.batch):
+            own = slice(stream, stream + 1)
+            cache = None if stream in streams else model(start[own]).past_key_values
+            alone, _ = run_pieces(model, rest[own], sizes, cache)
+            for mine, theirs in zip(alone, together):
+                _assert_same_stream(case, mine, 0, theirs, stream)
+
+    def test_streams_may_be_reset_after_inference_mode(self, case: ModelCase) -> None:
+        model, clip = case.model(), case.clip()
+        with torch.inference_mode():
+            cache = model(clip[:, :2]).past_key_values
+        cache.reset([0])
+        cache.crop(-1)
+        with torch.no_grad():
+            output = model(clip[:, 2:], past_key_values=cache, output_reuse_plan=True)
+        assert output.reuse.plan[0, 0].all()
+
+    @torch.no_grad()
+    def test_streams_of_a_reordered_cache_go_on(self, case: ModelCase) -> None:
+        model, clip = case.model(), case.clip()
+        order = torch.arange(case.batch).flip(0)
+        cache = model(clip[:, :3]).past_key_values
+        other = copy.deepcopy(cache)
+        other.reorder_cache(order)
+        expected = model(clip[:, 3:], past_key_values=cache, output_reuse_plan=True)
+        output = model(clip[order, 3:], past_key_values=other, output_reuse_plan=True)
+        for stream in range(case.batch):
+            _assert_same_stream(case, output, stream, expected, int(order[stream]))
+
+    @torch.no_grad()
+    def test_cropped_frames_are_computed_again(self, case: ModelCase) -> None:
+        model, clip = case.model(), case.clip()
+        cache = model(clip[:, :2]).past_key_values
+        cache.crop(-2)
+        output = model(clip[:, 2:], past_key_values=cache, output_reuse_plan=True)
+        assert output.reuse.plan[:, 0].all()
+
+    @BASE
+    @torch.no_grad()
+    def test_hidden_states_and_attentions_are_those_of_the_parent(self, case: ModelCase, base: bool) -> None:
+        model, parent = case.model(base), case.parent(base)
+        clip = case.clip()
+        for options in ({"output_hidden_states": True}, {"output_hidden_states": True, "output_attentions": True}):
+            output, expected = model(clip, **options), parent(clip.flatten(0, 1), **options)
+            assert (output.reuse.computed_share == 1).all()
+            for name in ("hidden_states", "attentions"):
+                parts = _merge_frames(output.get(name))
+                assert (parts is None) == (expected.get(name) is None)
+                for mine, theirs in zip(parts or (), expected.get(name) or (), strict=True):
+                    if theirs is not None:
+                        assert_near(mine, theirs, case.tolerance)
+
+    @BASE
+    @torch.no_grad()
+    def test_reuse_goes_on_after_hidden_states_were_asked_for(self, case: ModelCase, base: bool) -> None:
+        model, clip = case.model(base), case.clip()
+        first = model(clip[:, :2], output_hidden_states=True)
+        second = model(clip[:, 2:], past_key_values=first.past_key_values)
+        assert (second.reuse.computed_share < 1).all()
+
+    @BASE
+    @torch.no_grad()
+    def test_return_dict_false_gives_the_same_as_a_tuple(self, case: ModelCase, base: bool) -> None:
+        model, clip = case.model(base), case.clip()
+        parts, output = model(clip, return_dict=False), model(clip)
+        assert type(parts) is tuple
+        tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+        assert_same(tensors, [part for part in output.to_tuple() if isinstance(part, torch.Tensor)])
+        assert len(parts) == len(output.to_tuple())
+
+    @torch.no_grad()
+    def test_use_cache_false_returns_no_cache(self, case: ModelCase) -> None:
+        model, clip = case.model(), case.clip()
+        output = model(clip, use_cache=False)
+        assert output.past_key_values is None
+        assert_same(output.logits, model(clip).logits)
+
+    def test_training_is_dense_and_has_the_parents_gradients(self, case: ModelCase) -> None:
+        model, parent = case.model().train(), case.parent().train()
+        clip, labels = case.clip(), torch.arange(case.batch)
+        output = model(clip, labels=labels)
+        output.loss.backward()
+        logits = parent(clip.flatten(0, 1)).logits.unflatten(0, clip.shape[:2]).mean(1)
+        assert_same(output.logits, logits)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        assert_near(output.loss, loss, case.tolerance)
+        for mine, theirs in zip(model.parameters(), parent.parameters(), strict=True):
+            assert_near(mine.grad, theirs.grad, case.tolerance)
+        assert output.reuse is None
+        assert output.past_key_values is None
+
+    def test_loss_in_evaluation_is_that_of_the_mean_logits(self, case: ModelCase) -> None:
+        labels = torch.arange(case.batch)
+        output = case.model()(case.clip(), labels=labels)
+        assert_same(output.loss, torch.nn.functional.cross_entropy(output.logits, labels))
+        output.loss.backward()
+
+    @BASE
+    def test_gradients_flow_through_reused_tokens(self, case: ModelCase, base: bool) -> None:
+        model, clip = case.model(base), case.clip()
+        cache = model(clip[:, :3]).past_key_values
+        output = model(clip[:, 3:].requires_grad_(), past_key_values=cache)
+        case.states(output).float().square().sum().backward()
+        for name, parameter in model.named_parameters():
+            if "pooler" not in name and "k_proj.bias" not in name:
+                assert parameter.grad.isfinite().all()
+                assert parameter.grad.any(), name
+
+    @pytest.mark.parametrize("mode", ["training", "mode 'off'"])
+    def test_a_cache_is_refused_where_nothing_is_reused(self, case: ModelCase, mode: str) -> None:
+        model, clip = case.model(), case.clip()
+        cache = model(clip).past_key_values
+        if mode == "training":
+            model.train()
+        else:
+            model.config.temporal_reuse.mode = "off"
+        with pytest.raises(ValueError, match=f"^past_key_values cannot be used with {mode}; leave it out.$"):
+            model(clip, past_key_values=cache)
+
+    @BASE
+    @torch.no_grad()
+    def test_earlier_outputs_are_not_overwritten(self, case: ModelCase, base: bool) -> None:
+        model, clip = case.model(base), case.clip()
+        outputs, copies, cache = [], [], None
+        for frame in clip.split(1, dim=1):
+            output = model(frame, past_key_values=cache)
+            cache = output.past_key_values
+            outputs.append(case.states(output))
+            copies.append(case.states(output).clone())
+        assert_same(outputs, copies)
+
+    @BASE
+    @pytest.mark.parametrize(
+        "contexts",
+        [(torch.inference_mode, torch.no_grad), (torch.inference_mode, nullcontext), (nullcontext, torch.no_grad)],
+        ids=["inference-then-no-grad", "inference-then-grad", "grad-then-no-grad"],
+    )
+    def test_a_cache_goes_on_in_another_grad_mode(
+        self, case: ModelCase, base: bool, contexts: tuple[Callable, Callable]
+    ) -> None:
+        model, clip = case.model(base), case.clip()
+        with torch.no_grad():
+            expected, _ = run_pieces(model, clip, [1] * case.frames)
+        with contexts[0]():
+            first, cache = run_pieces(model, clip[:, :2], [1, 1])
+        with contexts[1]():
+            second, _ = run_pieces(model, clip[:, 2:], [1] * (case.frames - 2), cache)
+        for mine, theirs in zip(first + second, expected, strict=True):
+            assert_near(case.states(mine), case.states(theirs), case.tolerance)
+
+    @BASE
+    @torch.no_grad()
+    def test_multiply_adds_are_those_that_a_profiler_counts(self, case: ModelCase, base: bool) -> None:
+        model, parent = case.model(base), case.parent(base)
+        # The flop counter of torch sees plain matrix products, but not every kernel of the others.
+        model.set_attn_implementation("eager")
+        parent.set_attn_implementation("eager")
+        clip = case.clip()
+        cache = None
+        for piece in clip.split([1, 2, case.frames - 3], dim=1):
+            with FlopCounterMode(display=False) as counted:
+                output = model(piece, past_key_values=cache)
+            with FlopCounterMode(display=False) as counted_dense:
+                parent(piece.flatten(0, 1))
+            cache = output.past_key_values
+            assert int(output.reuse.multiply_adds.sum()) * 2 == counted.get_total_flops()
+            assert int(output.reuse.dense_multiply_adds.sum()) * 2 == counted_dense.get_total_flops()
+
+    @pytest.mark.parametrize(
+        "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"]
+    )
+    @torch.no_grad()
+    def test_a_copied_model_gives_the_same(self, case: ModelCase, copied: Callable[[Any], Any]) -> None:
+        model, clip = case.model(), case.clip()
+        expected = model(clip)
+        output = copied(model)(clip)
+        assert_same(output.frame_logits, expected.frame_logits)
+        assert_same(output.reuse.to_tuple(), expected.reuse.to_tuple())
+
+    @pytest.mark.parametrize(
+        "copied", [copy.deepcopy, lambda cache: pickle.loads(pickle.dumps(cache))], ids=["deepcopy", "pickle"]
+    )
+    @BASE
+    @torch.no_grad()
+    def test_a_copied_cache_goes_on(self, case: ModelCase, base: bool, copied: Callable[[Any], Any]) -> None:
+        model, clip = case.model(base), case.clip()
+        cache = model(clip[:, :3]).past_key_values
+        other = copied(cache)
+        expected = model(clip[:, 3:], past_key_values=cache)
+        output = model(clip[:, 3:], past_key_values=other)
+        assert_same(case.states(output), case.states(expected))
+        assert_same_cache(other, cache, tolerance=0)
+
+    @torch.no_grad()
+    def test_an_offloaded_cache_goes_on(self, case: ModelCase) -> None:
+        model, clip = case.model(), case.clip()
+        cache = model(clip[:, :3]).past_key_values
+        expected = model(clip[:, 3:], past_key_values=copy.deepcopy(cache))
+        cache.offload()
+        assert_same(model(clip[:, 3:], past_key_values=cache).frame_logits, expected.frame_logits)
+
+    @BASE
+    @torch.no_grad()
+    def test_a_model_saved_and_loaded_gives_the_same(self, case: ModelCase, base: bool, tmp_path: Path) -> None:
+        model, clip = case.model(base), case.clip()
+        model.save_pretrained(tmp_path)
+        written = json.loads((tmp_path / "config.json").read_text())
+        assert written["model_type"] == case.config_class.model_type
+        assert written["architectures"] == [type(model).__name__]
+        assert {name: written["temporal_reuse"][name] for name in case.settings} == case.settings
+        auto_classes = [AutoModel] if base else [AutoModelForVideoClassification]
+        for loader in (type(model), *auto_classes):
+            loaded = loader.from_pretrained(tmp_path, dtype=case.dtype, attn_implementation=case.attention)
+            assert type(loaded) is type(model)
+            assert not loaded.training
+            output, expected = loaded(clip), model(clip)
+            assert_same(case.states(output), case.states(expected))
+            assert_same(output.reuse.to_tuple(), expected.reuse.to_tuple())
+
+    def test_auto_classes_know_the_model(self, case: ModelCase, tmp_path: Path) -> None:
+        case.model().save_pretrained(tmp_path)
+        assert type(AutoConfig.from_pretrained(tmp_path)) is case.config_class
+        assert type(AutoModel.from_pretrained(tmp_path)) is case.base
+        assert type(AutoModelForVideoClassification.from_pretrained(tmp_path)) is case.classifier
+        assert type(AutoModelForImageClassification.from_pretrained(tmp_path)) is case.frame_classifier
+
+    def test_settings_given_at_loading_are_merged_with_the_saved_ones(self, case: ModelCase, tmp_path: Path) -> None:
+        case.model(max_age=7).save_pretrained(tmp_path)
+        loaded = case.classifier.from_pretrained(tmp_path, temporal_reuse={"mode": "off"})
+        expected = {
+            **case.config_class(temporal_reuse=case.settings).temporal_reuse.to_dict(),
+            "max_age": 7,
+            "mode": "off",
+        }
+        assert loaded.config.temporal_reuse.to_dict() == expected
+        with pytest.raises(ValueError, match=r"^temporal_reuse\.threshold is -1, but must be"):
+            case.classifier.from_pretrained(tmp_path, temporal_reuse={"threshold": -1})
+
+    @torch.no_grad()
+    def test_settings_may_change_between_calls(self, case: ModelCase) -> None:
+        model, clip = case.model(), case.clip()
+        cache = model(clip[:, :3]).past_key_values
+        model.config.temporal_reuse.threshold = 1e6
+        model.config.temporal_reuse.max_age = None
+        output = model(clip[:, 3:], past_key_values=cache, output_reuse_plan=True)
+        assert not output.reuse.plan[:, :, 1:].any()
+        model.config.temporal_reuse.threshold = -1
+        with pytest.raises(ValueError, match=r"^temporal_reuse\.threshold is -1, but must be"):
+            model(clip)
+
+    @pytest.mark.parametrize("difference", ["weights", "batch size", "dtype", "outputs", "layers", "hidden size"])
+    @torch.no_grad()
+    def test_the_cache_of_something_else_is_refused(self, case: ModelCase, difference: str) -> None:
+        clip = case.clip()
+        cache = case.model()(clip).past_key_values
+        other = case.model()
+        match difference:
+            case "weights":
+                other = case.model(seed=1)
+            case "batch size":
+                clip = clip[:1]
+            case "dtype":
+                other = other.to(torch.float16)
+            case "outputs":
+                other = case.model(base=True)
+            case "layers" | "hidden size":
+                name = "num_hidden_layers" if difference == "layers" else "hidden_size"
+                other = case.classifier(case.config_class(**{**case.config, name: 2 * case.config[name]})).eval()
+        with pytest.raises(ValueError) as error:
+            other(clip, past_key_values=cache)
+        message = str(error.value)
+        assert message.startswith(f"this TemporalReuseCache was filled with {difference} ")
+        assert f", but is now used with {difference} " in message
+        assert message.endswith("; start a new stream by leaving past_key_values out.")
+
+    def test_another_kind_of_cache_is_refused(self, case: ModelCase) -> None:
+        with pytest.raises(
+            ValueError, match="^past_key_values is a DynamicCache, but must be the TemporalReuseCache "
+        ):
+            case.model()(case.clip(), past_key_values=DynamicCache())
+
+    @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+    @pytest.mark.parametrize("attention", ["eager", "sdpa", "flex_attention", "registered"])
+    @BASE
+    @torch.no_grad()
+    def test_attention_implementations_agree(self, case: ModelCase, base: bool, attention: str) -> None:
+        calls = []
+
+        def registered(module: torch.nn.Module, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, None]:
+            calls.append(module)
+            return eager_attention_forward(module, *args, **kwargs)[0], None
+
+        AttentionInterface.register("registered", registered)
+        model, clip = case.model(base), case.clip()
+        expected = model(clip, output_reuse_plan=True)
+        model.set_attn_implementation(attention)
+        # Compiling flex attention takes half a minute; what it computes is the same without.
+        with torch.compiler.set_stance("force_eager"):
+            output = model(clip, output_reuse_plan=True)
+        _assert_same_plan(case, output, expected)
+        assert_near(case.states(output), case.states(expected), case.tolerance)
+        assert bool(calls) == (attention == "registered")
+
+
+class FrameReuseInvariants(ReuseInvariants):
+    """Of models in which a frame attends to itself alone."""
+
+    @BASE
+    @pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+    @torch.no_grad()
+    def test_identical_frames_cost_one_row_each(self, case: ModelCase, base: bool, mode: str) -> None:
+        model = case.model(base, mode=mode, max_age=None)
+        clip = case.clip()[:, :1].repeat(1, case.frames, 1, 1, 1)
+        output = model(clip, output_reuse_plan=True)
+        plan = output.reuse.plan
+        assert plan[:, 0].all()
+        assert plan[:, 1:, 0].all()
+        assert not plan[:, 1:, 1:].any()
+        assert (output.reuse.computed_tokens == plan.shape[2] + case.frames - 1).all()
+        states = case.states(output)
+        for frame in range(1, case.frames):
+            assert_near(states[:, frame], states[:, 0], case.tolerance)
+
+    @BASE
+    @pytest.mark.parametrize("piece", [1, 3])
+    @torch.no_grad()
+    def test_pieces_of_a_stream_are_the_same_as_one_call(self, causal_case: ModelCase, base: bool, piece: int) -> None:
+        model, clip = causal_case.model(base), causal_case.clip()
+        (whole,), whole_cache = run_pieces(model, clip, [causal_case.frames])
+        sizes = [len(part) for part in torch.arange(causal_case.frames).split(piece)]
+        pieces, cache = run_pieces(model, clip, sizes)
+        assert_near(
+            torch.cat(list(map(causal_case.states, pieces)), 1), causal_case.states(whole), causal_case.tolerance
+        )
+        assert torch.equal(torch.cat([output.reuse.plan for output in pieces], 1), whole.reuse.plan)
+        assert torch.equal(sum(output.reuse.computed_tokens for output in pieces), whole.reuse.computed_tokens)
+        assert torch.equal(sum(output.reuse.multiply_adds for output in pieces), whole.reuse.multiply_adds)
+        assert_same_cache(cache, whole_cache, causal_case.tolerance)
+
+    @torch.no_grad()
+    def test_a_frame_classifier_is_the_video_classifier(self, causal_case: ModelCase) -> None:
+        clip = causal_case.clip()
+        expected = causal_case.model()(clip, output_reuse_plan=True)
+        classifier, cache = causal_case.model(single_frames=True), None
+        for time in range(causal_case.frames):
+            output = classifier(clip[:, time], past_key_values=cache, output_reuse_plan=True)
+            cache = output.past_key_values
+            assert_near(output.logits, expected.frame_logits[:, time], causal_case.tolerance)
+            assert torch.equal(output.reuse.plan[:, 0], expected.reuse.plan[:, time])
+        assert_same_cache(cache, expected.past_key_values, causal_case.tolerance)
+
+    @torch.no_grad()
+    def test_single_frames_have_the_parents_shapes(self, case: ModelCase) -> None:
+        frame = case.clip()[:, 0]
+        for base in (False, True):
+            for settings in ({}, {"mode": "off"}):
+                output = case.model(base, single_frames=not base, **settings)(frame, output_hidden_states=True)
+                expected = case.parent(base)(frame, output_hidden_states=True)
+                for name, part in expected.items():
+                    parts = zip(output[name], part) if isinstance(part, tuple) else [(output[name], part)]
+                    for mine, theirs in parts:
+                        assert_near(mine, theirs, case.tolerance)
+
+    @torch.no_grad()
+    def test_logits_are_the_mean_of_the_frame_logits(self, case: ModelCase) -> None:
+        output = case.model()(case.clip())
+        assert output.frame_logits.shape == (case.batch, case.frames, case.config["num_labels"])
+        assert_same(output.logits, output.frame_logits.mean(1))
+
+    @BASE
+    @torch.no_grad()
+    def test_an_attention_mask_takes_the_parents_path(self, case: ModelCase, base: bool) -> None:
+        model, parent = case.model(base), case.parent(base)
+        clip = case.clip()
+        tokens = model.base_model.embeddings.position_embeddings.shape[1]
+        mask = torch.ones(case.batch, tokens, dtype=torch.long)
+        mask[0, -5:] = mask[1, 3] = 0
+        output = model(clip, attention_mask=mask)
+        expected = parent(clip.flatten(0, 1), attention_mask=mask.repeat_interleave(case.frames, 0))
+        expected = expected.last_hidden_state if base else expected.logits
+        assert_same(_merge_frames(case.states(output)), expected)
+        assert output.past_key_values is None
+        cache = model(clip).past_key_values
+        with pytest.raises(ValueError, match="^past_key_values cannot be used with an attention mask; leave it out.$"):
+            model(clip, attention_mask=mask, past_key_values=cache)
+
+    @pytest.mark.parametrize(
+        ("shape", "words"),
+        [
+            ((2, 3, 24, 24), "takes clips of shape (batch, frames, channels, height, width)"),
+            ((3, 24, 24), "takes clips of shape (batch, frames, channels, height, width)"),
+            ((1, 2, 4, 24, 24), "with 4 channels, but the model takes 3"),
+            ((1, 0, 3, 24, 24), "needs at least one frame"),
+            ((0, 2, 3, 24, 24), "needs at least one frame"),
+        ],
+        ids=str,
+    )
+    def test_a_wrong_clip_is_refused_in_one_sentence(
+        self, case: ModelCase, shape: tuple[int, ...], words: str
+    ) -> None:
+        with pytest.raises(ValueError) as error:
+            case.model()(torch.zeros(shape))
+        message = str(error.value)
+        assert message.startswith(f"pixel_values has shape {shape}, ")
+        assert words in message
+        assert message.endswith(".")
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_pixels_that_are_no_numbers_are_refused(self, case: ModelCase, value: float) -> None:
+        clip = case.clip()
+        clip[-1, -1, 0, 0, 0] = value
+        with pytest.raises(ValueError, match="^pixel_values holds NaN or infinite values; check how the frames were "):
+            case.model()(clip)
+
+    def test_a_clip_for_a_frame_classifier_is_refused_in_one_sentence(self, case: ModelCase) -> None:
+        with pytest.raises(ValueError, match="^pixel_values has shape .*, but an image classifier takes one frame of"):
+            case.model(single_frames=True)(case.clip())
+
+
+def _merge_frames(part: Any) -> Any:
+    """`(batch, frames, ...)` to `(batch * frames, ...)`, also in tuples."""
+    if isinstance(part, tuple):
+        return tuple(map(_merge_frames, part))
+    return None if part is None else part.flatten(0, 1)
+
+
+def _assert_same_plan(case: ModelCase, output: Any, expected: Any) -> None:
+    assert torch.equal(output.reuse.plan, expected.reuse.plan)
+    for name in ("computed_tokens", "total_tokens", "computed_share", "multiply_adds", "dense_multiply_adds"):
+        assert torch.equal(output.reuse[name], expected.reuse[name])
+
+
+def _assert_same_stream(case: ModelCase, output: Any, stream: int, expected: Any, expected_stream: int) -> None:
+    """Stream `stream` of one output is `expected_stream` of the other: decisions, costs and states."""
+    for name, part in expected.reuse.items():
+        assert torch.equal(output.reuse[name][stream], part[expected_stream]), name
+    assert_near(case.states(output)[stream], case.states(expected)[expected_stream], case.tolerance)

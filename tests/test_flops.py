@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import ViTConfig, ViTModel
+
+from hf_ttr.flops import CostCounter, ReuseReport, TransformerCost
+from hf_ttr.packed import BUCKET, FrameCall
+from hf_ttr.planning.plan import ReusePlan
+
+from .tiny import TINY_VIT
+
+
+COST = TransformerCost(patch=7, key_value=11, row=13, pair=17, layers=3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_hidden_layers": 1, "num_attention_heads": 1},
+        {"image_size": (16, 28), "num_channels": 1},
+        {"image_size": (16, 24), "patch_size": (4, 8)},
+        {"hidden_size": 48, "intermediate_size": 20, "qkv_bias": False},
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_a_dense_vit_costs_what_a_profiler_counts(changes: dict[str, Any]) -> None:
+    config = ViTConfig(**{**TINY_VIT, **changes}, attn_implementation="eager")
+    model = ViTModel(config, add_pooling_layer=False).eval()
+    height, width = config.image_size if isinstance(config.image_size, tuple) else (config.image_size,) * 2
+    frames = torch.randn(3, config.num_channels, height, width)
+    with FlopCounterMode(display=False) as counted:
+        states = model(frames).last_hidden_state
+    tokens = states.shape[1]
+    assert TransformerCost.of_vit(config, tokens).dense(3, tokens) * 2 == counted.get_total_flops()
+
+
+def test_a_reuse_pass_costs_its_rows() -> None:
+    rows, queries, tokens, frames = 40, 52, 9, 5
+    layer = 40 * (11 + 13) + 52 * 9 * 17
+    assert COST.packed(rows, queries, tokens, frames, first_tokens_only=False) == 3 * layer
+    # The last layer computes keys and values of all rows, and the rest of the CLS rows alone.
+    last = 40 * 11 + 5 * (13 + 9 * 17)
+    assert COST.packed(rows, queries, tokens, frames, first_tokens_only=True) == 2 * layer + last
+
+
+def test_a_counter_adds_up_plans_stream_by_stream() -> None:
+    tokens = 2 * BUCKET + 5
+    first = ReusePlan.build(torch.ones(2, 1, tokens, dtype=torch.bool), record_saliency=True)
+    computed = torch.zeros(2, 2, tokens, dtype=torch.bool)
+    computed[:, :, 0] = True
+    computed[0, 1, :3] = computed[1, 0, : BUCKET + 1] = True
+    second = ReusePlan.build(computed, first.age, record_saliency=True)
+    second.planning_multiply_adds = 1000
+    counter = CostCounter(COST, batch=2, frames=3, tokens=tokens)
+    for plan in (first, second):
+        counter.add(plan, FrameCall.of(plan))
+    report = counter.report()
+
+    rows = [[tokens, 1, 3], [tokens, BUCKET + 1, 1]]
+    queries = [tokens + 1 + BUCKET, tokens + 2 * BUCKET + 1]
+    observed = 3 * tokens * 17 // 2
+    expected = [
+        3 * 7 + 3 * (sum(own) * (11 + 13) + attended * tokens * 17) + 1000 + observed
+        for own, attended in zip(rows, queries)
+    ]
+    assert report.computed_tokens.tolist() == [sum(own) for own in rows]
+    assert report.total_tokens.tolist() == [3 * tokens] * 2
+    assert report.computed_share.tolist() == pytest.approx([sum(own) / (3 * tokens) for own in rows])
+    assert report.multiply_adds.tolist() == expected
+    assert report.dense_multiply_adds.tolist() == [3 * (7 + 3 * (tokens * 24 + tokens**2 * 17))] * 2
+    assert torch.equal(report.plan, torch.cat([first.computed, second.computed], dim=1))
+
+
+def test_a_head_costs_the_same_with_reuse() -> None:
+    report = ReuseReport(multiply_adds=torch.tensor([5, 6]), dense_multiply_adds=torch.tensor([50, 60]))
+    report.add_head(100)
+    assert report.multiply_adds.tolist() == [105, 106]
+    assert report.dense_multiply_adds.tolist() == [150, 160]
+    empty = ReuseReport()
+    empty.add_head(100)
+    assert empty.multiply_adds is None

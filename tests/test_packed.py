@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers.models.vit.modeling_vit import eager_attention_forward
+
+from hf_ttr.packed import BUCKET, FrameCall, PackedLayout, assemble, packed_attention, padded_size
+from hf_ttr.planning.plan import ReusePlan
+
+
+CPU = torch.device("cpu")
+HEADS, HEAD_DIM = 2, 4
+
+
+def random_plan(batch: int, frames: int, tokens: int, share: float, record_saliency: bool = False) -> ReusePlan:
+    generator = torch.Generator().manual_seed(frames)
+    computed = torch.rand(batch, frames, tokens, generator=generator) < share
+    computed[:, :, 0] = True
+    computed[:, 0] = True
+    return ReusePlan.build(computed, record_saliency=record_saliency)
+
+
+@pytest.mark.parametrize(
+    ("count", "tokens", "size"),
+    [
+        (0, 50, 0),
+        (1, 50, 1),
+        (2, 50, BUCKET),
+        (BUCKET, 50, BUCKET),
+        (BUCKET + 1, 50, 2 * BUCKET),
+        (49, 50, 50),
+        (3, 9, 9),
+    ],
+)
+def test_padded_size(count: int, tokens: int, size: int) -> None:
+    assert padded_size(count, tokens) == size
+
+
+@pytest.mark.parametrize("counts", [[1], [5, 0, 1, 17, 1, 3], [40, 40], [0, 16, 17, 32, 33, 40, 1]], ids=str)
+def test_a_layout_holds_every_row_once(counts: list[int]) -> None:
+    layout = PackedLayout.of(counts, 40, CPU)
+    starts = [sum(counts[:frame]) for frame in range(len(counts))]
+    with_rows = [frame for frame, count in enumerate(counts) if count]
+    assert sorted(layout.order.tolist()) == with_rows
+    assert layout.order.tolist() == [frame for group in layout.groups for frame in group.frames]
+    padded_rows = []
+    for group in layout.groups:
+        for frame, queries in zip(group.frames, group.queries.tolist()):
+            own = list(range(starts[frame], starts[frame] + counts[frame]))
+            assert len(queries) == padded_size(counts[frame], 40)
+            # Padding repeats the first row, whose output is then thrown away.
+            assert queries == own + [own[0]] * (len(queries) - len(own))
+            padded_rows += queries
+    assert [padded_rows[place] for place in layout.restore.tolist()] == list(range(sum(counts)))
+
+
+@pytest.mark.parametrize("first_tokens_only", [False, True], ids=["all-rows", "cls-rows"])
+@pytest.mark.parametrize(
+    ("batch", "frames", "tokens", "share"),
+    [(1, 4, 37, 0.1), (2, 5, 20, 0.5), (3, 2, 9, 0.0), (2, 3, 18, 0.95)],
+    ids=str,
+)
+def test_rows_attend_to_their_own_frame(
+    batch: int, frames: int, tokens: int, share: float, first_tokens_only: bool
+) -> None:
+    plan = random_plan(batch, frames, tokens, share)
+    call = FrameCall.of(plan, first_tokens_only)
+    queries = call.select_outputs(torch.randn(1, len(plan.rows), HEADS * HEAD_DIM))
+    query = queries.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
+    keys, values = torch.randn(2, batch * frames, HEADS, tokens, HEAD_DIM)
+    order = call.layout.order
+    output, weights = packed_attention(
+        eager_attention_forward, nn.Module().eval(), query, keys[order], values[order], call, scaling=0.3, dropout=0.0
+    )
+    assert weights is None
+    assert output.shape == (1, query.shape[2], HEADS, HEAD_DIM)
+    counts = [1] * (batch * frames) if first_tokens_only else plan.row_counts
+    frame_of_row = torch.arange(batch * frames).repeat_interleave(torch.tensor(counts))
+    for row, frame in enumerate(frame_of_row.tolist()):
+        scores = (keys[frame] @ query[0, :, row, :, None]).squeeze(-1) * 0.3
+        expected = (scores.softmax(-1)[:, None] @ values[frame]).squeeze(1)
+        torch.testing.assert_close(output[0, row], expected)
+
+
+def test_whole_frames_go_straight_to_the_attention_function() -> None:
+    plan = ReusePlan.build(torch.ones(2, 3, 7, dtype=torch.bool))
+    call = FrameCall.of(plan)
+    query, keys, values = torch.randn(3, 6, HEADS, 7, HEAD_DIM)
+    arguments = {"scaling": 0.3, "dropout": 0.0}
+    output, weights = packed_attention(eager_attention_forward, nn.Module(), query, keys, values, call, **arguments)
+    expected, expected_weights = eager_attention_forward(nn.Module(), query, keys, values, None, **arguments)
+    assert torch.equal(output, expected)
+    assert torch.equal(weights, expected_weights)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0], ids=["packed", "whole-frames"])
+def test_outputs_of_the_cls_rows(share: float) -> None:
+    plan = random_plan(2, 3, 5, share)
+    call = FrameCall.of(plan, first_tokens_only=True)
+    numbers = torch.arange(30)[plan.rows] if share < 1 else torch.arange(30).view(6, 5)
+    states = numbers[None, :, None] if share < 1 else numbers[..., None]
+    assert call.select_outputs(states).flatten().tolist() == [0, 5, 10, 15, 20, 25]
+    assert FrameCall.of(plan).select_outputs(states) is states
+
+
+@pytest.mark.parametrize("first_tokens_only", [False, True], ids=["all-rows", "cls-rows"])
+@pytest.mark.parametrize("whole_frames", [[(0, 0), (1, 2)], [(0, 1), (0, 2)], [(1, 0)], "all"], ids=str)
+def test_cls_attention_is_observed_in_the_last_whole_frame_of_each_stream(
+    whole_frames: list[tuple[int, int]] | str, first_tokens_only: bool
+) -> None:
+    batch, frames, tokens = 2, 3, 6
+    computed = torch.zeros(batch, frames, tokens, dtype=torch.bool)
+    computed[:, :, 0] = True
+    computed[0, 1, 3] = computed[1, 0, 2] = True
+    for frame in whole_frames if whole_frames != "all" else ():
+        computed[frame] = True
+    if whole_frames == "all":
+        computed[:] = True
+    plan = ReusePlan.build(computed, torch.ones(batch, tokens, dtype=torch.long), record_saliency=True)
+    call = FrameCall.of(plan, first_tokens_only)
+    last_whole = {stream: time for stream in range(batch) for time in range(frames) if computed[stream, time].all()}
+    assert call.observed_streams.tolist() == list(last_whole)
+
+    states = torch.randn(batch * frames, tokens, HEADS * HEAD_DIM)
+    keys = torch.randn(batch * frames, HEADS, tokens, HEAD_DIM)
+    rows = states if plan.is_dense else states.flatten(0, 1)[plan.rows][None]
+    query = call.select_outputs(rows).unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
+    ordered_keys = keys if call.layout is None else keys[call.layout.order]
+    observed = call.observed_attention(query, ordered_keys, scaling=0.3)
+    assert observed.shape == (len(last_whole), tokens)
+    for attention, (stream, time) in zip(observed, last_whole.items()):
+        frame = stream * frames + time
+        first = states[frame, 0].view(HEADS, 1, HEAD_DIM)
+        expected = (first @ keys[frame].transpose(1, 2) * 0.3).softmax(-1).mean((0, 1))
+        torch.testing.assert_close(attention, expected)
+
+
+def test_nothing_is_observed_unasked_or_where_no_frame_is_whole() -> None:
+    plan = ReusePlan.build(torch.ones(1, 2, 3, dtype=torch.bool))
+    assert FrameCall.of(plan).observed_streams is None
+    computed = torch.tensor([[[True, False, True]]])
+    partial = ReusePlan.build(computed, torch.ones(1, 3, dtype=torch.long), record_saliency=True)
+    assert FrameCall.of(partial).observed_streams is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_assembling_interpolates_rows(dtype: torch.dtype) -> None:
+    table = torch.arange(24).view(6, 4).to(dtype)
+    left, right = torch.tensor([0, 5, 1, 2]), torch.tensor([5, 5, 3, 0])
+    alpha = torch.tensor([0.0, 0.0, 0.5, 0.25])
+    expected = (1 - alpha)[:, None] * table[left].float() + alpha[:, None] * table[right].float()
+    assembled = assemble(table, left, right, alpha)
+    assert assembled.dtype == dtype
+    torch.testing.assert_close(assembled.float(), expected, rtol=2e-2 if dtype == torch.bfloat16 else 1e-6, atol=0)
+
+
+def test_assembling_has_a_gradient() -> None:
+    table = torch.randn(3, 2, requires_grad=True)
+    assemble(table, torch.tensor([0, 1]), torch.tensor([2, 1]), torch.tensor([0.25, 0.0])).sum().backward()
+    assert table.grad[:, 0].tolist() == [0.75, 1.0, 0.25]
