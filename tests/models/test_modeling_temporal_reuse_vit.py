@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -98,6 +99,25 @@ def test_a_plan_is_carried_out_as_defined(
         for layer, keys, values in zip(cache.layers, past.keys, past.values):
             assert_near(layer.keys.transpose(1, 2).flatten(2).flatten(0, 1), torch.stack(keys), 1e-5)
             assert_near(layer.values.transpose(1, 2).flatten(2).flatten(0, 1), torch.stack(values), 1e-5)
+
+
+@pytest.mark.parametrize("budget", [0.3, 0.5, 0.8])
+@torch.no_grad()
+def test_a_clip_meets_its_budget(budget: float) -> None:
+    case = vit_case("budget", "bidirectional", {"compute_budget": budget, "scene_cut": 1}, batch=3, frames=14)
+    shares = case.model()(case.clip()).reuse.computed_share
+    assert (shares <= budget).all()
+    assert (shares > budget - 0.1).any()
+
+
+@pytest.mark.parametrize("budget", [0.1, 0.3, 0.5])
+@torch.no_grad()
+def test_a_frame_of_a_live_stream_meets_its_budget(budget: float) -> None:
+    case = vit_case("budget", "causal", {"compute_budget": budget, "scene_cut": 1}, batch=3, frames=9)
+    computed = case.model()(case.clip(), output_reuse_plan=True).reuse.plan.sum(-1)
+    assert (computed[:, 0] == 37).all()
+    assert (computed[:, 1:] <= math.ceil(budget * 37)).all()
+    assert (computed[:, 1:] >= math.floor(budget * 37)).any()
 
 
 @torch.no_grad()

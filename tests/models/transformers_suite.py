@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -33,9 +32,8 @@ def load_suite() -> tuple[ModuleType, ModuleType]:
         try:
             _download(folder)
         except (OSError, subprocess.SubprocessError, KeyError, ValueError) as error:
-            reason = (
-                f"the source distribution of transformers {transformers.__version__} could not be fetched: {error}"
-            )
+            cause = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+            reason = f"transformers' own tests need the source distribution of {transformers.__version__}: {cause}"
             pytest.skip(reason, allow_module_level=True)
     sys.path.insert(0, str(folder.parent))
     try:
@@ -70,8 +68,12 @@ def _download(folder: Path) -> None:
             path.write_text(text)
             (path.parent / "__init__.py").touch()
         (package / "__init__.py").touch()
-        if not folder.is_dir():
-            shutil.move(package, folder)
+        try:
+            package.rename(folder)
+        except OSError:
+            # Another process was faster.
+            if not folder.is_dir():
+                raise
 
 
 def _extract(sources: tarfile.TarFile, member: str, path: Path) -> None:
