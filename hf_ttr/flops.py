@@ -41,12 +41,13 @@ class TransformerCost:
             tokens (`int`): tokens of a frame, CLS included.
         """
         size = config.hidden_size
+        inner = config.num_attention_heads * getattr(config, "head_dim", size // config.num_attention_heads)
         height, width = _pair(config.patch_size)
         return cls(
             patch=(tokens - 1) * config.num_channels * height * width * size,
-            key_value=2 * size * size,
-            row=2 * size * size + 2 * size * config.intermediate_size,
-            pair=2 * size,
+            key_value=2 * size * inner,
+            row=2 * size * inner + 2 * size * config.intermediate_size,
+            pair=2 * inner,
             layers=config.num_hidden_layers,
         )
 

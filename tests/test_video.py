@@ -429,7 +429,9 @@ def test_path_that_is_no_file(text, message):
     assert_refused(text, f"The video '{text}' {message}")
 
 
-@pytest.mark.parametrize("source", [None, 3, {"path": None, "bytes": None}, object()], ids=["none", "number", "empty-dict", "object"])
+@pytest.mark.parametrize(
+    "source", [None, 3, {"path": None, "bytes": None}, object()], ids=["none", "number", "empty-dict", "object"]
+)
 def test_object_that_is_no_video(source):
     assert_refused(source, "A video cannot be read from an object of type")
 

@@ -56,7 +56,7 @@ def choose_changed(
         if budget is not None:
             order = torch.where(due, torch.inf, error).sort(dim=-1, descending=True, stable=True).indices
             rank = order.argsort(-1)
-            changed = (changed & (rank < budget * positions)) | (age >= NEVER)
+            changed = (changed & (rank + 1 <= budget * positions)) | (age >= NEVER)
         changed = changed | cut
         chosen.append(changed)
         if config.saliency_weight > 0 and frame + 1 < frames and bool(changed.all(-1).any()):

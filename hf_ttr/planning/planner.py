@@ -15,8 +15,8 @@ from .importance import saliency_weights
 from .plan import NEVER, ReusePlan
 
 
-MAX_FRAMES = 128
-"""Frames planned at once: bounds the memory of the planner and of the packed pass."""
+MAX_FRAMES = 64
+"""Frames planned at once: bounds the memory of planner and packed pass, and the rounding of the planner's sums."""
 
 
 @dataclass

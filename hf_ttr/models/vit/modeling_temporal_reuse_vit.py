@@ -18,6 +18,7 @@ from transformers.utils.output_capturing import capture_outputs
 from ...cache import TemporalReuseCache
 from ...configuration import as_temporal_reuse_config
 from ...flops import CostCounter, ReuseReport, TransformerCost
+from ...linear import OneDNNLinear
 from ...modeling_outputs import (
     TemporalReuseImageClassifierOutput,
     TemporalReuseModelOutput,
@@ -290,7 +291,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             rows = tokens[:, start:stop].flatten(0, 1)
             if not plan.is_dense:
                 rows = rows.flatten(0, 1)[plan.rows][None]
-            output = self._run_layers(rows, cache, calls, return_dict=True, **kwargs)
+            with OneDNNLinear():
+                output = self._run_layers(rows, cache, calls, return_dict=True, **kwargs)
             if not first_tokens_only:
                 output.last_hidden_state = cache.update_output(output.last_hidden_state, plan)
             elif not plan.is_dense:
