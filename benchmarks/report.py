@@ -26,6 +26,9 @@ def fill(text: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         name = match.group(1)
+        needed = ("fidelity", "speed") if name == "summary" else (name,)
+        if not all((RESULTS / f"{need}.json").exists() for need in needed):
+            return match.group(0)
         body = summary() if name == "summary" else table(RESULTS / f"{name}.json")
         return f"<!-- results: {name} -->\n\n{body}\n<!-- /results -->"
 
