@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from .packed import PackedLayout, assemble
 from .planning.plan import NEVER, ReusePlan
+from .planning.stream_state import StreamState
 
 
 class TemporalReuseCacheLayer(CacheLayerMixin):
@@ -149,37 +150,6 @@ def store_rows(
     wanted = table.index_select(0, left) if plan.is_hold else assemble(table, left, right, alpha)
     kept = table.detach().index_select(0, plan.last_rows)
     return kept.view(shape).transpose(1, 2), wanted.view(shape).transpose(1, 2)
-
-
-@dataclass
-class StreamState:
-    """
-    What the planner remembers of the streams between calls.
-
-    Attributes:
-        reference (`torch.Tensor` of shape `(batch, patches, dim)`): patch embeddings at their last computation.
-        age (`torch.LongTensor` of shape `(batch, tokens)`): frames since then, 1 = the last frame, `NEVER` = none.
-        scale (`torch.Tensor` of shape `(batch,)`): mean norm of the patch embeddings of the stream's first frame.
-        saliency (`torch.Tensor` of shape `(batch, patches)`): attention of the CLS token in the last whole frame,
-            NaN where none was seen.
-    """
-
-    reference: torch.Tensor
-    age: torch.Tensor
-    scale: torch.Tensor
-    saliency: torch.Tensor
-
-    def tensors(self) -> list[torch.Tensor]:
-        """All tensors held."""
-        return [getattr(self, field.name) for field in fields(self)]
-
-    def select(self, streams: torch.Tensor) -> StreamState:
-        """The state of the given streams, in the given order."""
-        return StreamState(*(tensor.index_select(0, streams.to(tensor.device)) for tensor in self.tensors()))
-
-    def to(self, device: torch.device | str) -> StreamState:
-        """The same state on another device."""
-        return StreamState(*(tensor.to(device) for tensor in self.tensors()))
 
 
 class TemporalReuseCache(Cache):

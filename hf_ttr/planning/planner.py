@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..cache import StreamState
 from ..configuration import TemporalReuseConfig
 from .bidirectional import choose_corners
 from .causal import choose_changed
 from .importance import saliency_weights
 from .plan import NEVER, ReusePlan
+from .stream_state import StreamState
 
 
 MAX_FRAMES = 64

@@ -408,7 +408,6 @@ class TemporalReuseViTForVideoClassification(TemporalReuseViTPreTrainedModel, Vi
         config (`TemporalReuseViTConfig`): the settings.
     """
 
-    main_input_name = "pixel_values"
     __init__ = TemporalReuseViTForImageClassification.__init__
 
     @can_return_tuple

@@ -1,0 +1,38 @@
+"""What the planner remembers of the streams between calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+
+
+@dataclass
+class StreamState:
+    """
+    What the planner remembers of the streams between calls.
+
+    Attributes:
+        reference (`torch.Tensor` of shape `(batch, patches, dim)`): patch embeddings at their last computation.
+        age (`torch.LongTensor` of shape `(batch, tokens)`): frames since then, 1 = the last frame, `NEVER` = none.
+        scale (`torch.Tensor` of shape `(batch,)`): mean norm of the patch embeddings of the stream's first frame.
+        saliency (`torch.Tensor` of shape `(batch, patches)`): attention of the CLS token in the last whole frame,
+            NaN where none was seen.
+    """
+
+    reference: torch.Tensor
+    age: torch.Tensor
+    scale: torch.Tensor
+    saliency: torch.Tensor
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors held."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def select(self, streams: torch.Tensor) -> StreamState:
+        """The state of the given streams, in the given order."""
+        return StreamState(*(tensor.index_select(0, streams.to(tensor.device)) for tensor in self.tensors()))
+
+    def to(self, device: torch.device | str) -> StreamState:
+        """The same state on another device."""
+        return StreamState(*(tensor.to(device) for tensor in self.tensors()))
