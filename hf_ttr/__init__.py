@@ -6,11 +6,15 @@ from .cache import TemporalReuseCache
 from .configuration import TemporalReuseConfig
 from .conversion import with_temporal_reuse
 from .models import (
+    TemporalReuseVideoMAEConfig,
+    TemporalReuseVideoMAEForVideoClassification,
+    TemporalReuseVideoMAEModel,
     TemporalReuseViTConfig,
     TemporalReuseViTForImageClassification,
     TemporalReuseViTForVideoClassification,
     TemporalReuseViTModel,
 )
+from .window_cache import TemporalReuseWindowCache
 
 
 __version__ = "0.1.0"
@@ -23,7 +27,11 @@ __all__ = [
     "TemporalReuseViTForImageClassification",
     "TemporalReuseViTForVideoClassification",
     "TemporalReuseViTModel",
+    "TemporalReuseVideoMAEConfig",
+    "TemporalReuseVideoMAEForVideoClassification",
+    "TemporalReuseVideoMAEModel",
     "TemporalReuseVideoProcessor",
+    "TemporalReuseWindowCache",
     "with_temporal_reuse",
 ]
 

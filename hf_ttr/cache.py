@@ -152,7 +152,87 @@ def store_rows(
     return kept.view(shape).transpose(1, 2), wanted.view(shape).transpose(1, 2)
 
 
-class TemporalReuseCache(Cache):
+class ReuseCache(Cache):
+    """
+    What the caches of all models with reuse share: they hold streams, one per batch row, and know their owner.
+
+    Args:
+        layers: one for each transformer layer of the model.
+    """
+
+    layers: list[Any]
+
+    def __init__(self, layers: Sequence[TemporalReuseCacheLayer]) -> None:
+        super().__init__(layers=list(layers))
+        self.streams: Any = None
+        self.owner: dict[str, Any] | None = None
+        self._output: torch.Tensor | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Number of streams, -1 before the first call."""
+        return -1 if self.streams is None else self.streams.batch_size
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes held by all streams together."""
+        tensors = [tensor for layer in self.layers for tensor in (layer.keys, layer.values)] + [self._output]
+        if self.streams is not None:
+            tensors += self.streams.tensors()
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
+
+    def check_owner(self, **owner: Any) -> None:
+        """
+        Makes sure that the cache goes on with what it was filled with.
+
+        Args:
+            owner: what the calling model is and gets (model, weights, layers, batch size, resolution, dtype, device).
+
+        Raises:
+            ValueError: one sentence that names the first difference.
+        """
+        if self.owner is None:
+            self.owner = owner
+            return
+        for name, value in owner.items():
+            if self.owner[name] != value:
+                what = name.replace("_", " ")
+                raise ValueError(
+                    f"this {type(self).__name__} was filled with {what} {self.owner[name]}, but is now used with "
+                    f"{what} {value}; start a new stream by leaving past_key_values out."
+                )
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Puts the streams in another order."""
+        self.batch_select_indices(beam_idx)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeats each stream."""
+        if self.streams is not None:
+            self.batch_select_indices(torch.arange(self.batch_size).repeat_interleave(repeats))
+
+    def offload(self, layer_idx: int | None = None, only_non_sliding: bool = True) -> None:
+        """Moves one layer, or (by default) everything, to main memory; the next call brings it back."""
+        if layer_idx is not None:
+            self.layers[layer_idx].offload()
+            return
+        for layer in self.layers:
+            layer.offload()
+        if self.streams is not None:
+            self.streams = self.streams.to("cpu")
+        if self._output is not None:
+            self._output = self._output.to("cpu")
+
+    def _check_streams(self, streams: torch.Tensor) -> None:
+        batch = self.batch_size
+        if bool(((streams < -batch) | (streams >= batch)).any()):
+            raise IndexError(f"stream {streams.tolist()} asked for, but the cache holds streams 0 to {batch - 1}.")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(layers={len(self.layers)}, streams={max(self.batch_size, 0)})"
+
+
+class TemporalReuseCache(ReuseCache):
     """
     The `past_key_values` of a video: keys, values, references and ages of many streams, one per batch row.
 
@@ -173,13 +253,11 @@ class TemporalReuseCache(Cache):
     ```
     """
 
-    layers: list[TemporalReuseCacheLayer]  # type: ignore[assignment]
+    layers: list[TemporalReuseCacheLayer]
 
     def __init__(self, num_layers: int) -> None:
-        super().__init__(layers=[TemporalReuseCacheLayer() for _ in range(num_layers)])
+        super().__init__([TemporalReuseCacheLayer() for _ in range(num_layers)])
         self.streams: StreamState | None = None
-        self.owner: dict[str, Any] | None = None
-        self._output: torch.Tensor | None = None
         self._attention: list[torch.Tensor] = []
 
     def update(
@@ -226,40 +304,6 @@ class TemporalReuseCache(Cache):
             states = states.clone()
         return states.squeeze(1)
 
-    @property
-    def batch_size(self) -> int:
-        """Number of streams, -1 before the first call."""
-        return -1 if self.streams is None else self.streams.age.shape[0]
-
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes held by all streams together."""
-        tensors = [tensor for layer in self.layers for tensor in (layer.keys, layer.values)] + [self._output]
-        if self.streams is not None:
-            tensors += self.streams.tensors()
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
-
-    def check_owner(self, **owner: Any) -> None:
-        """
-        Makes sure that the cache goes on with what it was filled with.
-
-        Args:
-            owner: what the calling model is and gets (model, weights, layers, batch size, resolution, dtype, device).
-
-        Raises:
-            ValueError: one sentence that names the first difference.
-        """
-        if self.owner is None:
-            self.owner = owner
-            return
-        for name, value in owner.items():
-            if self.owner[name] != value:
-                what = name.replace("_", " ")
-                raise ValueError(
-                    f"this TemporalReuseCache was filled with {what} {self.owner[name]}, but is now used with {what} "
-                    f"{value}; start a new stream by leaving past_key_values out."
-                )
-
     def reset(self, streams: Sequence[int] | torch.Tensor | None = None) -> None:
         """
         Forgets all streams, or the given ones (batch rows): their next frame is computed whole.
@@ -296,10 +340,6 @@ class TemporalReuseCache(Cache):
             age, frames = self.streams.age, -tokens_to_remove
             self.streams.age = torch.where((age > frames) & (age < NEVER), age - frames, NEVER)
 
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        """Puts the streams in another order."""
-        self.batch_select_indices(beam_idx)
-
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keeps the given streams, in the given order; an index may come twice."""
         if self.streams is None:
@@ -332,28 +372,3 @@ class TemporalReuseCache(Cache):
                 tensor, update = getattr(mine, name), getattr(theirs, name)
                 if tensor is not None and update is not None:
                     setattr(mine, name, tensor.index_copy(0, streams.to(tensor.device), update))
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeats each stream."""
-        if self.streams is not None:
-            self.batch_select_indices(torch.arange(self.batch_size).repeat_interleave(repeats))
-
-    def offload(self, layer_idx: int | None = None, only_non_sliding: bool = True) -> None:
-        """Moves one layer, or (by default) everything, to main memory; the next call brings it back."""
-        if layer_idx is not None:
-            self.layers[layer_idx].offload()
-            return
-        for layer in self.layers:
-            layer.offload()
-        if self.streams is not None:
-            self.streams = self.streams.to("cpu")
-        if self._output is not None:
-            self._output = self._output.to("cpu")
-
-    def _check_streams(self, streams: torch.Tensor) -> None:
-        batch = self.batch_size
-        if bool(((streams < -batch) | (streams >= batch)).any()):
-            raise IndexError(f"stream {streams.tolist()} asked for, but the cache holds streams 0 to {batch - 1}.")
-
-    def __repr__(self) -> str:
-        return f"TemporalReuseCache(layers={len(self.layers)}, streams={max(self.batch_size, 0)})"

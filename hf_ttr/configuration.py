@@ -10,7 +10,8 @@ from transformers import __version__ as transformers_version
 
 
 MODES = ("bidirectional", "causal", "off")
-DEFAULT_THRESHOLD = 0.1
+REPRESENTATIVES = ("middle", "start", "interpolate")
+DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD = 0.1, 0.5
 
 
 class TemporalReuseConfig(PretrainedConfig):
@@ -24,16 +25,17 @@ class TemporalReuseConfig(PretrainedConfig):
         mode (`str`, defaults to `"bidirectional"`):
             `"bidirectional"` interpolates a reused token between the computed tokens of its position before and after
             it (clips and files); `"causal"` holds the last computed one (live streams); `"off"` runs the parent model.
+            VideoMAE sees a whole window at once: see `representative`.
         threshold (`float`, *optional*):
             Largest error of a reused token: the distance between its patch embedding and the reused one, relative to
             the mean norm of the stream's patch embeddings. 0 computes every token. Left out, it is found from
-            `compute_budget`, or is 0.1 where there is no budget either.
+            `compute_budget`, or is 0.1 (VideoMAE: 0.5) where there is no budget either.
         compute_budget (`float`, *optional*):
             Share of tokens to compute, in (0, 1]. The planner finds the threshold that meets it. With `threshold`
             given as well, the budget is an upper bound: what is under the threshold is reused in any case.
             The first frame of a stream is always computed whole, and so are scene cuts.
         max_age (`int`, *optional*, defaults to 24):
-            A token is recomputed at the latest after this many frames; `None` sets no limit.
+            A token is recomputed at the latest after this many frames (VideoMAE: windows); `None` sets no limit.
         saliency_weight (`float`, defaults to 0.5):
             Exponent of the attention that a position receives from the CLS token, by which its error is weighted:
             0 treats all positions alike, 0.5 is the square root.
@@ -44,6 +46,13 @@ class TemporalReuseConfig(PretrainedConfig):
             Side of the neighbourhood, in patches, for `context_weight`; odd.
         scene_cut (`float`, defaults to 0.6):
             A frame in which more than this share of the patches must be computed is computed whole, in (0, 1].
+        representative (`str`, defaults to `"interpolate"`):
+            VideoMAE: which token stands for a run of times in which a position is reused, that at its `"middle"` or
+            that at its `"start"` (in mode `"causal"` always the start); `"interpolate"` computes the middles, and
+            mixes those of neighbouring runs.
+        drift_weight (`float`, defaults to 0.03):
+            VideoMAE: what a token loses by being represented by one that is n tubelets away, whatever its content, as
+            its position embedding is another: this factor times the square of n.
 
     Raises:
         ValueError: one sentence that names the setting, its value and what is allowed.
@@ -73,6 +82,8 @@ class TemporalReuseConfig(PretrainedConfig):
         context_weight: float = 0.3,
         context_size: int = 5,
         scene_cut: float = 0.6,
+        representative: str = "interpolate",
+        drift_weight: float = 0.03,
         **kwargs: Any,
     ) -> None:
         unknown = sorted(kwargs.keys() - _INHERITED)
@@ -89,6 +100,8 @@ class TemporalReuseConfig(PretrainedConfig):
         self.context_weight = context_weight
         self.context_size = context_size
         self.scene_cut = scene_cut
+        self.representative = representative
+        self.drift_weight = drift_weight
         self.validate_settings()
         super().__init__(**kwargs)
 
@@ -110,7 +123,7 @@ class TemporalReuseConfig(PretrainedConfig):
             self.max_age is None or (_is_whole(self.max_age) and self.max_age >= 1),
             "a whole number of frames of at least 1, or None",
         )
-        for name in ("saliency_weight", "context_weight"):
+        for name in ("saliency_weight", "context_weight", "drift_weight"):
             value = getattr(self, name)
             self._require(name, _is_number(value) and value >= 0, "a number of at least 0")
         self._require(
@@ -123,24 +136,28 @@ class TemporalReuseConfig(PretrainedConfig):
             _is_number(self.scene_cut) and 0 < self.scene_cut <= 1,
             "a share of the patches above 0 and at most 1",
         )
+        self._require(
+            "representative",
+            self.representative in REPRESENTATIVES,
+            f"one of {', '.join(map(repr, REPRESENTATIVES))}",
+        )
 
     def _require(self, name: str, condition: bool, allowed: str) -> None:
         if not condition:
             raise ValueError(f"temporal_reuse.{name} is {getattr(self, name)!r}, but must be {allowed}.")
 
-    @property
-    def effective_threshold(self) -> float:
+    def effective_threshold(self, default: float = DEFAULT_THRESHOLD) -> float:
         """The threshold in force: the one given, 0 where a budget decides alone, or the default."""
         if self.threshold is not None:
             return float(self.threshold)
-        return 0.0 if self.compute_budget is not None else DEFAULT_THRESHOLD
+        return 0.0 if self.compute_budget is not None else default
 
     @property
     def computes_everything(self) -> bool:
         """Whether no token can ever be reused (threshold 0 without a budget, or a budget of 1)."""
         if self.compute_budget is not None and self.compute_budget < 1:
             return False
-        return self.effective_threshold == 0
+        return self.effective_threshold() == 0
 
     def to_dict(self) -> dict[str, Any]:
         """The settings alone: nothing of what `PretrainedConfig` adds for language models."""
@@ -182,6 +199,8 @@ _FIELDS = (
     "context_weight",
     "context_size",
     "scene_cut",
+    "representative",
+    "drift_weight",
 )
 # What the base class writes or accepts on its own, so that its dicts and its save files are read back.
 _INHERITED = frozenset(PretrainedConfig().to_dict()) | frozenset(vars(PretrainedConfig()))

@@ -6,16 +6,29 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification, ViTModel
+from transformers import (
+    PreTrainedModel,
+    VideoMAEForVideoClassification,
+    VideoMAEModel,
+    ViTForImageClassification,
+    ViTModel,
+)
 
 from .configuration import TemporalReuseConfig, as_temporal_reuse_config
-from .models import TemporalReuseViTConfig, TemporalReuseViTForVideoClassification, TemporalReuseViTModel
+from .models import (
+    TemporalReuseVideoMAEForVideoClassification,
+    TemporalReuseVideoMAEModel,
+    TemporalReuseViTForVideoClassification,
+    TemporalReuseViTModel,
+)
 
 
 # Parent class, and the class with reuse that takes its place.
 _REUSE_CLASSES: dict[type[PreTrainedModel], type[PreTrainedModel]] = {
     ViTModel: TemporalReuseViTModel,
     ViTForImageClassification: TemporalReuseViTForVideoClassification,
+    VideoMAEModel: TemporalReuseVideoMAEModel,
+    VideoMAEForVideoClassification: TemporalReuseVideoMAEForVideoClassification,
 }
 
 
@@ -31,10 +44,10 @@ def with_temporal_reuse(
     training one model does so to both. The given model works as before.
 
     Args:
-        model: a `ViTModel` or `ViTForImageClassification`.
+        model: a `ViTModel`, `ViTForImageClassification`, `VideoMAEModel` or `VideoMAEForVideoClassification`.
         config: the settings of reuse, or a dict of them; the defaults if left out.
-        model_class: the class to build, by default `TemporalReuseViTModel` or
-            `TemporalReuseViTForVideoClassification`; or `TemporalReuseViTForImageClassification`, for single frames.
+        model_class: the class to build, by default the one that stands in for the given model, for videos;
+            `TemporalReuseViTForImageClassification` takes single frames.
 
     Returns:
         The model with reuse, in the same mode (training or evaluation) as the given one.
@@ -54,17 +67,17 @@ def with_temporal_reuse(
     True
     ```
     """
-    if model_class is None:
-        for parent, candidate in _REUSE_CLASSES.items():
-            if isinstance(model, parent):
-                model_class = candidate
-                break
-        else:
-            names = ", ".join(parent.__name__ for parent in _REUSE_CLASSES)
-            raise ValueError(f"there is no temporal reuse for a {type(model).__name__}; it is there for {names}.")
-    settings = as_temporal_reuse_config(config)
-    assert isinstance(model.config, ViTConfig)
-    reuse_config = TemporalReuseViTConfig.from_vit_config(model.config, settings)
+    stand_in = next((candidate for parent, candidate in _REUSE_CLASSES.items() if isinstance(model, parent)), None)
+    if stand_in is None:
+        names = ", ".join(parent.__name__ for parent in _REUSE_CLASSES)
+        raise ValueError(f"there is no temporal reuse for a {type(model).__name__}; it is there for {names}.")
+    model_class = model_class or stand_in
+    config_class: Any = model_class.config_class
+    if type(model.config).model_type not in (config_class.parent_model_type, config_class.model_type):
+        raise ValueError(
+            f"a {type(model).__name__} cannot become a {model_class.__name__}, but a {stand_in.__name__}."
+        )
+    reuse_config = config_class.from_parent_config(model.config, as_temporal_reuse_config(config))
     options = {}
     base = model.base_model
     if issubclass(model_class, TemporalReuseViTModel):

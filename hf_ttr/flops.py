@@ -10,6 +10,7 @@ from transformers.utils import ModelOutput
 
 from .packed import FrameCall, padded_size
 from .planning.plan import ReusePlan
+from .planning.window_plan import WindowPlan
 
 
 @dataclass
@@ -18,7 +19,7 @@ class TransformerCost:
     Multiply-adds of the parts of a transformer encoder.
 
     Attributes:
-        patch: of embedding one frame.
+        patch: of embedding one frame, or one tubelet.
         key_value: of the key and value projections of one row, in one layer.
         row: of everything else that a row costs in one layer (query, output, MLP).
         pair: of one query attending to one key, over all heads, in one layer.
@@ -40,11 +41,27 @@ class TransformerCost:
             config: a `ViTConfig`.
             tokens (`int`): tokens of a frame, CLS included.
         """
+        return cls._of_encoder(config, tokens - 1, frames=1)
+
+    @classmethod
+    def of_videomae(cls, config: Any) -> TransformerCost:
+        """
+        The cost of a VideoMAE.
+
+        Args:
+            config: a `VideoMAEConfig`.
+        """
+        (height, width), (rows, columns) = _pair(config.image_size), _pair(config.patch_size)
+        return cls._of_encoder(config, (height // rows) * (width // columns), config.tubelet_size)
+
+    @classmethod
+    def _of_encoder(cls, config: Any, patches: int, frames: int) -> TransformerCost:
+        """Of an encoder whose embedding makes `patches` tokens of `frames` frames."""
         size = config.hidden_size
         inner = config.num_attention_heads * getattr(config, "head_dim", size // config.num_attention_heads)
         height, width = _pair(config.patch_size)
         return cls(
-            patch=(tokens - 1) * config.num_channels * height * width * size,
+            patch=patches * frames * config.num_channels * height * width * size,
             key_value=2 * size * inner,
             row=2 * size * inner + 2 * size * config.intermediate_size,
             pair=2 * inner,
@@ -85,7 +102,7 @@ class ReuseReport(ModelOutput):
         multiply_adds, dense_multiply_adds (`torch.LongTensor`): of this call, and of the parent model on the same
             frames. Both count every matrix product and convolution, the planner's and the head's included.
         plan (`torch.BoolTensor` of shape `(batch, frames, tokens)`, *optional*): which tokens were computed, if asked
-            for with `output_reuse_plan=True`.
+            for with `output_reuse_plan=True`; of a VideoMAE, by tubelet and position.
     """
 
     computed_tokens: torch.Tensor | None = None
@@ -147,6 +164,36 @@ class CostCounter:
             dense_multiply_adds=torch.full_like(counts, self.cost.dense(self.frames, self.tokens)),
             plan=computed,
         )
+
+
+def window_report(cost: TransformerCost, plan: WindowPlan, embedded: list[int]) -> ReuseReport:
+    """
+    What a window cost, per stream.
+
+    Args:
+        cost: the parts of the model.
+        plan: what was computed.
+        embedded (`list[int]`): tubelets that were embedded, for each stream.
+    """
+    _, times, _ = plan.shape
+    slots = plan.slots
+    dense = times * cost.patch + cost.layers * (slots * (cost.key_value + cost.row) + slots * slots * cost.pair)
+    spent = [
+        tubelets * cost.patch
+        + plan.planning_multiply_adds
+        + cost.layers * (rows * (cost.key_value + cost.row) + rows * keys * cost.pair)
+        for tubelets, rows, keys in zip(embedded, plan.row_counts, plan.live_counts)
+    ]
+    counts = torch.tensor(plan.row_counts, device=plan.computed.device)
+    total = torch.full_like(counts, slots)
+    return ReuseReport(
+        computed_tokens=counts,
+        total_tokens=total,
+        computed_share=counts / total,
+        multiply_adds=torch.tensor(spent, device=counts.device),
+        dense_multiply_adds=torch.full_like(counts, dense),
+        plan=plan.computed,
+    )
 
 
 def _pair(size: Any) -> tuple[int, int]:

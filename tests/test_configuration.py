@@ -21,6 +21,8 @@ SETTINGS = {
     "context_weight": 1.5,
     "context_size": 3,
     "scene_cut": 1.0,
+    "representative": "middle",
+    "drift_weight": 0.01,
 }
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -97,7 +99,7 @@ def test_an_unknown_setting_is_refused_in_one_sentence_that_names_it() -> None:
 )
 def test_threshold_in_force(threshold: float | None, budget: float | None, effective: float, everything: bool) -> None:
     config = TemporalReuseConfig(threshold=threshold, compute_budget=budget)
-    assert config.effective_threshold == effective
+    assert config.effective_threshold() == effective
     assert config.computes_everything is everything
 
 

@@ -33,7 +33,7 @@ def tiny_parent(seed: int = 0, **config: Any) -> ViTForImageClassification:
 def tiny_video_classifier(seed: int = 0, **settings: Any) -> TemporalReuseViTForVideoClassification:
     """A video classifier with the weights of `tiny_parent` and the given settings of reuse."""
     parent = tiny_parent(seed)
-    model = TemporalReuseViTForVideoClassification(TemporalReuseViTConfig.from_vit_config(parent.config, settings))
+    model = TemporalReuseViTForVideoClassification(TemporalReuseViTConfig.from_parent_config(parent.config, settings))
     model.load_state_dict(parent.state_dict())
     return model.eval()
 

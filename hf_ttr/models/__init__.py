@@ -1,5 +1,10 @@
 """Models with temporal token reuse; importing this package registers them with the Auto classes."""
 
+from .videomae import (
+    TemporalReuseVideoMAEConfig,
+    TemporalReuseVideoMAEForVideoClassification,
+    TemporalReuseVideoMAEModel,
+)
 from .vit import (
     TemporalReuseViTConfig,
     TemporalReuseViTForImageClassification,
@@ -13,4 +18,7 @@ __all__ = [
     "TemporalReuseViTForImageClassification",
     "TemporalReuseViTForVideoClassification",
     "TemporalReuseViTModel",
+    "TemporalReuseVideoMAEConfig",
+    "TemporalReuseVideoMAEForVideoClassification",
+    "TemporalReuseVideoMAEModel",
 ]

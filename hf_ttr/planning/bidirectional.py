@@ -9,18 +9,13 @@ from inner products of the embeddings alone (polygonal approximation, Perez and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
 from ..configuration import TemporalReuseConfig
 from .importance import spread_over_neighbours
 from .plan import NEVER
-
-
-PRICES = 16
-"""Prices that the search for a budget tries at once."""
+from .search import within_budget
 
 
 def choose_corners(
@@ -75,29 +70,12 @@ def choose_corners(
         computed = corners.unflatten(1, (batch, patches)).transpose(2, 3)[:, :, 1:]
         return computed | (computed.float().mean(-1, keepdim=True) > config.scene_cut)
 
-    floor = config.effective_threshold**2
+    floor = config.effective_threshold() ** 2
     if budget is None:
         return computed_at(gram.new_full((1, batch), floor))[0]
-    return _within_budget(computed_at, gram.new_full((batch,), floor), budget)
-
-
-def _within_budget(
-    computed_at: Callable[[torch.Tensor], torch.Tensor], floor: torch.Tensor, budget: float | torch.Tensor
-) -> torch.Tensor:
-    """The computed tokens at the lowest price, of at least `floor`, that keeps each stream within the budget."""
-    batch = floor.shape[0]
-    low, high = floor.new_full((batch,), -16.0), floor.new_full((batch,), 8.0)
-    streams = torch.arange(batch, device=floor.device)
-    steps = torch.linspace(0, 1, PRICES, device=floor.device)[:, None]
-    for _ in range(3):
-        exponents = low + (high - low) * steps
-        candidates = computed_at(torch.maximum(torch.exp(exponents), floor))
-        fits = candidates.float().mean((-1, -2)) <= budget
-        # Too small a budget leaves the highest price, which computes the least that is possible.
-        best = torch.where(fits.any(0), fits.float().argmax(0), PRICES - 1)
-        high = exponents[best, streams]
-        low = exponents[(best - 1).clamp(min=0), streams]
-    return candidates[best, streams]
+    return within_budget(
+        computed_at, lambda computed: computed.float().mean((-1, -2)), gram.new_full((batch,), floor), budget
+    )
 
 
 def polyline_errors(gram: torch.Tensor, age: torch.Tensor, max_age: int | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -43,7 +43,7 @@ def choose_changed(
     if reference is None or age is None:
         reference = features[:, 0]
         age = torch.full((batch, positions), NEVER, device=features.device)
-    threshold = config.effective_threshold
+    threshold = config.effective_threshold()
     chosen = []
     for frame in range(frames):
         difference = (features[:, frame] - reference).square().sum(-1)

@@ -25,6 +25,11 @@ class StreamState:
     scale: torch.Tensor
     saliency: torch.Tensor
 
+    @property
+    def batch_size(self) -> int:
+        """Number of streams."""
+        return self.age.shape[0]
+
     def tensors(self) -> list[torch.Tensor]:
         """All tensors held."""
         return [getattr(self, field.name) for field in fields(self)]

@@ -1,6 +1,5 @@
 """ViT with temporal token reuse: the parent's classes, with the plan, the cache and the packed rows wired in."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from ...cache import TemporalReuseCache
 from ...configuration import as_temporal_reuse_config
+from ...fingerprint import WeightsFingerprint
 from ...flops import CostCounter, ReuseReport, TransformerCost
 from ...linear import OneDNNLinear
 from ...modeling_outputs import (
@@ -137,7 +137,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             layer.__class__ = TemporalReuseViTLayer
             layer.attention.__class__ = TemporalReuseViTAttention
             layer.attention.layer_idx = index
-        self._fingerprint: tuple[Any, str] | None = None
+        self._fingerprint = WeightsFingerprint()
 
     @can_return_tuple
     def forward(
@@ -344,20 +344,11 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             dtype=str(tokens.dtype).removeprefix("torch."),
             device=str(tokens.device),
             outputs="of the CLS tokens" if first_tokens_only else "of all tokens",
-            weights=self._weights_fingerprint(),
+            weights=self._fingerprint.of(
+                self.embeddings.patch_embeddings.projection.weight, self.layers[-1].mlp.fc2.weight
+            ),
         )
         return past_key_values
-
-    def _weights_fingerprint(self) -> str:
-        """A short digest of some weights, so that a saved cache is known to belong to this model."""
-        weights = [self.embeddings.patch_embeddings.projection.weight, self.layers[-1].mlp.fc2.weight]
-        if not all(isinstance(weight, torch.Tensor) for weight in weights):
-            return "quantized"
-        version = [(weight.data_ptr(), None if weight.is_inference() else weight._version) for weight in weights]
-        if self._fingerprint is None or self._fingerprint[0] != version:
-            sums = [weight.detach().double().abs().sum().item() for weight in weights]
-            self._fingerprint = (version, hashlib.sha256(repr(sums).encode()).hexdigest()[:12])
-        return self._fingerprint[1]
 
 
 class TemporalReuseViTForImageClassification(TemporalReuseViTPreTrainedModel, ViTForImageClassification):

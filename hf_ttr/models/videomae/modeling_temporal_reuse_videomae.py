@@ -1,0 +1,471 @@
+"""VideoMAE with temporal token reuse: the parent's classes, with the plan, the cache and the compact rows wired in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import VideoMAEForVideoClassification, VideoMAEModel
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.videomae.modeling_videomae import (
+    VideoMAEPreTrainedModel,
+    VideoMAESelfAttention,
+    eager_attention_forward,
+)
+from transformers.utils import logging
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
+
+from ...compact import compact_attention
+from ...configuration import as_temporal_reuse_config
+from ...fingerprint import WeightsFingerprint
+from ...flops import ReuseReport, TransformerCost, window_report
+from ...linear import OneDNNLinear
+from ...modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
+from ...planning.window_plan import WindowPlan
+from ...planning.window_planner import WindowPlanner
+from ...planning.window_state import WindowState
+from ...window_cache import TemporalReuseWindowCache
+from .configuration_temporal_reuse_videomae import TemporalReuseVideoMAEConfig
+
+
+logger = logging.get_logger(__name__)
+
+# Old checkpoints name the biases q_bias and v_bias; a subclass that does not register that loads them at random.
+register_checkpoint_conversion_mapping(
+    "TemporalReuseVideoMAEModel", get_checkpoint_conversion_mapping("videomae"), overwrite=True
+)
+
+
+class TemporalReuseVideoMAESelfAttention(VideoMAESelfAttention):
+    """The parent's attention, whose keys and values come from the cache's `update`."""
+
+    layer_idx: int
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        past_key_values: TemporalReuseWindowCache | None = None,
+        plan: WindowPlan | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Args:
+            hidden_states (`torch.Tensor`): whole windows, `(batch, slots, hidden_size)`, or the computed rows of all
+                streams, `(1, rows, hidden_size)`.
+            past_key_values, plan: the cache and the plan of the call; without them this is the parent.
+
+        Returns:
+            The output for the same rows, and the attention weights where whole windows were computed by an
+            implementation that returns them.
+        """
+        if past_key_values is None or plan is None:
+            return super().forward(hidden_states)
+        query, key, value = (
+            projection(hidden_states).unflatten(-1, (-1, self.attention_head_size)).transpose(1, 2)
+            for projection in (self.query, self.key, self.value)
+        )
+        key, value = past_key_values.update(key, value, self.layer_idx, plan)
+        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        output, weights = compact_attention(
+            attention, self, query, key, value, plan, is_causal=False, scaling=self.scaling, dropout=0.0
+        )
+        return output.flatten(-2), weights
+
+
+class TemporalReuseVideoMAEPreTrainedModel(VideoMAEPreTrainedModel):
+    """What all VideoMAE models with reuse share."""
+
+    config: TemporalReuseVideoMAEConfig
+    # How often a row counts is added to the logits, which these kernels cannot.
+    _supports_flash_attn = False
+
+
+@dataclass
+class EncodedWindow:
+    """
+    A window that went through the encoder with reuse.
+
+    Attributes:
+        plan (`WindowPlan`): what was computed.
+        states (`torch.Tensor` of shape `(live, hidden_size)`): last hidden states of the live rows of all streams.
+        layers (`BaseModelOutput`): what was recorded on the way.
+        cache (`TemporalReuseWindowCache`): for the next window.
+        report (`ReuseReport`): what it cost.
+    """
+
+    plan: WindowPlan
+    states: torch.Tensor
+    layers: BaseModelOutput
+    cache: TemporalReuseWindowCache
+    report: ReuseReport
+
+    def every_token(self) -> torch.Tensor:
+        """Last hidden states of every slot, `(batch, slots, hidden_size)`."""
+        left, right = (self.states[index.flatten(1)] for index in self.plan.live_slots)
+        return torch.lerp(left, right, self.plan.alpha.flatten(1)[..., None].to(left.dtype))
+
+    def first_token(self) -> torch.Tensor:
+        """Last hidden state of the first slot, `(batch, hidden_size)`."""
+        return self.states[self.plan.live_slots[0][:, 0, 0]]
+
+    def mean_token(self) -> torch.Tensor:
+        """Mean of the last hidden states of all slots, `(batch, hidden_size)`: a row counts as often as it is used."""
+        if self.plan.is_dense:
+            return self.states.unflatten(0, (self.plan.shape[0], -1)).mean(1)
+        shares = (self.plan.counts / self.plan.slots).to(self.states.dtype)[:, None]
+        parts = zip(self.states.split(self.plan.live_counts), shares.split(self.plan.live_counts))
+        return torch.stack([(share * states).sum(0) for states, share in parts])
+
+
+class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEModel):
+    """
+    A bare VideoMAE that computes the tokens of a window that matter, and reuses the others.
+
+    Args:
+        config (`TemporalReuseVideoMAEConfig`): the settings.
+    """
+
+    def __init__(self, config: TemporalReuseVideoMAEConfig) -> None:
+        super().__init__(config)
+        # Layers are built by the parent and change class in place: what the parent did to them stays.
+        for index, layer in enumerate(self.encoder.layer):
+            layer.attention.attention.__class__ = TemporalReuseVideoMAESelfAttention
+            layer.attention.attention.layer_idx = index
+        self._fingerprint = WeightsFingerprint()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        bool_masked_pos: torch.BoolTensor | None = None,
+        past_key_values: TemporalReuseWindowCache | None = None,
+        use_cache: bool | None = None,
+        stride: int | None = None,
+        output_reuse_plan: bool = False,
+        **kwargs: Any,
+    ) -> TemporalReuseModelOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, frames, channels, height, width)`): a clip, or the next
+                window of a stream, per batch row. Fewer frames than the model takes are followed by copies of the
+                last one.
+            bool_masked_pos: as in `VideoMAEModel`; every visible token is then computed, and there is no cache.
+            past_key_values: the cache that the previous window of the same streams returned.
+            use_cache (`bool`, *optional*): whether to return the cache; by default yes.
+            stride (`int`, *optional*): number of frames by which this window is ahead of the previous one. Where it is
+                a multiple of the tubelet, embeddings of frames already seen are used again, with the same result.
+            output_reuse_plan (`bool`): whether to put the plan into `reuse.plan`.
+            kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`.
+
+        In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
+
+        Raises:
+            TypeError: for any other keyword.
+            ValueError: if the input or the cache does not fit; one sentence.
+        """
+        _refuse_unknown(kwargs)
+        pixel_values = self.check_window(pixel_values)
+        if not self.reuses(bool_masked_pos):
+            self.refuse_cache(past_key_values, stride, bool_masked_pos)
+            output = super().forward(pixel_values, bool_masked_pos, **kwargs, return_dict=True)
+            return TemporalReuseModelOutput(**output)
+        encoded = self.encode_window(pixel_values, past_key_values, stride, **kwargs)
+        return TemporalReuseModelOutput(
+            **{**encoded.layers, "last_hidden_state": self.normed(encoded.every_token())},
+            **_reuse_outputs(encoded, use_cache, output_reuse_plan),
+        )
+
+    def normed(self, states: torch.Tensor) -> torch.Tensor:
+        """Hidden states after the final norm, where the model has one."""
+        return states if self.layernorm is None else self.layernorm(states)
+
+    def reuses(self, bool_masked_pos: torch.BoolTensor | None = None) -> bool:
+        """Whether a call goes through the plan at all."""
+        settings = as_temporal_reuse_config(self.config.temporal_reuse)
+        settings.validate_settings()
+        return not self.training and settings.mode != "off" and bool_masked_pos is None
+
+    def refuse_cache(
+        self,
+        past_key_values: TemporalReuseWindowCache | None,
+        stride: int | None,
+        bool_masked_pos: torch.BoolTensor | None = None,
+    ) -> None:
+        """
+        Makes sure that nothing is expected to be reused where nothing is.
+
+        Raises:
+            ValueError: one sentence that names the argument and the reason.
+        """
+        reason = "training" if self.training else "mode 'off'" if bool_masked_pos is None else "masked positions"
+        for name, value in (("past_key_values", past_key_values), ("stride", stride)):
+            if value is not None:
+                raise ValueError(f"{name} cannot be used with {reason}; leave it out.")
+
+    def check_window(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """
+        The input, as many frames as the model takes.
+
+        Raises:
+            ValueError: if number of frames, channels, height or width is wrong.
+        """
+        embeddings = self.embeddings.patch_embeddings
+        height, width = embeddings.image_size
+        wanted = self.config.num_frames
+        shape = tuple(getattr(pixel_values, "shape", ()))
+        if not isinstance(pixel_values, torch.Tensor) or pixel_values.dim() != 5 or 0 in shape:
+            raise ValueError(
+                f"pixel_values has shape {shape}, but must be (batch, frames, channels, height, width), here (batch, "
+                f"{wanted}, {embeddings.num_channels}, {height}, {width})."
+            )
+        if shape[2:] != (embeddings.num_channels, height, width):
+            raise ValueError(
+                f"pixel_values has shape {shape}, with frames of {' x '.join(map(str, shape[2:]))}, but the model "
+                f"takes {embeddings.num_channels} x {height} x {width}; resize the frames."
+            )
+        if shape[1] > wanted:
+            raise ValueError(
+                f"pixel_values has {shape[1]} frames, but the model takes {wanted}; choose {wanted} of them, or call "
+                "the model with one window after another and hand the cache back."
+            )
+        if shape[1] < wanted:
+            logger.warning_once(
+                f"A clip of {shape[1]} frames is shorter than the {wanted} that the model takes; its last frame is "
+                "held."
+            )
+            missing = pixel_values[:, -1:].expand(-1, wanted - shape[1], -1, -1, -1)
+            pixel_values = torch.cat([pixel_values, missing], dim=1)
+        return pixel_values
+
+    def encode_window(
+        self,
+        pixel_values: torch.Tensor,
+        past_key_values: TemporalReuseWindowCache | None = None,
+        stride: int | None = None,
+        **kwargs: Any,
+    ) -> EncodedWindow:
+        """
+        The body of `forward`: embeds, plans and runs a window.
+
+        Args:
+            (all): as in `forward`; `pixel_values` with as many frames as the model takes.
+        """
+        settings = as_temporal_reuse_config(self.config.temporal_reuse)
+        checksums = pixel_values.sum((2, 3, 4), dtype=torch.float64)
+        if not bool(torch.isfinite(checksums).all()):
+            raise ValueError(
+                "pixel_values holds NaN or infinite values; check how the frames were decoded and scaled."
+            )
+        cache = self._cache_for(past_key_values, pixel_values)
+        state = cache.streams
+        if state is not None:
+            state = state.to(pixel_values.device)
+        shared = self._shared_times(checksums, state, stride)
+        patches = self._embed(pixel_values, state, shared)
+        output_all = any(
+            bool(kwargs.get(name, getattr(self.config, name)))
+            for name in ("output_attentions", "output_hidden_states")
+        )
+        planner = WindowPlanner(settings, self._grid(), not self.config.use_mean_pooling, output_all)
+        plan = planner.plan(patches, state)
+
+        positions = self.embeddings.position_embeddings.to(patches)
+        slots = patches.flatten(1, 2)
+        if plan.is_dense:
+            rows = slots + positions
+        else:
+            rows = slots.flatten(0, 1)[plan.rows] + positions[0, plan.rows % plan.slots]
+            rows = rows[None]
+        if len(plan.rows):
+            with OneDNNLinear():
+                layers = self._run_layers(rows, cache, plan, return_dict=True, **kwargs)
+            computed = layers.last_hidden_state.flatten(0, 1)
+        else:
+            cache.keep(plan)
+            layers, computed = BaseModelOutput(), patches.new_zeros(0, patches.shape[-1])
+        states = cache.update_output(computed, plan)
+        cache.streams = planner.remember(plan, patches, checksums, state)
+        fresh = [True] * plan.shape[0] if state is None else state.is_fresh
+        embedded = [plan.shape[1] if is_fresh else plan.shape[1] - shared for is_fresh in fresh]
+        report = window_report(TransformerCost.of_videomae(self.config), plan, embedded)
+        return EncodedWindow(plan, states, layers, cache, report)
+
+    @capture_outputs(tie_last_hidden_states=False)
+    def _run_layers(
+        self, hidden_states: torch.Tensor, cache: TemporalReuseWindowCache, plan: WindowPlan, **kwargs: Any
+    ) -> BaseModelOutput:
+        return self.encoder(hidden_states, past_key_values=cache, plan=plan)
+
+    def _grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        embeddings = self.embeddings.patch_embeddings
+        (height, width), (rows, columns) = embeddings.image_size, embeddings.projection.kernel_size[1:]
+        return height // rows, width // columns
+
+    def _embed(self, pixel_values: torch.Tensor, state: WindowState | None, shared: int) -> torch.Tensor:
+        """
+        Patch embeddings, positions left out, `(batch, times, positions, hidden_size)`; the first `shared` times are
+        known to the streams that have a past.
+        """
+        tubelet, grid = self.config.tubelet_size, self._grid()
+        dtype = self.embeddings.patch_embeddings.projection.weight.dtype
+
+        def embed(frames: torch.Tensor) -> torch.Tensor:
+            patches: torch.Tensor = self.embeddings.patch_embeddings(frames.to(dtype))
+            return patches.unflatten(1, (-1, grid[0] * grid[1]))
+
+        if state is None or not shared or all(state.is_fresh):
+            return embed(pixel_values)
+        fresh = torch.tensor(state.is_fresh, device=pixel_values.device)
+        patches = state.patches.new_empty(state.patches.shape)
+        if bool(fresh.any()):
+            patches[fresh] = embed(pixel_values[fresh])
+        known, new = state.patches[~fresh, -shared:], embed(pixel_values[~fresh, shared * tubelet :])
+        patches[~fresh] = torch.cat([known, new], dim=1)
+        return patches
+
+    def _shared_times(self, checksums: torch.Tensor, state: WindowState | None, stride: int | None) -> int:
+        """
+        How many tubelets of the window were embedded in the previous one.
+
+        Raises:
+            ValueError: if the stride is none, or the window is not that far ahead of the previous one.
+        """
+        if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool) or stride < 1):
+            raise ValueError(f"stride is {stride!r}, but must be a number of frames of at least 1, or None.")
+        frames = self.config.num_frames
+        if state is None or stride is None or stride >= frames:
+            return 0
+        overlap = frames - stride
+        goes_on = torch.tensor([not fresh for fresh in state.is_fresh], device=checksums.device)
+        expected = state.checksums[goes_on, stride:].to(checksums)
+        if not torch.allclose(checksums[goes_on, :overlap], expected, rtol=1e-6, atol=1e-3):
+            raise ValueError(
+                f"the window does not go on from the cached one with a stride of {stride}: its first {overlap} frames "
+                f"are not the last {overlap} of that; hand in the stride that the windows have, or leave it out."
+            )
+        return overlap // self.config.tubelet_size if stride % self.config.tubelet_size == 0 else 0
+
+    def _cache_for(
+        self, past_key_values: TemporalReuseWindowCache | None, pixel_values: torch.Tensor
+    ) -> TemporalReuseWindowCache:
+        """The cache handed in, after a look at what it was filled with, or a new one."""
+        if past_key_values is None:
+            past_key_values = TemporalReuseWindowCache(self.config.num_hidden_layers)
+        elif not isinstance(past_key_values, TemporalReuseWindowCache):
+            raise ValueError(
+                f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseWindowCache "
+                "that the previous window returned."
+            )
+        weight = self.embeddings.patch_embeddings.projection.weight
+        past_key_values.check_owner(
+            model=type(self).__name__,
+            layers=self.config.num_hidden_layers,
+            hidden_size=self.config.hidden_size,
+            window=f"{self.config.num_frames} frames of {' x '.join(map(str, pixel_values.shape[-2:]))}",
+            batch_size=pixel_values.shape[0],
+            dtype=str(weight.dtype).removeprefix("torch."),
+            device=str(weight.device),
+            weights=self._fingerprint.of(weight, self.encoder.layer[-1].output.dense.weight),
+        )
+        return past_key_values
+
+
+class TemporalReuseVideoMAEForVideoClassification(
+    TemporalReuseVideoMAEPreTrainedModel, VideoMAEForVideoClassification
+):
+    """
+    Classifies clips, or one window of a stream after another.
+
+    Args:
+        config (`TemporalReuseVideoMAEConfig`): the settings.
+    """
+
+    def __init__(self, config: TemporalReuseVideoMAEConfig) -> None:
+        super(VideoMAEForVideoClassification, self).__init__(config)
+        self.num_labels = config.num_labels
+        self.videomae = TemporalReuseVideoMAEModel(config)
+        self.fc_norm = nn.LayerNorm(config.hidden_size) if config.use_mean_pooling else None
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels else nn.Identity()
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        past_key_values: TemporalReuseWindowCache | None = None,
+        use_cache: bool | None = None,
+        stride: int | None = None,
+        output_reuse_plan: bool = False,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> TemporalReuseVideoClassifierOutput:
+        """
+        Args:
+            labels (`torch.LongTensor` of shape `(batch,)`, *optional*): classes of the clips, for the loss.
+            num_items_in_batch: for the loss, as trainers hand it in.
+            (others): as in `TemporalReuseVideoMAEModel.forward`.
+
+        Raises:
+            TypeError: for any other keyword.
+            ValueError: if the input or the cache does not fit; one sentence.
+        """
+        _refuse_unknown(kwargs)
+        model = self.videomae
+        pixel_values = model.check_window(pixel_values)
+        loss_options = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
+        if not model.reuses():
+            model.refuse_cache(past_key_values, stride)
+            # The parent's code, with a base model that finds nothing to do in it.
+            output = super().forward(pixel_values, **kwargs, return_dict=True)
+            if labels is not None:
+                output.loss = self.loss_function(labels, output.logits, self.config, **loss_options)
+            return TemporalReuseVideoClassifierOutput(**output)
+        encoded = model.encode_window(pixel_values, past_key_values, stride, **kwargs)
+        if self.fc_norm is not None:
+            logits = self.classifier(self.fc_norm(encoded.mean_token()))
+        else:
+            logits = self.classifier(model.normed(encoded.first_token()))
+        if isinstance(self.classifier, nn.Linear):
+            encoded.report.add_head(self.classifier.in_features * self.classifier.out_features)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config, **loss_options)
+        layers = {name: part for name, part in encoded.layers.items() if name != "last_hidden_state"}
+        return TemporalReuseVideoClassifierOutput(
+            loss=loss, logits=logits, **layers, **_reuse_outputs(encoded, use_cache, output_reuse_plan)
+        )
+
+
+def _reuse_outputs(encoded: EncodedWindow, use_cache: bool | None, output_reuse_plan: bool) -> dict[str, Any]:
+    """What every model with reuse returns beside its parent's outputs."""
+    report = ReuseReport(
+        **{name: part for name, part in encoded.report.items() if output_reuse_plan or name != "plan"}
+    )
+    cache = encoded.cache if use_cache is None or use_cache else None
+    return {"past_key_values": cache, "reuse": report}
+
+
+def _refuse_unknown(kwargs: dict[str, Any]) -> None:
+    """
+    The parent swallows what it does not know.
+
+    Raises:
+        TypeError: one sentence that names the keyword.
+    """
+    unknown = sorted(kwargs.keys() - {"output_hidden_states", "output_attentions", "return_dict"})
+    if unknown:
+        raise TypeError(f"VideoMAE with temporal reuse has no use for {', '.join(map(repr, unknown))}; leave it out.")
+
+
+__all__ = [
+    "TemporalReuseVideoMAEForVideoClassification",
+    "TemporalReuseVideoMAEModel",
+    "TemporalReuseVideoMAEPreTrainedModel",
+]

@@ -1,0 +1,167 @@
+"""
+Planning a clip whose tokens all attend to one another: which runs of time does one computed token stand for.
+
+The times of a position are cut into runs, and each run is represented by one computed token, at its middle or at its
+start (run-length tokenization, Choudhury et al. 2024, takes the start). Among all divisions this finds the best one:
+the least sum of squared errors plus a price for every run. Where an earlier window of the stream left a state for the
+same slot, a slot takes that one if it is nearer.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..configuration import DEFAULT_WINDOW_THRESHOLD, TemporalReuseConfig
+from .importance import spread_over_neighbours
+from .search import within_budget
+
+
+HELD = -1
+"""In place of a time: the slot keeps the state that an earlier window left."""
+
+
+def choose_runs(
+    features: torch.Tensor,
+    held_errors: torch.Tensor | None,
+    grid: tuple[int, int],
+    config: TemporalReuseConfig,
+    budget: float | None = None,
+) -> torch.Tensor:
+    """
+    Chooses the tokens whose computation removes more error than they cost.
+
+    A token is worth computing if it takes at least the square of the threshold off the sum of the squared errors of
+    its position. With a budget, the threshold of each stream is searched for.
+
+    Args:
+        features (`torch.FloatTensor` of shape `(batch, times, positions, dim)`): embeddings over their mean norm.
+        held_errors (`torch.FloatTensor` of shape `(batch, times, positions)`, *optional*): squared distances of the
+            features to those of the states that earlier windows left, infinite where there is none.
+        grid (`tuple[int, int]`): rows and columns of positions.
+        config: the settings.
+        budget (`float`, *optional*): share of the tokens that may be computed.
+
+    Returns:
+        `torch.LongTensor` of shape `(batch, times, positions)`: the time of the token that stands for each slot, or
+        `HELD`.
+    """
+    batch, times, positions, _ = features.shape
+    distances = pairwise_distances(features.transpose(1, 2))
+    distances = spread_over_neighbours(distances, grid, config.context_weight, config.context_size)
+    distances = distances + drift(times, config, features.device)
+    held = features.new_full((batch, positions, times), torch.inf)
+    if held_errors is not None:
+        known = held_errors.isfinite().transpose(1, 2)
+        held_errors = torch.where(known, held_errors.transpose(1, 2), 0.0)
+        held_errors = spread_over_neighbours(held_errors, grid, config.context_weight, config.context_size)
+        held = torch.where(known, held_errors.round(decimals=5), torch.inf)
+    distances, held = distances.flatten(0, 1), held.flatten(0, 1)
+    costs, middles = run_costs(distances, held, "start" if config.mode == "causal" else config.representative)
+
+    def sources_at(prices: torch.Tensor) -> torch.Tensor:
+        """Times that stand for the slots at prices of shape `(n, batch)`; shape `(n, batch, times, positions)`."""
+        sources = best_runs(costs, held, middles, prices.repeat_interleave(positions, dim=1))
+        return sources.unflatten(1, (batch, positions)).transpose(2, 3)
+
+    floor = features.new_full((batch,), config.effective_threshold(DEFAULT_WINDOW_THRESHOLD) ** 2)
+    sources = (
+        sources_at(floor[None])[0]
+        if budget is None
+        else within_budget(sources_at, lambda found: is_computed(found).float().mean((-1, -2)), floor, budget)
+    )
+    # Within a run, what an earlier window left may be nearer than the token that stands for the run.
+    own = distances.view(batch, positions, times, times).permute(0, 2, 3, 1)
+    error = own.gather(2, sources.clamp(min=0)[:, :, None])[:, :, 0]
+    nearer = held.view(batch, positions, times).transpose(1, 2) < error
+    return torch.where(nearer & ~is_computed(sources), HELD, sources)
+
+
+def is_computed(sources: torch.Tensor) -> torch.Tensor:
+    """The slots that stand for themselves; same shape as `sources`, `(..., times, positions)`."""
+    return sources == torch.arange(sources.shape[-2], device=sources.device)[:, None]
+
+
+def pairwise_distances(points: torch.Tensor) -> torch.Tensor:
+    """Squared distances of all pairs, `(..., n, dim)` to `(..., n, n)`; 0 where points are the same up to rounding."""
+    points = points - points[..., :1, :]
+    gram = points @ points.transpose(-1, -2)
+    norms = gram.diagonal(dim1=-2, dim2=-1)
+    # Rounding must not choose between runs that are as good: a clip is planned the same in any batch.
+    return (norms[..., None] + norms[..., None, :] - 2 * gram).clamp(min=0).round(decimals=5)
+
+
+def drift(times: int, config: TemporalReuseConfig, device: torch.device) -> torch.Tensor:
+    """
+    What a slot loses by being represented by another time, whatever its content; shape `(times, times)`.
+
+    Position embedding and context move on with time, so the error of a token that stands still grows as well.
+    """
+    time = torch.arange(times, device=device, dtype=torch.float32)
+    return config.drift_weight * (time[:, None] - time).square()
+
+
+def run_costs(distances: torch.Tensor, held: torch.Tensor, representative: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Errors of all runs.
+
+    Args:
+        distances (`torch.FloatTensor` of shape `(n, times, times)`): squared errors of time t represented by time m.
+        held (`torch.FloatTensor` of shape `(n, times)`): squared errors of what earlier windows left.
+        representative (`str`): `"start"`, or else the middle.
+
+    Returns:
+        `costs` of shape `(n, times, times)`: `costs[:, a, g - 1]` is the sum of the squared errors of the times a to
+        a + g - 1, each represented by the token of the run or by what was left, whichever is nearer; infinite where
+        the run goes past the end. And `middles` of shape `(times, times)`: the time of the token, for a and g - 1.
+    """
+    count, times, _ = distances.shape
+    nearest = torch.minimum(distances, held[:, :, None])
+    # The token itself is computed, so its error is zero even where nothing else is.
+    sums = torch.nn.functional.pad(nearest.cumsum(1), (0, 0, 1, 0))
+    start = torch.arange(times, device=distances.device)[:, None]
+    length = torch.arange(1, times + 1, device=distances.device)
+    middles = start + (length // 2 if representative != "start" else torch.zeros_like(length))
+    end = start + length
+    inside = (end.clamp(max=times), middles.clamp(max=times - 1))
+    costs = (sums[:, inside[0], inside[1]] - sums[:, start, inside[1]]).clamp(min=0)
+    return costs.masked_fill(end > times, torch.inf), middles
+
+
+def best_runs(costs: torch.Tensor, held: torch.Tensor, middles: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+    """
+    The divisions into runs of least error plus price; slots between runs keep what an earlier window left.
+
+    Args:
+        costs, middles: as `run_costs` returns them.
+        held (`torch.FloatTensor` of shape `(n, times)`): see `run_costs`.
+        prices (`torch.FloatTensor` of shape `(k, n)`): price of a run; k alternatives for each position.
+
+    Returns:
+        `torch.LongTensor` of shape `(k, n, times)`: the time of the token that stands for each, or `HELD`.
+    """
+    count, times, _ = costs.shape
+    total = prices.new_zeros((*prices.shape, times + 1))
+    length = torch.zeros(total.shape, dtype=torch.long, device=costs.device)
+    gaps = torch.arange(times, device=costs.device)
+    for end in range(1, times + 1):
+        # Runs that end here, from the shortest; then none, which costs nothing but the error of what was left.
+        starts = end - 1 - gaps[:end]
+        runs = total[..., starts] + costs[:, starts, gaps[:end]]
+        best, shortest = runs.min(-1)
+        best = best + prices
+        idle = total[..., end - 1] + held[:, end - 1]
+        length[..., end] = torch.where(idle <= best, 0, shortest + 1)
+        total[..., end] = torch.minimum(idle, best)
+    sources = torch.full((*prices.shape, times), HELD, device=costs.device)
+    ends = torch.full(prices.shape, times, device=costs.device)
+    source = sources[..., 0]
+    for time in range(times - 1, -1, -1):
+        starts_here = ends == time + 1
+        run = length[..., time + 1]
+        begin = time + 1 - run
+        own = middles[begin.clamp(min=0, max=times - 1), (run - 1).clamp(min=0)].masked_fill(run == 0, HELD)
+        source = torch.where(starts_here, own, source)
+        # A slot that is held is as wide as a run of one.
+        ends = torch.where(starts_here, begin - (run == 0).long(), ends)
+        sources[..., time] = source
+    return sources

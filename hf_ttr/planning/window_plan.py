@@ -1,0 +1,175 @@
+"""The reuse plan of a window whose tokens all attend to one another: rows, and how many slots each stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+
+@dataclass
+class WindowPlan:
+    """
+    A decision for every slot (time, position) of a window, made once, before the first layer.
+
+    The state of slot (stream, time, position) at every layer is `(1 - alpha) * table[left] + alpha * table[right]`,
+    where `table` holds the rows that earlier windows left, stream by stream, followed by the rows computed in this
+    call, ordered by stream, time and position.
+
+    Where all slots of a stream attend to one another, a row that stands for several slots need not be repeated: n
+    equal keys are one key with log(n) added to its logit (proportional attention, Bolya et al. 2022). So rows attend
+    to the rows in use alone (`live`), each counted as often as it is used (`counts`); interpolated slots count in
+    parts.
+
+    Attributes:
+        computed (`torch.BoolTensor` of shape `(batch, times, positions)`):
+            The slots that go through the layers.
+        left, right (`torch.LongTensor` of shape `(batch, times, positions)`):
+            Rows of the table. A computed slot has its own row in both.
+        alpha (`torch.FloatTensor` of shape `(batch, times, positions)`):
+            Share of `right`, in [0, 1]; 0 where left and right are the same.
+        past_counts (`list[int]`):
+            Rows that earlier windows left, for each stream.
+        planning_multiply_adds (`int`):
+            What making the plan cost, per stream.
+    """
+
+    computed: torch.Tensor
+    left: torch.Tensor
+    right: torch.Tensor
+    alpha: torch.Tensor
+    past_counts: list[int]
+    planning_multiply_adds: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(batch, times, positions)`."""
+        batch, times, positions = self.computed.shape
+        return batch, times, positions
+
+    @property
+    def slots(self) -> int:
+        """Slots of a stream."""
+        return self.computed[0].numel()
+
+    @property
+    def has_past(self) -> bool:
+        """Whether earlier windows left any rows."""
+        return sum(self.past_counts) > 0
+
+    @cached_property
+    def row_counts(self) -> list[int]:
+        """Number of computed rows of each stream."""
+        counts: list[int] = self.computed.flatten(1).sum(-1).tolist()
+        return counts
+
+    @cached_property
+    def rows(self) -> torch.Tensor:
+        """Indices of the computed slots in the flattened `(batch * times * positions)` grid, shape `(rows,)`."""
+        return self.computed.flatten().nonzero().squeeze(-1)
+
+    @cached_property
+    def is_dense(self) -> bool:
+        """Whether every slot is computed, so that the parent's own path can run."""
+        return sum(self.row_counts) == self.computed.numel()
+
+    @cached_property
+    def live(self) -> torch.Tensor:
+        """Rows of the table that stand for at least one slot, ordered by stream, shape `(live,)`."""
+        used = (self._table_counts > 0).nonzero().squeeze(-1)
+        return used[self._owner[used].argsort(stable=True)]
+
+    @cached_property
+    def counts(self) -> torch.Tensor:
+        """Slots that each live row stands for, shape `(live,)`, float32; those of a stream sum to `slots`."""
+        return self._table_counts[self.live]
+
+    @cached_property
+    def live_counts(self) -> list[int]:
+        """Number of live rows of each stream."""
+        batch = self.shape[0]
+        counts: list[int] = self._owner[self.live].bincount(minlength=batch).tolist()
+        return counts
+
+    @cached_property
+    def live_slots(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """`left` and `right` as indices into the live rows; both of shape `(batch, times, positions)`."""
+        place = torch.full_like(self._owner, -1)
+        place[self.live] = torch.arange(len(self.live), device=place.device)
+        # A right row without weight need not be live.
+        right = torch.where(self.alpha > 0, self.right, self.left)
+        return place[self.left], place[right]
+
+    @cached_property
+    def _table_counts(self) -> torch.Tensor:
+        counts = torch.zeros(len(self._owner), device=self.computed.device)
+        counts.index_add_(0, self.left.flatten(), 1 - self.alpha.flatten())
+        return counts.index_add_(0, self.right.flatten(), self.alpha.flatten())
+
+    @cached_property
+    def _owner(self) -> torch.Tensor:
+        """The stream that each row of the table belongs to."""
+        streams = torch.arange(self.shape[0], device=self.computed.device)
+        past, own = (
+            streams.repeat_interleave(torch.tensor(counts, device=streams.device))
+            for counts in (self.past_counts, self.row_counts)
+        )
+        return torch.cat([past, own])
+
+    @classmethod
+    def build(cls, sources: torch.Tensor, past: PastSlots | None = None, interpolate: bool = False) -> WindowPlan:
+        """
+        Links every slot to the rows that it is made of.
+
+        Args:
+            sources (`torch.LongTensor` of shape `(batch, times, positions)`): the time of the token of the position
+                that stands for each slot, itself computed; negative where an earlier window's does.
+            past: the rows that earlier windows left.
+            interpolate (`bool`): make a slot that is neither computed nor held of the computed tokens of its position
+                before and after it, linearly in time, instead of the one that stands for it.
+
+        Raises:
+            ValueError: if a slot is to keep what no earlier window left.
+        """
+        batch, times, positions = sources.shape
+        time = torch.arange(times, device=sources.device)[:, None]
+        computed = sources == time
+        before = after = sources.clamp(min=0)
+        if interpolate:
+            before = torch.where(computed, time, -1).cummax(1).values
+            after = torch.where(computed, time, times).flip(1).cummin(1).values.flip(1)
+            before, after = torch.where(before < 0, after, before), torch.where(after == times, before, after)
+            # A position may have nothing but what earlier windows left.
+            before, after = before.clamp(min=0, max=times - 1), after.clamp(min=0, max=times - 1)
+        offset = 0 if past is None else sum(past.counts)
+        own_rows = computed.flatten().cumsum(0).view(sources.shape) - 1 + offset
+        left, right = own_rows.gather(1, before), own_rows.gather(1, after)
+        alpha = torch.where(after > before, (time - before) / (after - before).clamp(min=1), 0.0).float()
+        held = sources < 0
+        if past is not None:
+            left, right, alpha = (
+                torch.where(held, kept, own)
+                for kept, own in ((past.left, left), (past.right, right), (past.alpha, alpha))
+            )
+        if bool((held & (left < 0)).any()) or (past is None and bool(held.any())):
+            raise ValueError("a slot of the plan is neither computed nor held from an earlier window.")
+        return cls(computed, left, right, alpha, [0] * batch if past is None else past.counts)
+
+
+@dataclass
+class PastSlots:
+    """
+    Where the slots of a window find the rows that earlier windows left.
+
+    Attributes:
+        left, right (`torch.LongTensor` of shape `(batch, times, positions)`): indices of the rows, stream by stream;
+            -1 in streams that have none.
+        alpha (`torch.FloatTensor` of shape `(batch, times, positions)`): share of `right`.
+        counts (`list[int]`): number of rows of each stream.
+    """
+
+    left: torch.Tensor
+    right: torch.Tensor
+    alpha: torch.Tensor
+    counts: list[int]

@@ -1,0 +1,119 @@
+"""From the settings and the patch embeddings of a window to its plan, and on to the next window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..configuration import TemporalReuseConfig
+from .plan import NEVER
+from .runs import choose_runs
+from .window_plan import WindowPlan
+from .window_state import WindowState
+
+
+STILL = 1e-9
+"""Squared change of an embedding, relative to the mean norm, that is nothing but rounding."""
+
+
+@dataclass
+class WindowPlanner:
+    """
+    Makes the plan of a window in which all tokens attend to one another. It sees patch embeddings and the settings,
+    and knows nothing of models.
+
+    Args:
+        config: the settings.
+        grid (`tuple[int, int]`): rows and columns of positions.
+        first_is_read (`bool`): whether the head reads the first slot, which is then computed in every window.
+        compute_all (`bool`): whether every token is wanted, whatever the settings say.
+    """
+
+    config: TemporalReuseConfig
+    grid: tuple[int, int]
+    first_is_read: bool = False
+    compute_all: bool = False
+
+    @torch.no_grad()
+    def plan(self, patches: torch.Tensor, state: WindowState | None) -> WindowPlan:
+        """
+        Decides for every slot of a window whether it is computed, and if not, what stands for it.
+
+        Args:
+            patches (`torch.Tensor` of shape `(batch, times, positions, dim)`): embeddings, positions left out.
+            state: what is known of the streams; `None` if all are new.
+        """
+        batch, times, positions, dim = patches.shape
+        past = None if state is None else state.past
+        if self.compute_all or self.config.computes_everything:
+            every = torch.arange(times, device=patches.device)[:, None]
+            return WindowPlan.build(every.expand(batch, times, positions), past)
+        features = patches.float() / self._scale(patches, state)[:, None, None, None]
+        sources = choose_runs(
+            features, self._held_errors(features, state), self.grid, self.config, self.config.compute_budget
+        )
+        if self.first_is_read:
+            sources[:, 0, 0] = 0
+        interpolate = self.config.mode == "bidirectional" and self.config.representative == "interpolate"
+        plan = WindowPlan.build(sources, past, interpolate)
+        plan.planning_multiply_adds = positions * times * times * dim
+        return plan
+
+    @torch.no_grad()
+    def remember(
+        self, plan: WindowPlan, patches: torch.Tensor, checksums: torch.Tensor, state: WindowState | None
+    ) -> WindowState:
+        """
+        The state of the streams after a plan was carried out.
+
+        Args:
+            plan, patches: the plan and the embeddings of its window.
+            checksums (`torch.DoubleTensor` of shape `(batch, frames)`): of its frames.
+            state: the state before.
+        """
+        reference = patches.detach().flatten(0, 2)[plan.rows]
+        age = torch.ones(len(reference), dtype=torch.long, device=patches.device)
+        if state is not None:
+            reference = torch.cat([state.reference, reference])
+            age = torch.cat([(state.age + 1).clamp(max=NEVER), age])
+        left, right = plan.live_slots
+        return WindowState(
+            patches=patches.detach(),
+            checksums=checksums,
+            scale=self._scale(patches, state),
+            reference=reference[plan.live],
+            age=age[plan.live],
+            left=left,
+            right=right,
+            alpha=plan.alpha,
+            counts=plan.live_counts,
+        )
+
+    def _held_errors(self, features: torch.Tensor, state: WindowState | None) -> torch.Tensor | None:
+        """
+        Squared distances of the features to what the slots hold, shape `(batch, times, positions)`; infinite where
+        they hold nothing, or something too old, and zero where nothing changed since the last window: what was decided
+        then stands.
+        """
+        if state is None or len(state.age) == 0:
+            return None
+        reference = state.reference.float()
+        fresh = torch.tensor(state.is_fresh, device=features.device)[:, None, None]
+        left, right = state.left.clamp(min=0), state.right.clamp(min=0)
+        held = torch.lerp(reference[left], reference[right], state.alpha[..., None])
+        scale = state.scale[:, None, None, None]
+        errors = (features - held / scale).square().sum(-1)
+        still = (features - state.patches.float() / scale).square().sum(-1) < STILL
+        errors = errors.masked_fill(still, 0.0)
+        age = torch.maximum(state.age[left], torch.where(state.alpha > 0, state.age[right], 0))
+        too_old = age >= (NEVER if self.config.max_age is None else self.config.max_age)
+        return errors.masked_fill(fresh | too_old, torch.inf)
+
+    def _scale(self, patches: torch.Tensor, state: WindowState | None) -> torch.Tensor:
+        """Mean norm of the embeddings of each stream's first window, shape `(batch,)`."""
+        scale = patches.detach().float().norm(dim=-1).mean((1, 2)).clamp(min=1e-12)
+        if state is None:
+            return scale
+        fresh = torch.tensor(state.is_fresh, device=scale.device)
+        return torch.where(fresh, scale, state.scale)

@@ -1,0 +1,109 @@
+"""What the planner of windows remembers of the streams between calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from .window_plan import PastSlots
+
+
+@dataclass
+class WindowState:
+    """
+    What is known of the last window of each stream. Its rows are those that stand for at least one slot, stream by
+    stream; a stream without rows is new.
+
+    Attributes:
+        patches (`torch.Tensor` of shape `(batch, times, positions, dim)`): patch embeddings of the window, positions
+            left out.
+        checksums (`torch.DoubleTensor` of shape `(batch, frames)`): sums of the pixels of its frames.
+        scale (`torch.FloatTensor` of shape `(batch,)`): mean norm of the patch embeddings of the first window.
+        reference (`torch.Tensor` of shape `(rows, dim)`): patch embedding that each row was computed from.
+        age (`torch.LongTensor` of shape `(rows,)`): windows since then, 1 = the last one.
+        left, right (`torch.LongTensor` of shape `(batch, times, positions)`): the rows that each slot is made of.
+        alpha (`torch.FloatTensor` of shape `(batch, times, positions)`): share of `right`.
+        counts (`list[int]`): number of rows of each stream.
+    """
+
+    patches: torch.Tensor
+    checksums: torch.Tensor
+    scale: torch.Tensor
+    reference: torch.Tensor
+    age: torch.Tensor
+    left: torch.Tensor
+    right: torch.Tensor
+    alpha: torch.Tensor
+    counts: list[int]
+
+    @property
+    def past(self) -> PastSlots:
+        """Where the slots find their rows."""
+        return PastSlots(self.left, self.right, self.alpha, self.counts)
+
+    @property
+    def is_fresh(self) -> list[bool]:
+        """Which streams have no rows."""
+        return [count == 0 for count in self.counts]
+
+    @property
+    def batch_size(self) -> int:
+        """Number of streams."""
+        return len(self.counts)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors held."""
+        return [value for value in vars(self).values() if isinstance(value, torch.Tensor)]
+
+    def rows_of(self, streams: torch.Tensor) -> torch.Tensor:
+        """Indices of the rows of the given streams, in the given order."""
+        starts = torch.tensor([0, *self.counts]).cumsum(0).tolist()
+        parts = [torch.arange(starts[stream], starts[stream] + self.counts[stream]) for stream in streams.tolist()]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
+
+    def select(self, streams: torch.Tensor) -> WindowState:
+        """The state of the given streams, in the given order; a stream may come twice."""
+        rows = self.rows_of(streams).to(self.age.device)
+        counts = [self.counts[stream] for stream in streams.tolist()]
+        old_start, new_start = (
+            torch.tensor([0, *parts], device=self.left.device).cumsum(0) for parts in (self.counts, counts)
+        )
+        chosen = streams.to(self.left.device)
+        shift = (new_start[: len(counts)] - old_start[chosen])[:, None, None]
+        left, right = (torch.where(part < 0, -1, part + shift) for part in (self.left[chosen], self.right[chosen]))
+        return WindowState(
+            patches=self.patches[chosen],
+            checksums=self.checksums[chosen],
+            scale=self.scale[chosen],
+            reference=self.reference[rows],
+            age=self.age[rows],
+            left=left,
+            right=right,
+            alpha=self.alpha[chosen],
+            counts=counts,
+        )
+
+    def without_rows_of(self, streams: set[int]) -> WindowState:
+        """The same state, in which the given streams are new."""
+        kept = [stream for stream in range(self.batch_size) if stream not in streams]
+        rows = self.rows_of(torch.tensor(kept, dtype=torch.long)).to(self.age.device)
+        counts = [0 if stream in streams else count for stream, count in enumerate(self.counts)]
+        place = torch.full((len(self.age),), -1, device=self.left.device)
+        place[rows] = torch.arange(len(rows), device=place.device)
+        return replace(
+            self,
+            reference=self.reference[rows],
+            age=self.age[rows],
+            left=torch.where(self.left < 0, -1, place[self.left]),
+            right=torch.where(self.right < 0, -1, place[self.right]),
+            counts=counts,
+        )
+
+    def to(self, device: torch.device | str) -> WindowState:
+        """The same state on another device."""
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)
+        }
+        return replace(self, **moved)
