@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import ablation, fidelity, report, speed
+from . import ablation, clips, fidelity, motion, report, speed, windows
 from .common import ROOT, save
 
 
@@ -18,6 +18,9 @@ class Suite(str, Enum):
     fidelity = "fidelity"
     speed = "speed"
     ablation = "ablation"
+    clips = "clips"
+    motion = "motion"
+    windows = "windows"
     all = "all"
 
 
@@ -31,7 +34,15 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Result file; by default benchmarks/results/SUITE.json.")] = None,
 ) -> None:
     """Measures, and writes the results to JSON."""
-    for name, module in (("fidelity", fidelity), ("speed", speed), ("ablation", ablation)):
+    modules = {
+        "fidelity": fidelity,
+        "speed": speed,
+        "ablation": ablation,
+        "clips": clips,
+        "motion": motion,
+        "windows": windows,
+    }
+    for name, module in modules.items():
         if suite in (Suite.all, Suite(name)):
             path = save(name, module.run(quick=quick), out)
             typer.echo(f"{path}")

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,17 @@ def save(name: str, result: dict[str, Any], out: Path | None) -> Path:
     temporary.write_text(json.dumps({"command": command, "machine": machine(), **result}, indent=1) + "\n")
     temporary.replace(path)
     return path
+
+
+def markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """The lines of a Markdown table, and an empty one."""
+    header = list(header)
+    return [
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+    ]
 
 
 def _lines(path: str) -> list[str]:

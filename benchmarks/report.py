@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from .common import RESULTS
+from . import clips, motion, windows
+from .common import RESULTS, markdown
 from .fidelity import STATIC
 
 
@@ -47,7 +47,7 @@ def summary() -> str:
         "brackets:",
         "",
     ]
-    lines += _markdown(
+    lines += markdown(
         ("multiply-adds saved", *(f"{ratio:g}x" for ratio in ratios)),
         (
             (
@@ -83,18 +83,8 @@ def table(path: Path) -> str:
         f"transformers {machine['transformers']}.",
         "",
     ]
-    lines += {"fidelity": _fidelity, "speed": _speed, "ablation": _ablation}[result["suite"]](result)
+    lines += _TABLES[result["suite"]](result)
     return "\n".join(lines) + "\n"
-
-
-def _markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    header = list(header)
-    return [
-        "| " + " | ".join(header) + " |",
-        "|" + "---|" * len(header),
-        *("| " + " | ".join(row) + " |" for row in rows),
-        "",
-    ]
 
 
 def _fidelity(result: dict[str, Any]) -> list[str]:
@@ -115,7 +105,7 @@ def _fidelity(result: dict[str, Any]) -> list[str]:
     ]
     for title, among in ((f"the {len(static)} static videos", static), (f"all {len(videos)} videos", videos)):
         for part, key in (("per frame", "kl"), ("per clip", "clip_kl")):
-            lines += _markdown(
+            lines += markdown(
                 (f"{title}, {part}", *(f"{ratio:g}x" for ratio in ratios)),
                 (
                     (
@@ -130,7 +120,7 @@ def _fidelity(result: dict[str, Any]) -> list[str]:
                 ),
             )
     lines += ["Each video: KL of reuse / of frame skipping with interpolated logits.", ""]
-    lines += _markdown(
+    lines += markdown(
         ("video", *(f"{ratio:g}x" for ratio in ratios)),
         (
             (
@@ -158,12 +148,12 @@ def _fidelity(result: dict[str, Any]) -> list[str]:
         for video in videos
     ]
     largest = ("largest KL", *(f"{max(cells('threshold', threshold, 'kl', videos)):.4f}" for threshold in thresholds))
-    lines += _markdown(("video", *(f"{threshold:g}" for threshold in thresholds)), [*each, largest])
+    lines += markdown(("video", *(f"{threshold:g}" for threshold in thresholds)), [*each, largest])
     return lines
 
 
 def _speed(result: dict[str, Any]) -> list[str]:
-    return _markdown(
+    return markdown(
         ("what", "computed", "multiply-adds", "wall-clock", "realised", "planner / dense time"),
         (
             (
@@ -198,10 +188,20 @@ def _ablation(result: dict[str, Any]) -> list[str]:
     static = len({row["video"] for row in groups[0]})
     others = len({row["video"] for row in groups[1]})
     header = [f"{count} videos, {ratio:g}x" for count in (static, others) if count for ratio in ratios]
-    return ["Mean KL to the dense model per frame, the four static videos and the others.", ""] + _markdown(
+    return ["Mean KL to the dense model per frame, the four static videos and the others.", ""] + markdown(
         ("planner", *header),
         (
             (method, *(cell(group, method, ratio) for group in groups if group for ratio in ratios))
             for method in dict.fromkeys(row["method"] for row in rows)
         ),
     )
+
+
+_TABLES = {
+    "fidelity": _fidelity,
+    "speed": _speed,
+    "ablation": _ablation,
+    "clips": clips.table,
+    "motion": motion.table,
+    "windows": windows.table,
+}

@@ -10,8 +10,8 @@ from transformers import __version__ as transformers_version
 
 
 MODES = ("bidirectional", "causal", "off")
-REPRESENTATIVES = ("middle", "start", "interpolate")
-DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD = 0.1, 0.5
+REPRESENTATIVES = ("spread", "interpolate", "middle", "start")
+DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD = 0.1, 0.3
 
 
 class TemporalReuseConfig(PretrainedConfig):
@@ -29,7 +29,7 @@ class TemporalReuseConfig(PretrainedConfig):
         threshold (`float`, *optional*):
             Largest error of a reused token: the distance between its patch embedding and the reused one, relative to
             the mean norm of the stream's patch embeddings. 0 computes every token. Left out, it is found from
-            `compute_budget`, or is 0.1 (VideoMAE: 0.5) where there is no budget either.
+            `compute_budget`, or is 0.1 (VideoMAE: 0.3) where there is no budget either.
         compute_budget (`float`, *optional*):
             Share of tokens to compute, in (0, 1]. The planner finds the threshold that meets it. With `threshold`
             given as well, the budget is an upper bound: what is under the threshold is reused in any case.
@@ -46,10 +46,10 @@ class TemporalReuseConfig(PretrainedConfig):
             Side of the neighbourhood, in patches, for `context_weight`; odd.
         scene_cut (`float`, defaults to 0.6):
             A frame in which more than this share of the patches must be computed is computed whole, in (0, 1].
-        representative (`str`, defaults to `"interpolate"`):
-            VideoMAE: which token stands for a run of times in which a position is reused, that at its `"middle"` or
-            that at its `"start"` (in mode `"causal"` always the start); `"interpolate"` computes the middles, and
-            mixes those of neighbouring runs.
+        representative (`str`, defaults to `"spread"`):
+            VideoMAE: which token stands for a run of times in which a position is reused: that at its `"start"` (in
+            mode `"causal"` always) or at its `"middle"`; `"interpolate"` computes the middles and mixes those of
+            neighbouring runs; `"spread"` does so with tokens that lie at different times in neighbouring positions.
         drift_weight (`float`, defaults to 0.03):
             VideoMAE: what a token loses by being represented by one that is n tubelets away, whatever its content, as
             its position embedding is another: this factor times the square of n.
@@ -82,7 +82,7 @@ class TemporalReuseConfig(PretrainedConfig):
         context_weight: float = 0.3,
         context_size: int = 5,
         scene_cut: float = 0.6,
-        representative: str = "interpolate",
+        representative: str = "spread",
         drift_weight: float = 0.03,
         **kwargs: Any,
     ) -> None:

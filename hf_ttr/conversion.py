@@ -93,10 +93,10 @@ def with_temporal_reuse(
 
 
 def _share_modules(target: nn.Module, source: nn.Module) -> None:
-    """Puts the modules of `source` into `target`; where the class is one of this package, only their parts."""
+    """Puts the modules of `source` into `target`; where classes of this package are among them, only their parts."""
     for name, module in source.named_children():
         own = target.get_submodule(name)
-        if isinstance(own, nn.ModuleList) or type(own).__module__.startswith(f"{__package__}."):
+        if any(type(part).__module__.startswith(f"{__package__}.") for part in own.modules()):
             _share_modules(own, module)
         else:
             setattr(target, name, module)

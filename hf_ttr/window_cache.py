@@ -38,9 +38,10 @@ class WindowCacheLayer(TemporalReuseCacheLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         self.prefetch()
-        self.keys = _live_states(self.keys, key_states, plan)
-        self.values = _live_states(self.values, value_states, plan)
-        return (key_states, value_states) if plan.is_dense else (self.keys, self.values)
+        keys = _live_states(self.keys, key_states, plan)
+        values = _live_states(self.values, value_states, plan)
+        self.keys, self.values = keys.detach(), values.detach()
+        return (key_states, value_states) if plan.is_dense else (keys, values)
 
     def select(self, rows: torch.Tensor) -> None:
         """Keeps (or repeats) the given rows, in the given order."""

@@ -2,7 +2,8 @@
 Planning a clip whose tokens all attend to one another: which runs of time does one computed token stand for.
 
 The times of a position are cut into runs, and each run is represented by one computed token, at its middle or at its
-start (run-length tokenization, Choudhury et al. 2024, takes the start). Among all divisions this finds the best one:
+start (run-length tokenization, Choudhury et al. 2024, takes the start), or in neighbouring positions at different
+times: where nothing moves, a model then still sees every time somewhere. Among all divisions this finds the best one:
 the least sum of squared errors plus a price for every run. Where an earlier window of the stream left a state for the
 same slot, a slot takes that one if it is nearer.
 """
@@ -18,6 +19,9 @@ from .search import within_budget
 
 HELD = -1
 """In place of a time: the slot keeps the state that an earlier window left."""
+
+SPREAD = 5
+"""Different places in a run that the tokens of neighbouring positions take."""
 
 
 def choose_runs(
@@ -56,7 +60,8 @@ def choose_runs(
         held_errors = spread_over_neighbours(held_errors, grid, config.context_weight, config.context_size)
         held = torch.where(known, held_errors.round(decimals=5), torch.inf)
     distances, held = distances.flatten(0, 1), held.flatten(0, 1)
-    costs, middles = run_costs(distances, held, "start" if config.mode == "causal" else config.representative)
+    middles = representatives(times, representative_fractions(grid, config).to(features.device)).repeat(batch, 1, 1)
+    costs = run_costs(distances, held, middles)
 
     def sources_at(prices: torch.Tensor) -> torch.Tensor:
         """Times that stand for the slots at prices of shape `(n, batch)`; shape `(n, batch, times, positions)`."""
@@ -100,31 +105,53 @@ def drift(times: int, config: TemporalReuseConfig, device: torch.device) -> torc
     return config.drift_weight * (time[:, None] - time).square()
 
 
-def run_costs(distances: torch.Tensor, held: torch.Tensor, representative: str) -> tuple[torch.Tensor, torch.Tensor]:
+def representative_fractions(grid: tuple[int, int], config: TemporalReuseConfig) -> torch.Tensor:
+    """How far into a run the token lies that stands for it, for each position, shape `(positions,)`."""
+    if config.mode == "causal" or config.representative == "start":
+        return torch.zeros(grid[0] * grid[1])
+    if config.representative == "spread":
+        # A knight's move apart: every position and its four neighbours take all five places.
+        place = (2 * torch.arange(grid[0])[:, None] + torch.arange(grid[1])) % SPREAD
+        return ((place + 0.5) / SPREAD).flatten()
+    return torch.full((grid[0] * grid[1],), 0.5)
+
+
+def representatives(times: int, fractions: torch.Tensor) -> torch.Tensor:
+    """
+    The time of the token that stands for a run, of shape `(positions, times, times)`: by position, start of the run,
+    and its length less one.
+    """
+    start = torch.arange(times, device=fractions.device)[:, None]
+    length = torch.arange(1, times + 1, device=fractions.device)
+    return start + (fractions[:, None, None] * length).floor().long()
+
+
+def run_costs(distances: torch.Tensor, held: torch.Tensor, middles: torch.Tensor) -> torch.Tensor:
     """
     Errors of all runs.
 
     Args:
         distances (`torch.FloatTensor` of shape `(n, times, times)`): squared errors of time t represented by time m.
         held (`torch.FloatTensor` of shape `(n, times)`): squared errors of what earlier windows left.
-        representative (`str`): `"start"`, or else the middle.
+        middles (`torch.LongTensor` of shape `(n, times, times)`): see `representatives`.
 
     Returns:
-        `costs` of shape `(n, times, times)`: `costs[:, a, g - 1]` is the sum of the squared errors of the times a to
-        a + g - 1, each represented by the token of the run or by what was left, whichever is nearer; infinite where
-        the run goes past the end. And `middles` of shape `(times, times)`: the time of the token, for a and g - 1.
+        `torch.FloatTensor` of shape `(n, times, times)`: `costs[:, a, g - 1]` is the sum of the squared errors of the
+        times a to a + g - 1, each represented by the token of the run or by what was left, whichever is nearer;
+        infinite where the run goes past the end.
     """
     count, times, _ = distances.shape
     nearest = torch.minimum(distances, held[:, :, None])
-    # The token itself is computed, so its error is zero even where nothing else is.
-    sums = torch.nn.functional.pad(nearest.cumsum(1), (0, 0, 1, 0))
+    # Sums over t before a, for every m.
+    sums = torch.nn.functional.pad(nearest.cumsum(1), (0, 0, 1, 0)).flatten(1)
     start = torch.arange(times, device=distances.device)[:, None]
-    length = torch.arange(1, times + 1, device=distances.device)
-    middles = start + (length // 2 if representative != "start" else torch.zeros_like(length))
-    end = start + length
-    inside = (end.clamp(max=times), middles.clamp(max=times - 1))
-    costs = (sums[:, inside[0], inside[1]] - sums[:, start, inside[1]]).clamp(min=0)
-    return costs.masked_fill(end > times, torch.inf), middles
+    end = start + torch.arange(1, times + 1, device=distances.device)
+    middle = middles.clamp(max=times - 1)
+    at_end, at_start = (
+        sums.gather(1, (bound * times + middle).flatten(1)).view(count, times, times)
+        for bound in (end.clamp(max=times), start)
+    )
+    return (at_end - at_start).clamp(min=0).masked_fill(end > times, torch.inf)
 
 
 def best_runs(costs: torch.Tensor, held: torch.Tensor, middles: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
@@ -132,8 +159,8 @@ def best_runs(costs: torch.Tensor, held: torch.Tensor, middles: torch.Tensor, pr
     The divisions into runs of least error plus price; slots between runs keep what an earlier window left.
 
     Args:
-        costs, middles: as `run_costs` returns them.
-        held (`torch.FloatTensor` of shape `(n, times)`): see `run_costs`.
+        costs: as `run_costs` returns them.
+        held, middles: as `run_costs` takes them.
         prices (`torch.FloatTensor` of shape `(k, n)`): price of a run; k alternatives for each position.
 
     Returns:
@@ -142,7 +169,7 @@ def best_runs(costs: torch.Tensor, held: torch.Tensor, middles: torch.Tensor, pr
     count, times, _ = costs.shape
     total = prices.new_zeros((*prices.shape, times + 1))
     length = torch.zeros(total.shape, dtype=torch.long, device=costs.device)
-    gaps = torch.arange(times, device=costs.device)
+    gaps, position = torch.arange(times, device=costs.device), torch.arange(count, device=costs.device)
     for end in range(1, times + 1):
         # Runs that end here, from the shortest; then none, which costs nothing but the error of what was left.
         starts = end - 1 - gaps[:end]
@@ -159,7 +186,8 @@ def best_runs(costs: torch.Tensor, held: torch.Tensor, middles: torch.Tensor, pr
         starts_here = ends == time + 1
         run = length[..., time + 1]
         begin = time + 1 - run
-        own = middles[begin.clamp(min=0, max=times - 1), (run - 1).clamp(min=0)].masked_fill(run == 0, HELD)
+        cell = begin.clamp(min=0, max=times - 1) * times + (run - 1).clamp(min=0)
+        own = middles.flatten(1)[position, cell].masked_fill(run == 0, HELD)
         source = torch.where(starts_here, own, source)
         # A slot that is held is as wide as a run of one.
         ends = torch.where(starts_here, begin - (run == 0).long(), ends)

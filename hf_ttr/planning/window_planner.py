@@ -55,7 +55,7 @@ class WindowPlanner:
         )
         if self.first_is_read:
             sources[:, 0, 0] = 0
-        interpolate = self.config.mode == "bidirectional" and self.config.representative == "interpolate"
+        interpolate = self.config.mode == "bidirectional" and self.config.representative in ("spread", "interpolate")
         plan = WindowPlan.build(sources, past, interpolate)
         plan.planning_multiply_adds = positions * times * times * dim
         return plan

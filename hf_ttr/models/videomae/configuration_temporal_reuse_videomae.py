@@ -22,7 +22,7 @@ class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
 
     >>> config = TemporalReuseVideoMAEConfig(temporal_reuse={"compute_budget": 0.3})
     >>> config.num_frames, config.tubelet_size, config.temporal_reuse.representative
-    (16, 2, 'interpolate')
+    (16, 2, 'spread')
     ```
     """
 

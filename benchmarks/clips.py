@@ -1,0 +1,267 @@
+"""
+VideoMAE: reuse and the baselines that drop tokens, on clips, at the same multiply-adds.
+
+Reuse and RLT choose by a threshold, one for all clips, found so that the mean of the multiply-adds meets the ratio: a
+clip with little motion leaves more to the others. The other baselines keep as many tokens of every clip. Fewer frames
+keeps whole tubelets, so its ratio is not free: the nearest that is at least as cheap stands in the table with its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import track
+from transformers import VideoMAEForVideoClassification
+
+import hf_ttr
+from hf_ttr.flops import TransformerCost, window_report
+from hf_ttr.planning.window_planner import WindowPlanner
+
+from .common import markdown, real_data
+
+
+RATIOS = (2.8, 5.6, 9.3)
+WINDOWS_PER_VIDEO = 2
+OURS: dict[str, dict[str, Any]] = {
+    "reuse (default: spread)": {},
+    "reuse, interpolated": {"representative": "interpolate"},
+    "reuse, middle of the run": {"representative": "middle"},
+    "reuse, start of the run": {"representative": "start"},
+    "reuse, middle, no drift, no context": {"representative": "middle", "drift_weight": 0.0, "context_weight": 0.0},
+    "reuse, spread, no context": {"context_weight": 0.0},
+}
+SAME_BUDGET = "reuse (default), the same budget for every clip"
+BASELINES = ("RLT: changed tokens, plain pool", "random drop", "uniform tube drop", "fewer frames")
+
+
+@dataclass
+class Clip:
+    """A clip, `(frames, channels, height, width)`, its name, and its class where it is known."""
+
+    name: str
+    pixels: torch.Tensor
+    label: int | None = None
+
+
+class Arena:
+    """
+    A model, dense and with reuse, on a set of clips.
+
+    Args:
+        model: the dense model.
+        clips: what to run it on.
+    """
+
+    def __init__(self, model: VideoMAEForVideoClassification, clips: list[Clip]) -> None:
+        self.model = model
+        self.clips = clips
+        self.reuse: Any = hf_ttr.with_temporal_reuse(model)
+        self.cost = TransformerCost.of_videomae(model.config)
+        base = self.reuse.videomae
+        self.grid: tuple[int, int] = base._grid()
+        self.times = model.config.num_frames // model.config.tubelet_size
+        self.positions = self.grid[0] * self.grid[1]
+        self.slots = self.times * self.positions
+        self.dense_cost = self.encoder_cost(self.slots, self.slots)
+        self.patches = [base._embed(clip.pixels[None], None, 0) for clip in clips]
+        self.expected = torch.cat([model(clip.pixels[None]).logits for clip in track(clips, description="dense")])
+
+    def encoder_cost(self, rows: int, keys: int) -> int:
+        """Multiply-adds of `rows` rows that attend to `keys` keys, in all layers."""
+        return self.cost.layers * (rows * (self.cost.key_value + self.cost.row) + rows * keys * self.cost.pair)
+
+    def rows_within(self, ratio: float) -> int:
+        """The largest number of rows that costs `ratio` times less than all of them."""
+        linear, pair = self.cost.key_value + self.cost.row, self.cost.pair
+        budget = self.dense_cost / ratio / self.cost.layers
+        return int((math.sqrt(linear**2 + 4 * pair * budget) - linear) / (2 * pair))
+
+    def planned(self, settings: dict[str, Any], threshold: float) -> list[int]:
+        """Multiply-adds in the encoder of each clip with the given settings of reuse."""
+        planner = WindowPlanner(hf_ttr.TemporalReuseConfig(**settings, threshold=threshold), self.grid)
+        costs = []
+        for patches in self.patches:
+            plan = planner.plan(patches, None)
+            costs.append(int(window_report(self.cost, plan, [0]).multiply_adds.item()) - plan.planning_multiply_adds)
+        return costs
+
+    def with_reuse(self, settings: dict[str, Any], ratio: float) -> tuple[torch.Tensor, float, float]:
+        """Logits at the threshold that meets the ratio over all clips, the ratio met, and the threshold."""
+        threshold = meeting(lambda value: self.planned(settings, value), self.dense_cost / ratio)
+        self.reuse.config.temporal_reuse = hf_ttr.TemporalReuseConfig(**settings, threshold=threshold)
+        logits = torch.cat([self.reuse(clip.pixels[None], use_cache=False).logits for clip in self.clips])
+        costs = self.planned(settings, threshold)
+        return logits, self.dense_cost * len(costs) / sum(costs), threshold
+
+    def with_budget(self, ratio: float) -> tuple[torch.Tensor, float, float]:
+        """The same with as many tokens of every clip."""
+        share = self.rows_within(ratio) / self.slots
+        self.reuse.config.temporal_reuse = hf_ttr.TemporalReuseConfig(compute_budget=share)
+        outputs = [self.reuse(clip.pixels[None], use_cache=False) for clip in self.clips]
+        rows = [int(output.reuse.computed_tokens.item()) for output in outputs]
+        spent = sum(self.encoder_cost(count, count) for count in rows)
+        return torch.cat([output.logits for output in outputs]), self.dense_cost * len(rows) / spent, 0.0
+
+    def baseline(self, name: str, ratio: float) -> tuple[torch.Tensor, float, float]:
+        """Logits of a baseline, the ratio met, and its threshold (0 where it has none)."""
+        rows, threshold = self.rows_within(ratio), 0.0
+        kept: list[torch.Tensor] = []
+        if name.startswith("RLT"):
+            changes = [run_length_changes(clip.pixels, self.model.config, self.grid) for clip in self.clips]
+
+            def costs(value: float) -> list[int]:
+                counts = [int((change > value).sum()) for change in changes]
+                return [self.encoder_cost(count, count) for count in counts]
+
+            threshold = meeting(costs, self.dense_cost / ratio)
+            kept = [(change > threshold).flatten().nonzero().squeeze(-1) for change in changes]
+        else:
+            generator = torch.Generator().manual_seed(0)
+            kept = [self.dropped(name, rows, generator) for _ in self.clips]
+        spent = sum(self.encoder_cost(len(part), len(part)) for part in kept)
+        logits = torch.cat([self.on_rows(patches, part) for patches, part in zip(self.patches, kept)])
+        return logits, self.dense_cost * len(kept) / spent, threshold
+
+    def dropped(self, name: str, rows: int, generator: torch.Generator) -> torch.Tensor:
+        """The tokens that a baseline keeps which does not look at the clip."""
+        if name == "random drop":
+            return torch.randperm(self.slots, generator=generator)[:rows].sort().values
+        mask = torch.zeros(self.times, self.positions, dtype=torch.bool)
+        if name == "uniform tube drop":
+            mask[:, torch.randperm(self.positions, generator=generator)[: max(rows // self.times, 1)]] = True
+        else:
+            count = max(rows // self.positions, 1)
+            mask[((torch.arange(count) + 0.5) * self.times / count).long()] = True
+        return mask.flatten().nonzero().squeeze(-1)
+
+    def on_rows(self, patches: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Logits of the dense model on some of the tokens, plain mean pool."""
+        tokens = patches.flatten(1, 2) + self.model.videomae.embeddings.position_embeddings
+        states = self.model.videomae.encoder(tokens[:, rows]).last_hidden_state
+        return self.model.classifier(self.model.fc_norm(states.mean(1)))
+
+    def row(self, method: str, setting: float, found: tuple[torch.Tensor, float, float]) -> dict[str, Any]:
+        """A row of results."""
+        logits, ratio, threshold = found
+        log_p, log_q = self.expected.log_softmax(-1), logits.log_softmax(-1)
+        divergence = (log_p.exp() * (log_p - log_q)).sum(-1)
+        result = {
+            "method": method,
+            "setting": setting,
+            "ratio": ratio,
+            "threshold": threshold,
+            "kl": divergence.mean().item(),
+            "median_kl": divergence.median().item(),
+            "worst": self.clips[int(divergence.argmax())].name,
+            "worst_kl": divergence.max().item(),
+            "agreement": (log_p.argmax(-1) == log_q.argmax(-1)).double().mean().item(),
+        }
+        if self.clips[0].label is not None:
+            labels = torch.tensor([clip.label for clip in self.clips])
+            hits = logits.argmax(-1) == labels
+            result["accuracy"] = hits.double().mean().item()
+            result["accuracy_per_class"] = [
+                hits[labels == label].double().mean().item() for label in range(logits.shape[1])
+            ]
+        return result
+
+    def rows(self, ratios: tuple[float, ...], ours: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Every method at every ratio; the dense model first."""
+        results = [self.row("dense", 1.0, (self.expected, 1.0, 0.0))]
+        jobs = [(name, ratio) for ratio in ratios for name in (*ours, SAME_BUDGET, *BASELINES)]
+        for name, ratio in track(jobs, description="methods"):
+            if name in ours:
+                found = self.with_reuse(ours[name], ratio)
+            else:
+                found = self.with_budget(ratio) if name == SAME_BUDGET else self.baseline(name, ratio)
+            results.append(self.row(name, ratio, found))
+        return results
+
+
+def meeting(costs: Callable[[float], list[int]], target: float) -> float:
+    """The lowest threshold at which the mean of the costs is at most `target`."""
+    low, high = -8.0, 4.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        found = costs(math.exp(middle))
+        low, high = (low, middle) if sum(found) <= target * len(found) else (middle, high)
+    return math.exp(high)
+
+
+def run_length_changes(pixels: torch.Tensor, config: Any, grid: tuple[int, int]) -> torch.Tensor:
+    """
+    The gate of run-length tokenization (Choudhury et al. 2024): mean absolute difference of the pixels of a patch
+    between the last frame of a tubelet and the first frame of the one before; the first tubelet is always kept.
+
+    Returns:
+        `torch.FloatTensor` of shape `(times, positions)`, infinite where a token is kept in any case.
+    """
+    tubelets = pixels.unflatten(0, (-1, config.tubelet_size))
+    change = (tubelets[1:, -1] - tubelets[:-1, 0]).abs().mean(1)
+    patches = torch.nn.functional.adaptive_avg_pool2d(change, grid).flatten(1)
+    return torch.cat([torch.full_like(patches[:1], torch.inf), patches])
+
+
+@torch.no_grad()
+def run(quick: bool = False) -> dict[str, Any]:
+    """Runs the suite on `videomae-tiny-tin200`; `quick` takes a few clips and one ratio."""
+    folder = real_data()
+    directory = folder / "models" / "videomae-tiny-tin200"
+    model = VideoMAEForVideoClassification.from_pretrained(directory, dtype=torch.float32).eval()
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory)
+    sets = {
+        "fight_surv/test": list(_fights(folder, "test", processor, 3 if quick else None)),
+        "fight_surv/train": list(_fights(folder, "train", processor, 3 if quick else 20)),
+        "videos": list(_windows(folder, processor, 1 if quick else WINDOWS_PER_VIDEO)),
+    }
+    ratios = RATIOS[:1] if quick else RATIOS
+    results = {name: Arena(model, clips).rows(ratios, OURS) for name, clips in sets.items()}
+    sizes = {name: len(clips) for name, clips in sets.items()}
+    return {"suite": "clips", "model": directory.name, "sizes": sizes, "sets": results}
+
+
+def _fights(folder: Path, split: str, processor: Any, number: int | None) -> Iterator[Clip]:
+    paths = sorted((folder / "fight_surv" / split).rglob("*.mp4"))
+    chosen = paths if number is None else [paths[index] for index in torch.linspace(0, len(paths) - 1, number).long()]
+    for path in track(chosen, description=split):
+        yield Clip(path.stem, processor(path, num_frames=16, return_tensors="pt").pixel_values[0])
+
+
+def _windows(folder: Path, processor: Any, number: int) -> Iterator[Clip]:
+    """Windows of successive frames from each video, evenly spread."""
+    for path in track(sorted((folder / "videos").rglob("*.*")), description="videos"):
+        total = 16 + 40 * (number - 1)
+        frames = processor(path, num_frames=total, frame_sampling_rate=1, return_tensors="pt").pixel_values[0]
+        for index in range(number):
+            name = f"{path.relative_to(folder / 'videos')} {40 * index}"
+            yield Clip(name, frames[40 * index : 40 * index + 16])
+
+
+def table(result: dict[str, Any]) -> list[str]:
+    """Markdown tables of a result."""
+    lines = []
+    for name, rows in result["sets"].items():
+        lines += [f"{name}, {result['sizes'][name]} clips: mean KL to the dense model (top-1 agreement).", ""]
+        lines += by_ratio(rows, lambda row: f"{row['kl']:.4f} ({row['agreement']:.2f})")
+    return lines
+
+
+def by_ratio(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> list[str]:
+    """A table with a line for each method and a column for each ratio; a ratio that is not met stands beside."""
+    ratios = sorted({row["setting"] for row in rows if row["method"] != "dense"})
+    methods = list(dict.fromkeys(row["method"] for row in rows if row["method"] != "dense"))
+
+    def text(method: str, ratio: float) -> str:
+        row = next(row for row in rows if row["method"] == method and row["setting"] == ratio)
+        beside = f" at {row['ratio']:.1f}x" if abs(row["ratio"] / ratio - 1) > 0.02 else ""
+        return cell(row) + beside
+
+    return markdown(
+        ("multiply-adds saved in the encoder", *(f"{ratio:g}x" for ratio in ratios)),
+        ((method, *(text(method, ratio) for ratio in ratios)) for method in methods),
+    )
