@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import ablation, clips, fidelity, motion, report, speed, windows
+from . import ablation, clips, fidelity, motion, report, speed, speed_videomae, windows
 from .common import ROOT, save
 
 
@@ -21,6 +21,7 @@ class Suite(str, Enum):
     clips = "clips"
     motion = "motion"
     windows = "windows"
+    speed_videomae = "speed_videomae"
     all = "all"
 
 
@@ -41,6 +42,7 @@ def run(
         "clips": clips,
         "motion": motion,
         "windows": windows,
+        "speed_videomae": speed_videomae,
     }
     for name, module in modules.items():
         if suite in (Suite.all, Suite(name)):

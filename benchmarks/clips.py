@@ -33,7 +33,7 @@ OURS: dict[str, dict[str, Any]] = {
     "reuse, middle of the run": {"representative": "middle"},
     "reuse, start of the run": {"representative": "start"},
     "reuse, middle, no drift, no context": {"representative": "middle", "drift_weight": 0.0, "context_weight": 0.0},
-    "reuse, spread, no context": {"context_weight": 0.0},
+    "reuse, spread, drift 0.03": {"drift_weight": 0.03},
 }
 SAME_BUDGET = "reuse (default), the same budget for every clip"
 BASELINES = ("RLT: changed tokens, plain pool", "random drop", "uniform tube drop", "fewer frames")

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from . import clips, motion, windows
+from . import clips, motion, speed_videomae, windows
 from .common import RESULTS, markdown
 from .fidelity import STATIC
 
@@ -66,7 +66,7 @@ def summary() -> str:
         f"Wall-clock of a ViT-B/16 in float32 against the dense model in the same run ({machine['cores']} cores of "
         f"{machine['cpu']}, random weights):",
         "",
-        *_speed(speed),
+        *speed_rows(speed),
         "The figures of every video, also of those where reuse loses, are in [docs/results.md](docs/results.md).",
     ]
     return "\n".join(lines) + "\n"
@@ -152,7 +152,8 @@ def _fidelity(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _speed(result: dict[str, Any]) -> list[str]:
+def speed_rows(result: dict[str, Any]) -> list[str]:
+    """The table of a suite of speed."""
     return markdown(
         ("what", "computed", "multiply-adds", "wall-clock", "realised", "planner / dense time"),
         (
@@ -199,9 +200,10 @@ def _ablation(result: dict[str, Any]) -> list[str]:
 
 _TABLES = {
     "fidelity": _fidelity,
-    "speed": _speed,
+    "speed": speed_rows,
     "ablation": _ablation,
     "clips": clips.table,
     "motion": motion.table,
     "windows": windows.table,
+    "speed_videomae": speed_videomae.table,
 }

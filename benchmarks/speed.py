@@ -42,17 +42,18 @@ def changing_clip(share: float, frames: int = FRAMES, seed: int = 0) -> torch.Te
     return clip.flatten(5, 6).flatten(3, 4)
 
 
-def _seconds(function: Callable[[], Any]) -> float:
+def seconds(function: Callable[[], Any]) -> float:
+    """Wall-clock of one call."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
-def _compare(name: str, dense: Callable[[], Any], reuse: Callable[[], Any], rounds: int) -> dict[str, float]:
+def compare_times(name: str, dense: Callable[[], Any], reuse: Callable[[], Any], rounds: int) -> dict[str, float]:
     """Median of the ratios of neighbouring runs, so that what else the machine does hits both sides."""
     pairs = []
     for number in track(range(rounds + 1), description=name):
-        pair = (_seconds(dense), _seconds(reuse))
+        pair = (seconds(dense), seconds(reuse))
         if number:
             pairs.append(pair)
     return {
@@ -84,7 +85,7 @@ def _clip(model: Any, share: float, rounds: int) -> dict[str, Any]:
         "name": f"clip of {FRAMES} frames, {share:.0%} computed",
         "computed_share": report.computed_share.item(),
         "multiply_add_ratio": (report.dense_multiply_adds / report.multiply_adds).item(),
-        **_compare(f"clip, {share:.0%}", dense, reuse, rounds),
+        **compare_times(f"clip, {share:.0%}", dense, reuse, rounds),
     }
     result["realised"] = result["wall_clock_ratio"] / result["multiply_add_ratio"]
     patches = model.vit.embeddings.patch_embeddings(clip[0])[None]
@@ -93,7 +94,7 @@ def _clip(model: Any, share: float, rounds: int) -> dict[str, Any]:
     def plan() -> Any:
         return Planner(model.config.temporal_reuse, (14, 14)).plan(patches[:, 1:], cache.streams)
 
-    result["planner_seconds"] = statistics.median(_seconds(plan) for _ in range(10))
+    result["planner_seconds"] = statistics.median(seconds(plan) for _ in range(10))
     result["planner_share_of_dense"] = result["planner_seconds"] / result["dense_seconds"]
     return result
 
@@ -124,7 +125,7 @@ def _stream(model: Any, share: float, rounds: int) -> dict[str, Any]:
     def reuse() -> None:
         frames(mode="causal", compute_budget=share, scene_cut=1.0)
 
-    timing = _compare(f"stream, {share:.0%}", dense, reuse, rounds)
+    timing = compare_times(f"stream, {share:.0%}", dense, reuse, rounds)
     done = sum(report.multiply_adds.item() for report in reports)
     total = sum(report.dense_multiply_adds.item() for report in reports)
     computed = sum(report.computed_share.item() for report in reports) / len(reports)
@@ -156,5 +157,5 @@ def _moving(model: Any, rounds: int) -> dict[str, Any]:
         "name": f"clip of {FRAMES} frames, everything changes, default settings",
         "computed_share": report.computed_share.item(),
         "multiply_add_ratio": (report.dense_multiply_adds / report.multiply_adds).item(),
-        **_compare("everything changes", dense, reuse, rounds),
+        **compare_times("everything changes", dense, reuse, rounds),
     }

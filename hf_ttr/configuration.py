@@ -50,7 +50,7 @@ class TemporalReuseConfig(PretrainedConfig):
             VideoMAE: which token stands for a run of times in which a position is reused: that at its `"start"` (in
             mode `"causal"` always) or at its `"middle"`; `"interpolate"` computes the middles and mixes those of
             neighbouring runs; `"spread"` does so with tokens that lie at different times in neighbouring positions.
-        drift_weight (`float`, defaults to 0.03):
+        drift_weight (`float`, defaults to 0.01):
             VideoMAE: what a token loses by being represented by one that is n tubelets away, whatever its content, as
             its position embedding is another: this factor times the square of n.
 
@@ -83,7 +83,7 @@ class TemporalReuseConfig(PretrainedConfig):
         context_size: int = 5,
         scene_cut: float = 0.6,
         representative: str = "spread",
-        drift_weight: float = 0.03,
+        drift_weight: float = 0.01,
         **kwargs: Any,
     ) -> None:
         unknown = sorted(kwargs.keys() - _INHERITED)

@@ -34,8 +34,7 @@ class OneDNNLinear(TorchFunctionMode):
 
 def _is_plain(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
     return (
-        bias is not None
-        and rows.device.type == "cpu"
+        rows.device.type == "cpu"
         and rows.dtype == weight.dtype == torch.float32
         and weight.numel() >= MIN_WEIGHTS
         and not (torch.is_grad_enabled() and (rows.requires_grad or weight.requires_grad))

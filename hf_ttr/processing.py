@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from transformers import BatchFeature, PreTrainedConfig, ViTImageProcessorPil
+from transformers import BatchFeature, PreTrainedConfig, VideoMAEImageProcessorPil, ViTImageProcessorPil
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils import VIDEO_PROCESSOR_NAME, TensorType
 from transformers.video_processing_utils import BaseVideoProcessor
@@ -21,6 +21,9 @@ __all__ = ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor", "regist
 
 # The keys that name the classes in the saved files.
 _TYPE_KEYS = ("image_processor_type", "video_processor_type")
+_OLD_TYPE_KEY = "feature_extractor_type"
+# The settings for which VideoMAE's processor has defaults of its own.
+_VIDEOMAE_KEYS = ("size", "resample", "do_center_crop", "crop_size", "image_mean", "image_std")
 
 
 class _VideoSettings(ImagesKwargs, total=False):
@@ -73,7 +76,8 @@ class TemporalReuseImageProcessor(ViTImageProcessorPil):
 
         Args:
             image_processor_dict (`dict[str, Any]`): The content of a preprocessor file, of any image processor: the
-                settings that this class does not have are left out.
+                settings that this class does not have are left out. What the file of a VideoMAE leaves open is as
+                VideoMAE's own processor has it.
             kwargs: Settings that override the saved ones. Other names, such as the arguments of the model that
                 `pipeline(model_kwargs=...)` passes to its processors too, are ignored.
 
@@ -81,6 +85,9 @@ class TemporalReuseImageProcessor(ViTImageProcessorPil):
             The processor, and the ignored arguments with it if `return_unused_kwargs=True`.
         """
         known = cls.valid_kwargs.__annotations__
+        types = (image_processor_dict.get(key) for key in (*_TYPE_KEYS, _OLD_TYPE_KEY))
+        if any(isinstance(name, str) and name.startswith("VideoMAE") for name in types):
+            image_processor_dict = _as_videomae(image_processor_dict)
         return super().from_dict({key: value for key, value in image_processor_dict.items() if key in known}, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -285,6 +292,16 @@ def register_processors(config_class: type[PreTrainedConfig]) -> None:
         videos.register(config_class, video_processor_classes=video_classes, exist_ok=True)
     else:
         videos.register(config_class, TemporalReuseVideoProcessor, exist_ok=True)
+
+
+def _as_videomae(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a VideoMAE's preprocessor file, complete; a size that is one number is the short edge."""
+    settings = {key: value for key, value in settings.items() if value is not None}
+    for key in _VIDEOMAE_KEYS:
+        settings.setdefault(key, getattr(VideoMAEImageProcessorPil, key))
+    if isinstance(settings["size"], int):
+        settings["size"] = {"shortest_edge": settings["size"]}
+    return settings
 
 
 def _check_sampling(num_frames: Any, frame_sampling_rate: Any) -> None:

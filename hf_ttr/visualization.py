@@ -33,6 +33,7 @@ def reuse_map(
     title: str | None = None,
     columns: int = 6,
     width: int = 1200,
+    prefix_tokens: int = 1,
     grid: tuple[int, int] | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
@@ -42,12 +43,14 @@ def reuse_map(
     Args:
         frames: the frames of one stream as the model saw them: anything that `hf_ttr.video.read_frames` takes, such as
             a list of pictures, a `uint8` array of shape `(frames, height, width, 3)`, or floats in [0, 1].
-        plan (`torch.BoolTensor` of shape `(frames, tokens)`): what was computed, CLS first, then the patches row by
-            row: `output.reuse.plan[stream]` of a call with `output_reuse_plan=True`.
+        plan (`torch.BoolTensor` of shape `(frames, tokens)`): what was computed, `prefix_tokens` first, then the
+            patches row by row: `output.reuse.plan[stream]` of a call with `output_reuse_plan=True`. That of a VideoMAE
+            has a row for each tubelet: pass it with `frames[::tubelet_size]` and `prefix_tokens=0`.
         captions (`Sequence[str]`, *optional*): what to write below each frame, such as its time; else its number.
         title (`str`, *optional*): the line on top; by default the share of all frames that was computed.
         columns (`int`, defaults to 6): how many frames to show, evenly chosen; all if there are fewer.
         width (`int`, defaults to 1200): of the picture, in pixels.
+        prefix_tokens (`int`, defaults to 1): how many tokens of the plan belong to no patch, such as CLS.
         grid (`tuple[int, int]`, *optional*): rows and columns of patches; by default what fits the shape of a frame.
         path (`str` or `os.PathLike`, *optional*): PNG file to write, which appears once it is complete.
 
@@ -55,7 +58,7 @@ def reuse_map(
         `PIL.Image.Image`: the picture.
 
     Raises:
-        ValueError: if frames, plan, captions and grid do not fit each other, or the path does not end in `.png`.
+        ValueError: if frames, plan, captions, grid and prefix do not fit each other, or the path is not one of a PNG.
         OSError: if the file cannot be written.
 
     Example:
@@ -71,7 +74,7 @@ def reuse_map(
     """
     if path is not None and not os.fspath(path).lower().endswith(".png"):
         raise ValueError(f"the picture '{os.fspath(path)}' is written as PNG; end its name in '.png'.")
-    computed = _as_plan(plan)
+    computed = _as_plan(plan, prefix_tokens)
     if columns < 1:
         raise ValueError(f"columns is {columns}, but must be at least 1.")
     if captions is not None and len(captions) != len(computed):
@@ -81,12 +84,13 @@ def reuse_map(
     def choose(total: int) -> list[int]:
         if total != len(computed):
             raise ValueError(
-                f"there are {total} frames, but the plan is of {len(computed)}; pass those it was made of."
+                f"there are {total} frames, but the plan is of {len(computed)}; pass one for each row of the plan, of "
+                "a VideoMAE the first of each tubelet."
             )
         return chosen
 
     pixels, _ = read_frames(frames, choose)
-    grid = _checked_grid(grid, computed.shape[1] - 1, pixels[0].shape)
+    grid = _checked_grid(grid, computed.shape[1] - prefix_tokens, pixels[0].shape)
 
     # A picture of few frames is as wide as one of many, with tiles of the same size.
     tile_width = (width - 2 * MARGIN - (columns - 1) * GAP) // columns
@@ -115,7 +119,7 @@ def reuse_map(
         left = MARGIN + place * (tile_width + GAP)
         tile = Image.fromarray(frame).resize(tile_size, Image.Resampling.LANCZOS)
         picture.paste(tile, (left, header))
-        picture.paste(_draw_map(tile, computed[index, 1:].reshape(grid)), (left, maps))
+        picture.paste(_draw_map(tile, computed[index, prefix_tokens:].reshape(grid)), (left, maps))
         draw.rectangle((left, bars, left + tile_width - 1, bars + bar_height), REUSED_COLOUR)
         lit = max(2, round(shares[index] * tile_width))
         draw.rectangle((left, bars, left + lit - 1, bars + bar_height), COMPUTED_COLOUR)
@@ -132,12 +136,19 @@ def reuse_map(
     return picture
 
 
-def _as_plan(plan: Any) -> np.ndarray:
+def _as_plan(plan: Any, prefix_tokens: int) -> np.ndarray:
+    if not isinstance(prefix_tokens, int) or isinstance(prefix_tokens, bool) or prefix_tokens < 0:
+        raise ValueError(f"prefix_tokens is {prefix_tokens!r}, but must be a whole number of at least 0.")
     array = np.asarray(plan.detach().cpu() if hasattr(plan, "detach") else plan)
-    if array.dtype != bool or array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
+    if array.dtype != bool or array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 1:
         raise ValueError(
             f"the plan has shape {array.shape} and type {array.dtype}, but must be boolean, of shape (frames, "
             "tokens); pass `output.reuse.plan[stream]`."
+        )
+    if array.shape[1] <= prefix_tokens:
+        raise ValueError(
+            f"prefix_tokens is {prefix_tokens}, but the plan has {array.shape[1]} tokens; pass 1 for a plan with CLS, "
+            "0 for that of a VideoMAE."
         )
     return array
 

@@ -17,7 +17,7 @@ def classify(
         str,
         typer.Option(
             metavar="DIR|ID",
-            help="Folder or Hub id of a video classifier with reuse, or of any ViT image classifier.",
+            help="Folder or Hub id of a ViT image classifier or VideoMAE video classifier, plain or with reuse.",
             show_default=False,
         ),
     ],
@@ -28,7 +28,9 @@ def classify(
     mode: Annotated[
         str | None, typer.Option(metavar="MODE", help="bidirectional (for files), causal (for live streams) or off.")
     ] = None,
-    num_frames: Annotated[int | None, typer.Option(help="Number of frames to take from the video.")] = None,
+    num_frames: Annotated[
+        int | None, typer.Option(help="Number of frames to take from the video; that of a VideoMAE is fixed.")
+    ] = None,
     frame_sampling_rate: Annotated[int | None, typer.Option(help="Take every so many-th frame.")] = None,
     top_k: Annotated[int, typer.Option(help="Number of labels to show.")] = 5,
     compare_dense: Annotated[bool, typer.Option(help="Run the model without reuse as well, and compare.")] = True,
@@ -96,7 +98,9 @@ def _check_options(
     if threshold is not None and budget is not None:
         raise InputError(f"--threshold {threshold:g} and --budget {budget:g} exclude each other; pass one of them.")
     if threshold is not None and not (math.isfinite(threshold) and threshold >= 0):
-        raise InputError(f"--threshold is {threshold:g}, but must be a number of at least 0; try 0.3.")
+        raise InputError(
+            f"--threshold is {threshold:g}, but must be a number of at least 0; leave it out for the model's default."
+        )
     if budget is not None and not 0 < budget <= 1:
         raise InputError(f"--budget is {budget:g}, but must be a share above 0 and at most 1; try 0.2.")
     if mode is not None and mode not in MODES:

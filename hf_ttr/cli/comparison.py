@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, first_line
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from ..flops import ReuseReport
     from ..video import VideoInfo
 
-MODEL_TYPES = ("vit", "temporal_reuse_vit")
+# Types of plain checkpoints, with the class of this package that takes them as they are; and of those with reuse.
+PARENT_TYPES = {
+    "vit": "TemporalReuseViTForVideoClassification",
+    "videomae": "TemporalReuseVideoMAEForVideoClassification",
+}
+REUSE_TYPES = ("temporal_reuse_vit", "temporal_reuse_videomae")
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 
 
@@ -34,7 +39,8 @@ class Measurement:
 
     Attributes:
         labels: the pipeline's answer, best label first.
-        logits (`torch.Tensor` of shape `(labels,)`), frame_logits (`torch.Tensor` of shape `(frames, labels)`).
+        logits (`torch.Tensor` of shape `(labels,)`), frame_logits (`torch.Tensor` of shape `(frames, labels)`,
+            *optional*): a VideoMAE has none of frames.
         reuse: the report of the model; `None` in mode "off".
         pixels (`np.ndarray` of shape `(frames, height, width, 3)`, *optional*): the frames that the model saw.
         all_seconds, all_model_seconds: of every timed run, whole and in the model alone.
@@ -66,27 +72,41 @@ class Agreement:
 
     Attributes:
         same_top_label: whether the clip gets the same label.
+        clip_kl: Kullback-Leibler divergence from the dense distribution of the clip to that with reuse.
         frames_with_same_top_label: share of the frames that get the same label.
-        mean_frame_kl: mean Kullback-Leibler divergence from the dense distribution of a frame to that with reuse.
+        mean_frame_kl: mean Kullback-Leibler divergence of the frames.
+
+    The last two are `None` for a model that gives labels to clips alone.
     """
 
     same_top_label: bool
-    frames_with_same_top_label: float
-    mean_frame_kl: float
+    clip_kl: float
+    frames_with_same_top_label: float | None = None
+    mean_frame_kl: float | None = None
 
     @classmethod
     def of(cls, dense: Measurement, reuse: Measurement) -> Agreement:
         """The agreement of two measurements of the same clip."""
-        assert dense.logits is not None and dense.frame_logits is not None
-        assert reuse.logits is not None and reuse.frame_logits is not None
-        expected, got = (logits.log_softmax(-1) for logits in (dense.frame_logits, reuse.frame_logits))
-        divergence = (expected.exp() * (expected - got)).sum(-1).mean().item()
-        return cls(
+        assert dense.logits is not None and reuse.logits is not None
+        of_clip = cls(
             same_top_label=bool(dense.logits.argmax() == reuse.logits.argmax()),
-            frames_with_same_top_label=(expected.argmax(-1) == got.argmax(-1)).double().mean().item(),
-            # Rounding can leave it a hair below zero.
-            mean_frame_kl=max(0.0, divergence),
+            clip_kl=_mean_divergence(dense.logits, reuse.logits),
         )
+        if dense.frame_logits is None or reuse.frame_logits is None:
+            return of_clip
+        same = dense.frame_logits.argmax(-1) == reuse.frame_logits.argmax(-1)
+        return replace(
+            of_clip,
+            frames_with_same_top_label=same.double().mean().item(),
+            mean_frame_kl=_mean_divergence(dense.frame_logits, reuse.frame_logits),
+        )
+
+
+def _mean_divergence(dense: torch.Tensor, reuse: torch.Tensor) -> float:
+    """The mean Kullback-Leibler divergence of logits `(..., labels)` from the dense ones."""
+    expected, got = (logits.log_softmax(-1) for logits in (dense, reuse))
+    # Rounding can leave it a hair below zero.
+    return max(0.0, (expected.exp() * (expected - got)).sum(-1).mean().item())
 
 
 @dataclass
@@ -100,6 +120,7 @@ class Comparison:
         device: where the model ran.
         info: the facts about the video.
         frame_indices: which frames of the video the model saw.
+        tubelet_size (`int`, *optional*): how many frames share the tokens of a VideoMAE; `None` for a ViT.
         runs: number of timed runs.
         reuse, dense: the measurements; in mode "off" there is no other than `reuse`, which is dense itself.
     """
@@ -110,6 +131,7 @@ class Comparison:
     device: str
     info: VideoInfo
     frame_indices: list[int]
+    tubelet_size: int | None
     runs: int
     reuse: Measurement
     dense: Measurement | None
@@ -164,7 +186,7 @@ class Comparison:
 
     def save_picture(self, path: str) -> None:
         """
-        Writes the picture of what was computed in which frame.
+        Writes the picture of what was computed in which frame, of a VideoMAE the first of each tubelet.
 
         Raises:
             InputError: if the file cannot be written.
@@ -172,11 +194,17 @@ class Comparison:
         from ..visualization import reuse_map
 
         assert self.reuse.pixels is not None and self.reuse.reuse is not None and self.reuse.reuse.plan is not None
+        plan = self.reuse.reuse.plan[0]
+        step, prefix_tokens = (1, 1) if self.tubelet_size is None else (self.tubelet_size, 0)
+        shown = [step * row for row in range(len(plan))]
         captions = None
         if self.info.fps:
-            captions = [f"{index / self.info.fps:.1f} s" for index in self.frame_indices]
+            times = [self.frame_indices[index] / self.info.fps for index in shown]
+            # Frames that follow each other are less than a tenth of a second apart.
+            digits = 1 if len({f"{time:.1f}" for time in times}) == len(set(times)) else 2
+            captions = [f"{time:.{digits}f} s" for time in times]
         try:
-            reuse_map(self.reuse.pixels, self.reuse.reuse.plan[0], captions=captions, path=path)
+            reuse_map(self.reuse.pixels[shown], plan, captions=captions, prefix_tokens=prefix_tokens, path=path)
         except OSError as error:
             raise _unwritable(path, error.strerror or first_line(error)) from error
 
@@ -199,7 +227,7 @@ def compare(
 
     Args:
         video: path of a video.
-        model: folder or Hub id of a checkpoint with reuse, or of a plain ViT image classifier.
+        model: folder or Hub id of a ViT image classifier or a VideoMAE video classifier, plain or with reuse.
         settings: settings of reuse that differ from those of the checkpoint.
         num_frames, frame_sampling_rate: how frames are chosen; by default as the checkpoint says.
         with_dense: whether to run the model dense as well. Without it there is a single run, and no warm-up.
@@ -218,16 +246,13 @@ def compare(
         progress("Looking at the video")
         # One frame is enough to know whether the file can be read.
         _, info = read_frames(video, lambda total: [0])
-        if num_frames is not None and num_frames > info.frames:
-            # The processor would repeat the last frame, which makes reuse look better than it is.
-            raise InputError(
-                f"The video '{video}' has {info.frames} frames, fewer than the {num_frames} asked for; pass "
-                f"--num-frames {info.frames} or less."
-            )
         with _quiet():
             progress("Loading the model")
             pipelines = {"reuse": load_pipeline(model, settings, device)}
-            reuse_settings = pipelines["reuse"].model.config.temporal_reuse
+            config = pipelines["reuse"].model.config
+            tubelet_size = getattr(config, "tubelet_size", None)
+            _check_num_frames(num_frames, video, info.frames, model, config.num_frames if tubelet_size else None)
+            reuse_settings = config.temporal_reuse
             if reuse_settings.mode == "off":
                 if with_picture:
                     raise InputError(
@@ -267,13 +292,35 @@ def compare(
         },
         device=str(pipe.device),
         info=info,
-        frame_indices=_choose_frames(
-            info.frames, num_frames or pipe.model.config.num_frames, processor.frame_sampling_rate
-        ),
+        frame_indices=_choose_frames(info.frames, num_frames or config.num_frames, processor.frame_sampling_rate),
+        tubelet_size=tubelet_size,
         runs=runs,
         reuse=measurements["reuse"],
         dense=measurements.get("dense"),
     )
+
+
+def _check_num_frames(
+    num_frames: int | None, video: str, video_frames: int, model: str, model_frames: int | None
+) -> None:
+    """
+    Looks whether the number of frames asked for can be had; `model_frames` is that of a model that takes no other.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    if num_frames is None or num_frames == model_frames:
+        return
+    if model_frames is not None:
+        raise InputError(
+            f"The model '{model}' takes {model_frames} frames, but --num-frames is {num_frames}; leave it out."
+        )
+    if num_frames > video_frames:
+        # The processor would repeat the last frame, which makes reuse look better than it is.
+        raise InputError(
+            f"The video '{video}' has {video_frames} frames, fewer than the {num_frames} asked for; pass "
+            f"--num-frames {video_frames} or less."
+        )
 
 
 def load_pipeline(model: str, settings: dict[str, Any], device: str | None = None) -> VideoClassificationPipeline:
@@ -285,23 +332,23 @@ def load_pipeline(model: str, settings: dict[str, Any], device: str | None = Non
     """
     from transformers import pipeline
 
-    from .. import TemporalReuseVideoProcessor, TemporalReuseViTForVideoClassification
+    import hf_ttr
 
     _check_device(device)
     model_type = _model_type(model)
     try:
-        processor = TemporalReuseVideoProcessor.from_pretrained(model)
+        processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(model)
     except _LOADING_ERRORS as error:
         raise InputError(
             f"The model '{model}' has no image or video processor that can be read ({first_line(error)}); put the "
             f"{PROCESSOR_FILES[1]} that belongs to it next to its config.json."
         ) from error
     try:
-        if model_type == "temporal_reuse_vit":
+        if model_type in REUSE_TYPES:
             return pipeline(
                 "video-classification", model=model, device=device, model_kwargs={"temporal_reuse": settings}
             )
-        classifier, report = TemporalReuseViTForVideoClassification.from_pretrained(
+        classifier, report = getattr(hf_ttr, PARENT_TYPES[model_type]).from_pretrained(
             model, temporal_reuse=settings, output_loading_info=True
         )
     except _loading_errors_of_weights() as error:
@@ -311,8 +358,8 @@ def load_pipeline(model: str, settings: dict[str, Any], device: str | None = Non
     if report["missing_keys"]:
         # transformers fills them with random numbers.
         raise InputError(
-            f"The model '{model}' has no weights for {', '.join(sorted(report['missing_keys'])[:3])}; pass a ViT that "
-            "was trained for image classification."
+            f"The model '{model}' has no weights for {', '.join(sorted(report['missing_keys'])[:3])}; pass one that "
+            "was trained for classification."
         )
     return pipeline("video-classification", model=classifier, video_processor=processor, device=device)
 
@@ -377,14 +424,15 @@ def _model_type(model: str) -> str:
             f"The model '{model}' is neither a folder here nor a model that the Hub gives ({first_line(error)}); "
             "check the name and the network."
         ) from error
-    if model_type not in MODEL_TYPES:
+    types = (*PARENT_TYPES, *REUSE_TYPES)
+    if model_type not in types:
         raise InputError(
-            f"The model '{model}' is of the type {model_type!r}; pass a video classifier with reuse or a ViT image "
-            f"classifier (type {' or '.join(map(repr, MODEL_TYPES))})."
+            f"The model '{model}' is of the type {model_type!r}; pass a ViT image classifier or a VideoMAE video "
+            f"classifier, plain or with reuse (type {' or '.join(map(repr, types))})."
         )
     if architectures and not any(name.endswith("Classification") for name in architectures):
         raise InputError(
-            f"The model '{model}' is no classifier but a {architectures[0]}; pass a ViT that was trained for image "
+            f"The model '{model}' is no classifier but a {architectures[0]}; pass one that was trained for "
             "classification."
         )
     return model_type
@@ -436,7 +484,9 @@ def _run(
     def after(module: Any, args: Any, output: Any) -> None:
         nonlocal model_seconds
         model_seconds = now() - model_started
-        into.logits, into.frame_logits = output.logits[0].double().cpu(), output.frame_logits[0].double().cpu()
+        into.logits = output.logits[0].double().cpu()
+        if output.frame_logits is not None:
+            into.frame_logits = output.frame_logits[0].double().cpu()
         # The plan is in the report of the one run that asked for it.
         if into.reuse is None:
             into.reuse = output.reuse
@@ -454,7 +504,8 @@ def _run(
     except VideoDecodingError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise InputError(f"There is not enough memory to run '{video}'; pass a smaller --num-frames.") from error
+        remedy = "another --device" if hasattr(pipe.model.config, "tubelet_size") else "a smaller --num-frames"
+        raise InputError(f"There is not enough memory to run '{video}'; pass {remedy}.") from error
     except ValueError as error:
         raise InputError(f"The model cannot run on '{video}' ({first_line(error)}); check its processor.") from error
     finally:

@@ -12,32 +12,42 @@ from .errors import InputError, ends_quietly
 
 
 ASSETS = Path(str(resources.files("hf_ttr"))) / "assets"
-MODEL, CLIP = "vit-demo", "demo.mp4"
+# For each kind of model its folder, its clip, and the step between frames if it is not as the checkpoint says.
+DEMOS: dict[str, tuple[str, str, int | None]] = {
+    "vit": ("vit-demo", "demo.mp4", None),
+    "videomae": ("videomae-demo", "motion-demo.mp4", 1),
+}
 
 
 @ends_quietly
 def demo(
+    model: Annotated[str, typer.Option(metavar=f"[{'|'.join(DEMOS)}]", help="Which kind of model to show.")] = "vit",
     out: Annotated[str, typer.Option(metavar="FILE.png", help="Where to write the picture.")] = "demo_reuse.png",
 ) -> None:
     """Classify a short clip dense and with reuse, and draw what was computed. Needs no network and no GPU."""
+    if model not in DEMOS:
+        raise InputError(f"--model is '{model}', but must be one of {', '.join(DEMOS)}.")
+    folder, clip, frame_sampling_rate = DEMOS[model]
+
     from .comparison import check_picture_path, compare
     from .report import print_comparison, progress_on_stderr
 
     check_picture_path(out)
-    for name in (MODEL, CLIP):
+    for name in (folder, clip):
         if not (ASSETS / name).exists():
             raise InputError(f"The demo's '{ASSETS / name}' is missing; install hf-ttr anew.")
     with progress_on_stderr() as progress:
         result = compare(
-            str(ASSETS / CLIP),
-            str(ASSETS / MODEL),
+            str(ASSETS / clip),
+            str(ASSETS / folder),
             {},
+            frame_sampling_rate=frame_sampling_rate,
             with_picture=True,
             device="cpu",
             runs=5,
             progress=progress,
         )
         result.save_picture(out)
-    result.video, result.model = CLIP, MODEL
+    result.video, result.model = clip, folder
     print_comparison(result, top_k=3)
     typer.echo(f"\nWhich patches were computed in which frame: {out}")

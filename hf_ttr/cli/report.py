@@ -86,8 +86,10 @@ _DECISIVE = ("threshold", "compute_budget")
 
 
 def _agreement(agreement: Agreement, frames: int) -> str:
-    same = round(agreement.frames_with_same_top_label * frames)
     verdict = "the same top label" if agreement.same_top_label else "another top label"
+    if agreement.frames_with_same_top_label is None:
+        return f"Reuse gives the clip {verdict}; KL divergence of the clip {agreement.clip_kl:.2g}."
+    same = round(agreement.frames_with_same_top_label * frames)
     return (
         f"Reuse gives the clip {verdict}, and {same} of {frames} frames the same top label; "
         f"mean KL divergence of the frames {agreement.mean_frame_kl:.2g}."

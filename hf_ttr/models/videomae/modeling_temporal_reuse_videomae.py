@@ -312,12 +312,12 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         Patch embeddings, positions left out, `(batch, times, positions, hidden_size)`; the first `shared` times are
         known to the streams that have a past.
         """
-        tubelet, grid = self.config.tubelet_size, self._grid()
+        tubelet = self.config.tubelet_size
         dtype = self.embeddings.patch_embeddings.projection.weight.dtype
 
         def embed(frames: torch.Tensor) -> torch.Tensor:
-            patches: torch.Tensor = self.embeddings.patch_embeddings(frames.to(dtype))
-            return patches.unflatten(1, (-1, grid[0] * grid[1]))
+            with OneDNNLinear():
+                return embed_tubelets(self.embeddings.patch_embeddings.projection, frames.to(dtype))
 
         if state is None or not shared or all(state.is_fresh):
             return embed(pixel_values)
@@ -441,6 +441,22 @@ class TemporalReuseVideoMAEForVideoClassification(
         return TemporalReuseVideoClassifierOutput(
             loss=loss, logits=logits, **layers, **_reuse_outputs(encoded, use_cache, output_reuse_plan)
         )
+
+
+def embed_tubelets(projection: nn.Module, frames: torch.Tensor) -> torch.Tensor:
+    """
+    Patch embeddings, `(batch, times, positions, hidden_size)`, of frames `(batch, frames, channels, height, width)`.
+
+    A convolution whose patches do not overlap is a matrix product, which is several times faster on the CPU.
+    """
+    if type(projection) is not nn.Conv3d:
+        embeddings: torch.Tensor = projection(frames.transpose(1, 2))
+        return embeddings.flatten(3).permute(0, 2, 3, 1)
+    tubelet, height, width = projection.kernel_size
+    patches = frames.unflatten(4, (-1, width)).unflatten(3, (-1, height)).unflatten(1, (-1, tubelet))
+    # (batch, times, tubelet, channels, rows, height, columns, width) to patches in the order of the weights.
+    patches = patches.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(2, 3)
+    return nn.functional.linear(patches, projection.weight.flatten(1), projection.bias)
 
 
 def _reuse_outputs(encoded: EncodedWindow, use_cache: bool | None, output_reuse_plan: bool) -> dict[str, Any]:
