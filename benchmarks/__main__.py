@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from . import ablation, clips, fidelity, motion, report, speed, speed_videomae, windows
-from .common import ROOT, save
+from .common import RESULTS, ROOT, save
 
 
 class Suite(str, Enum):
@@ -54,6 +55,9 @@ def run(
 @app.command("report")
 def make_report() -> None:
     """Writes the tables into the documents, between `<!-- results: NAME -->` and `<!-- /results -->`."""
+    result_file = RESULTS / "windows.json"
+    if result_file.exists():
+        windows.plot(json.loads(result_file.read_text()))
     for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = document.read_text()
         filled = report.fill(text)

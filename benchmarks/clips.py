@@ -26,7 +26,7 @@ from .common import markdown, real_data
 
 
 RATIOS = (2.8, 5.6, 9.3)
-WINDOWS_PER_VIDEO = 2
+WINDOWS_PER_VIDEO = 1
 OURS: dict[str, dict[str, Any]] = {
     "reuse (default: spread)": {},
     "reuse, interpolated": {"representative": "interpolate"},
@@ -216,7 +216,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory)
     sets = {
         "fight_surv/test": list(_fights(folder, "test", processor, 3 if quick else None)),
-        "fight_surv/train": list(_fights(folder, "train", processor, 3 if quick else 20)),
+        "fight_surv/train": list(_fights(folder, "train", processor, 3 if quick else 12)),
         "videos": list(_windows(folder, processor, 1 if quick else WINDOWS_PER_VIDEO)),
     }
     ratios = RATIOS[:1] if quick else RATIOS

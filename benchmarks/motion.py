@@ -62,8 +62,8 @@ def table(result: dict[str, Any]) -> list[str]:
     dense = rows[0]
     lines = [
         f"{result['clips']} generated clips that the model has not seen. Dense accuracy {dense['accuracy']:.1%}; with "
-        f"reuse at its default settings {default['accuracy']:.1%}, {default['ratio']:.1f} times fewer multiply-adds "
-        f"in the encoder, agreement {default['agreement']:.3f}.",
+        f"reuse at threshold {default['threshold']:g} {default['accuracy']:.1%}, {default['ratio']:.1f} times fewer "
+        f"multiply-adds in the encoder, agreement {default['agreement']:.3f}.",
         "",
         "Accuracy (KL to the dense model):",
         "",

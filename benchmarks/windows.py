@@ -22,6 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "max_age 8": {"max_age": 8},
     "no max_age": {"max_age": None},
     "threshold 0.2": {"threshold": 0.2},
+    "window_weight 0": {"window_weight": 0.0},
 }
 
 

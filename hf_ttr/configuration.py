@@ -11,7 +11,7 @@ from transformers import __version__ as transformers_version
 
 MODES = ("bidirectional", "causal", "off")
 REPRESENTATIVES = ("spread", "interpolate", "middle", "start")
-DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD = 0.1, 0.3
+DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD = 0.1, 0.4
 
 
 class TemporalReuseConfig(PretrainedConfig):
@@ -29,7 +29,7 @@ class TemporalReuseConfig(PretrainedConfig):
         threshold (`float`, *optional*):
             Largest error of a reused token: the distance between its patch embedding and the reused one, relative to
             the mean norm of the stream's patch embeddings. 0 computes every token. Left out, it is found from
-            `compute_budget`, or is 0.1 (VideoMAE: 0.3) where there is no budget either.
+            `compute_budget`, or is 0.1 (VideoMAE: 0.4) where there is no budget either.
         compute_budget (`float`, *optional*):
             Share of tokens to compute, in (0, 1]. The planner finds the threshold that meets it. With `threshold`
             given as well, the budget is an upper bound: what is under the threshold is reused in any case.
@@ -84,6 +84,7 @@ class TemporalReuseConfig(PretrainedConfig):
         scene_cut: float = 0.6,
         representative: str = "spread",
         drift_weight: float = 0.01,
+        window_weight: float = 1.0,
         **kwargs: Any,
     ) -> None:
         unknown = sorted(kwargs.keys() - _INHERITED)
@@ -102,6 +103,7 @@ class TemporalReuseConfig(PretrainedConfig):
         self.scene_cut = scene_cut
         self.representative = representative
         self.drift_weight = drift_weight
+        self.window_weight = window_weight
         self.validate_settings()
         super().__init__(**kwargs)
 
@@ -123,7 +125,7 @@ class TemporalReuseConfig(PretrainedConfig):
             self.max_age is None or (_is_whole(self.max_age) and self.max_age >= 1),
             "a whole number of frames of at least 1, or None",
         )
-        for name in ("saliency_weight", "context_weight", "drift_weight"):
+        for name in ("saliency_weight", "context_weight", "drift_weight", "window_weight"):
             value = getattr(self, name)
             self._require(name, _is_number(value) and value >= 0, "a number of at least 0")
         self._require(
@@ -201,6 +203,7 @@ _FIELDS = (
     "scene_cut",
     "representative",
     "drift_weight",
+    "window_weight",
 )
 # What the base class writes or accepts on its own, so that its dicts and its save files are read back.
 _INHERITED = frozenset(PretrainedConfig().to_dict()) | frozenset(vars(PretrainedConfig()))

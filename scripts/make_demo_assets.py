@@ -632,10 +632,10 @@ documentation states them. The objects of the other labels are drawn by the scri
 """
 
 
-def replace_assets(new: Path, out: Path) -> None:
+def replace_assets(new: Path, out: Path, names: tuple[str, ...]) -> None:
     """Moves the finished assets from the directory `new` to `out`, in the place of those of an earlier run."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in (MODEL_DIRECTORY, DEMO_CLIP, README):
+    for name in names:
         target = out / name
         if target.is_dir():
             shutil.rmtree(target)
@@ -697,7 +697,7 @@ def main() -> None:
             )
         if not arguments.quick and not demo_is_right:
             sys.exit("The model is wrong about the demo clip: the assets stay as they were.")
-        replace_assets(Path(directory), arguments.out)
+        replace_assets(Path(directory), arguments.out, (MODEL_DIRECTORY, DEMO_CLIP, README))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ import argparse
 import functools
 import json
 import math
-import shutil
 import sys
 import tempfile
 import textwrap
@@ -43,13 +42,14 @@ from make_demo_assets import (
     compressed,
     light_drift,
     read_clip,
+    replace_assets,
     tinted,
     write_clip,
 )
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedModel, VideoMAEConfig, VideoMAEForVideoClassification
+from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
 from hf_ttr import TemporalReuseVideoProcessor, with_temporal_reuse
 
@@ -645,12 +645,8 @@ def judge_demo(model: nn.Module, frames: list[np.ndarray]) -> tuple[dict[str, An
 
 
 def save_model(model: VideoMAEForVideoClassification, directory: Path) -> None:
-    """Saves the model, in float32 and with reuse at its default settings where the package has it for this model."""
-    try:
-        saved: PreTrainedModel = with_temporal_reuse(model.float())
-    except ValueError:
-        saved = model.float()
-    saved.save_pretrained(directory)
+    """Saves the model, in float32 and with reuse at its default settings."""
+    with_temporal_reuse(model.float()).save_pretrained(directory)
     processor().save_pretrained(directory)
 
 
@@ -701,16 +697,6 @@ die are drawn by `scripts/make_demo_assets.py`.
 """
     parts = [part if part[0] in "#|" else textwrap.fill(part, 119) for part in text.strip().split("\n\n")]
     return "\n\n".join(parts) + "\n"
-
-
-def replace_assets(new: Path, out: Path) -> None:
-    """Moves the finished assets from the directory `new` to `out`, in the place of those of an earlier run."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (MODEL_DIRECTORY, DEMO_CLIP):
-        target = out / name
-        if target.is_dir():
-            shutil.rmtree(target)
-        (new / name).replace(target)
 
 
 def make_assets(directory: Path, seed: int, quick: bool, checkpoints: Path | None) -> tuple[float, bool]:
@@ -790,7 +776,7 @@ def main() -> None:
             )
         if not arguments.quick and not demo_is_right:
             sys.exit("The demo clip is too large or the model is wrong about it: the assets stay as they were.")
-        replace_assets(directory, arguments.out)
+        replace_assets(directory, arguments.out, (MODEL_DIRECTORY, DEMO_CLIP))
 
 
 if __name__ == "__main__":

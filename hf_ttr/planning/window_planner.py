@@ -74,9 +74,13 @@ class WindowPlanner:
         """
         reference = patches.detach().flatten(0, 2)[plan.rows]
         age = torch.ones(len(reference), dtype=torch.long, device=patches.device)
+        change = torch.zeros(len(reference), device=patches.device)
         if state is not None:
+            counts = torch.tensor(state.counts, device=patches.device)
+            passed = self._change(patches, state).repeat_interleave(counts)
             reference = torch.cat([state.reference, reference])
             age = torch.cat([(state.age + 1).clamp(max=NEVER), age])
+            change = torch.cat([state.change + passed, change])
         left, right = plan.live_slots
         return WindowState(
             patches=patches.detach(),
@@ -84,6 +88,7 @@ class WindowPlanner:
             scale=self._scale(patches, state),
             reference=reference[plan.live],
             age=age[plan.live],
+            change=change[plan.live],
             left=left,
             right=right,
             alpha=plan.alpha,
@@ -104,11 +109,18 @@ class WindowPlanner:
         held = torch.lerp(reference[left], reference[right], state.alpha[..., None])
         scale = state.scale[:, None, None, None]
         errors = (features - held / scale).square().sum(-1)
-        still = (features - state.patches.float() / scale).square().sum(-1) < STILL
-        errors = errors.masked_fill(still, 0.0)
+        moved = (features - state.patches.float() / scale).square().sum(-1)
+        errors = errors.masked_fill(moved < STILL, 0.0)
+        passed = torch.lerp(state.change[left], state.change[right], state.alpha) + moved.mean((1, 2), keepdim=True)
+        errors = errors + self.config.window_weight * passed
         age = torch.maximum(state.age[left], torch.where(state.alpha > 0, state.age[right], 0))
         too_old = age >= (NEVER if self.config.max_age is None else self.config.max_age)
         return errors.masked_fill(fresh | too_old, torch.inf)
+
+    def _change(self, patches: torch.Tensor, state: WindowState) -> torch.Tensor:
+        """Mean over the slots of the squared change since the last window, relative to the norm; shape `(batch,)`."""
+        moved = (patches.float() - state.patches.float()).square().sum(-1).mean((1, 2))
+        return moved.detach() / state.scale.square()
 
     def _scale(self, patches: torch.Tensor, state: WindowState | None) -> torch.Tensor:
         """Mean norm of the embeddings of each stream's first window, shape `(batch,)`."""

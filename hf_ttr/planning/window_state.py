@@ -23,6 +23,8 @@ class WindowState:
         scale (`torch.FloatTensor` of shape `(batch,)`): mean norm of the patch embeddings of the first window.
         reference (`torch.Tensor` of shape `(rows, dim)`): patch embedding that each row was computed from.
         age (`torch.LongTensor` of shape `(rows,)`): windows since then, 1 = the last one.
+        change (`torch.FloatTensor` of shape `(rows,)`): how much the windows changed since then, summed over windows:
+            mean over the slots of the squared change of their embeddings.
         left, right (`torch.LongTensor` of shape `(batch, times, positions)`): the rows that each slot is made of.
         alpha (`torch.FloatTensor` of shape `(batch, times, positions)`): share of `right`.
         counts (`list[int]`): number of rows of each stream.
@@ -33,6 +35,7 @@ class WindowState:
     scale: torch.Tensor
     reference: torch.Tensor
     age: torch.Tensor
+    change: torch.Tensor
     left: torch.Tensor
     right: torch.Tensor
     alpha: torch.Tensor
@@ -79,6 +82,7 @@ class WindowState:
             scale=self.scale[chosen],
             reference=self.reference[rows],
             age=self.age[rows],
+            change=self.change[rows],
             left=left,
             right=right,
             alpha=self.alpha[chosen],
@@ -96,6 +100,7 @@ class WindowState:
             self,
             reference=self.reference[rows],
             age=self.age[rows],
+            change=self.change[rows],
             left=torch.where(self.left < 0, -1, place[self.left]),
             right=torch.where(self.right < 0, -1, place[self.right]),
             counts=counts,

@@ -35,9 +35,9 @@ from .configuration_temporal_reuse_videomae import TemporalReuseVideoMAEConfig
 logger = logging.get_logger(__name__)
 
 # Old checkpoints name the biases q_bias and v_bias; a subclass that does not register that loads them at random.
-register_checkpoint_conversion_mapping(
-    "TemporalReuseVideoMAEModel", get_checkpoint_conversion_mapping("videomae"), overwrite=True
-)
+# The second name lets transformers' own class load what was saved here.
+for _name in ("TemporalReuseVideoMAEModel", TemporalReuseVideoMAEConfig.model_type):
+    register_checkpoint_conversion_mapping(_name, get_checkpoint_conversion_mapping("videomae"), overwrite=True)
 
 
 class TemporalReuseVideoMAESelfAttention(VideoMAESelfAttention):
@@ -453,6 +453,9 @@ def embed_tubelets(projection: nn.Module, frames: torch.Tensor) -> torch.Tensor:
         embeddings: torch.Tensor = projection(frames.transpose(1, 2))
         return embeddings.flatten(3).permute(0, 2, 3, 1)
     tubelet, height, width = projection.kernel_size
+    # Like a convolution, without what is no whole patch.
+    for dim, size in ((1, tubelet), (3, height), (4, width)):
+        frames = frames.narrow(dim, 0, frames.shape[dim] // size * size)
     patches = frames.unflatten(4, (-1, width)).unflatten(3, (-1, height)).unflatten(1, (-1, tubelet))
     # (batch, times, tubelet, channels, rows, height, columns, width) to patches in the order of the weights.
     patches = patches.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(2, 3)
