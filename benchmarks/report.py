@@ -101,9 +101,7 @@ def summary_videomae() -> str:
         f"Accuracy on {found['motion']['clips']} clips whose classes are motions (the model that ships here; dense "
         f"{motion_rows[0]['accuracy']:.1%}):",
         "",
-        *clips.by_ratio(
-            [row for row in motion_rows if row["method"] in chosen], lambda row: f"{row['accuracy']:.1%}"
-        ),
+        *clips.by_ratio([row for row in motion_rows if row["method"] in chosen], lambda row: f"{row['accuracy']:.1%}"),
         f"Wall-clock of a VideoMAE-B in float32 against the dense model in the same run ({machine['cores']} cores of "
         f"{machine['cpu']}, random weights):",
         "",

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from hf_ttr import TemporalReuseConfig
-from hf_ttr.configuration import DEFAULT_THRESHOLD, MODES, as_temporal_reuse_config
+from hf_ttr.configuration import (
+    DEFAULT_THRESHOLD,
+    DEFAULT_WINDOW_THRESHOLD,
+    MODES,
+    REPRESENTATIVES,
+    as_temporal_reuse_config,
+)
 
 
 SETTINGS = {
@@ -23,6 +29,7 @@ SETTINGS = {
     "scene_cut": 1.0,
     "representative": "middle",
     "drift_weight": 0.01,
+    "window_weight": 2.0,
 }
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -33,8 +40,11 @@ BAD_VALUES = [
     *[("max_age", value) for value in (0, -3, 2.0, 1.5, "24", True)],
     *[("saliency_weight", value) for value in (-0.1, NAN, INFINITY, None, "0.5", False)],
     *[("context_weight", value) for value in (-3, NAN, INFINITY, None, "3", True)],
+    *[("window_weight", value) for value in (-1, NAN, INFINITY, None, "1", True)],
     *[("context_size", value) for value in (0, -1, 2, 4, 3.0, None, True)],
     *[("scene_cut", value) for value in (0, -0.1, 1.01, NAN, None, "0.6", True)],
+    *[("representative", value) for value in ("", "Middle", "end", None, 0.5, True)],
+    *[("drift_weight", value) for value in (-0.01, NAN, INFINITY, None, "0.03", True)],
 ]
 GOOD_VALUES = [
     *[("mode", value) for value in MODES],
@@ -45,6 +55,8 @@ GOOD_VALUES = [
     *[("context_weight", value) for value in (0, 3.0)],
     *[("context_size", value) for value in (1, 3, 99)],
     *[("scene_cut", value) for value in (1e-3, 0.6, 1)],
+    *[("representative", value) for value in REPRESENTATIVES],
+    *[("drift_weight", value) for value in (0, 0.03, 5)],
 ]
 
 
@@ -101,6 +113,15 @@ def test_threshold_in_force(threshold: float | None, budget: float | None, effec
     config = TemporalReuseConfig(threshold=threshold, compute_budget=budget)
     assert config.effective_threshold() == effective
     assert config.computes_everything is everything
+
+
+@pytest.mark.parametrize(
+    ("threshold", "budget", "effective"),
+    [(None, None, DEFAULT_WINDOW_THRESHOLD), (None, 0.5, 0.0), (0.1, None, 0.1), (0, None, 0.0)],
+)
+def test_threshold_in_force_for_windows(threshold: float | None, budget: float | None, effective: float) -> None:
+    config = TemporalReuseConfig(threshold=threshold, compute_budget=budget)
+    assert config.effective_threshold(DEFAULT_WINDOW_THRESHOLD) == effective
 
 
 def test_dict_holds_the_settings_and_nothing_for_language_models() -> None:

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import ViTConfig, ViTModel
+from transformers import VideoMAEConfig, VideoMAEModel, ViTConfig, ViTModel
 
-from hf_ttr.flops import CostCounter, ReuseReport, TransformerCost
+from hf_ttr.flops import CostCounter, ReuseReport, TransformerCost, window_report
 from hf_ttr.packed import BUCKET, FrameCall
 from hf_ttr.planning.plan import ReusePlan
+from hf_ttr.planning.window_plan import PastSlots, WindowPlan
 
-from .tiny import TINY_VIT
+from .tiny import TINY_VIDEOMAE, TINY_VIT
 
 
 COST = TransformerCost(patch=7, key_value=11, row=13, pair=17, layers=3)
@@ -38,6 +39,49 @@ def test_a_dense_vit_costs_what_a_profiler_counts(changes: dict[str, Any]) -> No
         states = model(frames).last_hidden_state
     tokens = states.shape[1]
     assert TransformerCost.of_vit(config, tokens).dense(3, tokens) * 2 == counted.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_hidden_layers": 1, "num_attention_heads": 1},
+        {"image_size": (16, 28), "num_channels": 1, "tubelet_size": 4},
+        {"image_size": (16, 24), "patch_size": (4, 8), "tubelet_size": 1},
+        {"hidden_size": 48, "intermediate_size": 20, "qv_bias": False, "num_frames": 2},
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_a_dense_videomae_costs_what_a_profiler_counts(changes: dict[str, Any]) -> None:
+    config = VideoMAEConfig(**{**TINY_VIDEOMAE, **changes}, attn_implementation="eager")
+    model = VideoMAEModel(config).eval()
+    height, width = config.image_size if isinstance(config.image_size, tuple) else (config.image_size,) * 2
+    times = config.num_frames // config.tubelet_size
+    with FlopCounterMode(display=False) as counted:
+        states = model(torch.randn(3, config.num_frames, config.num_channels, height, width)).last_hidden_state
+    every = torch.arange(times)[:, None].expand(3, times, states.shape[1] // times)
+    report = window_report(TransformerCost.of_videomae(config), WindowPlan.build(every), [times] * 3)
+    assert int(report.dense_multiply_adds.sum()) * 2 == counted.get_total_flops()
+    assert torch.equal(report.multiply_adds, report.dense_multiply_adds)
+
+
+def test_a_window_costs_its_rows_and_the_rows_that_they_attend_to() -> None:
+    # Two times of three positions; the first stream is new, the second has a past of four rows.
+    sources = torch.tensor([[[0, 0, 1], [0, 1, 1]], [[-1, -1, -1], [-1, 1, -1]]])
+    past = torch.tensor([[[-1, -1, -1], [-1, -1, -1]], [[0, 1, 2], [0, 1, 3]]])
+    plan = WindowPlan.build(sources, PastSlots(past, past, torch.zeros(past.shape), [0, 4]))
+    plan.planning_multiply_adds = 1000
+    report = window_report(COST, plan, embedded=[2, 1])
+    assert report.computed_tokens.tolist() == [4, 1]
+    assert report.total_tokens.tolist() == [6, 6]
+    assert report.computed_share.tolist() == pytest.approx([4 / 6, 1 / 6])
+    assert report.multiply_adds.tolist() == [
+        2 * 7 + 1000 + 3 * (4 * (11 + 13) + 4 * 4 * 17),
+        1 * 7 + 1000 + 3 * (1 * (11 + 13) + 1 * 5 * 17),
+    ]
+    assert report.dense_multiply_adds.tolist() == [2 * 7 + 3 * (6 * (11 + 13) + 6 * 6 * 17)] * 2
+    assert torch.equal(report.plan, plan.computed)
 
 
 def test_a_reuse_pass_costs_its_rows() -> None:

@@ -5,6 +5,8 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -12,11 +14,21 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from transformers import AutoConfig, ViTConfig, ViTForImageClassification, ViTImageProcessorPil, pipeline
+from transformers import (
+    AutoConfig,
+    VideoMAEImageProcessorPil,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
+    pipeline,
+)
 from transformers.modeling_outputs import ImageClassifierOutput
 
+from hf_ttr import TemporalReuseVideoMAEForVideoClassification, with_temporal_reuse
 from hf_ttr.processing import TemporalReuseImageProcessor, TemporalReuseVideoProcessor, register_processors
 from hf_ttr.video import VideoDecodingError, read_frames
+
+from .tiny import tiny_videomae
 
 
 auto = importlib.import_module("transformers.models.auto.modeling_auto")
@@ -41,6 +53,22 @@ VIT = {
     "feature_extractor_type": "ViTFeatureExtractor",
     "an_unknown_key": 1,
 }
+
+# That of MCG-NJU/videomae-base-finetuned-kinetics.
+VIDEOMAE = {
+    "do_resize": True,
+    "size": {"shortest_edge": 224},
+    "do_center_crop": True,
+    "crop_size": {"height": 224, "width": 224},
+    "do_rescale": True,
+    "rescale_factor": 0.00392156862745098,
+    "do_normalize": True,
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+    "image_processor_type": "VideoMAEImageProcessor",
+    "resample": 2,
+}
+SMALL_VIDEOMAE = VIDEOMAE | {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 37, 51, 3), dtype=np.uint8)
 # Frames that hold their own index, and a processor that gives it back.
@@ -278,6 +306,38 @@ def test_plain_vit_checkpoint(processor_class, tmp_path, warned):
     assert warned() == []
 
 
+VIDEOMAE_FILES = {
+    "kinetics": VIDEOMAE,
+    "of-old-transformers": {
+        "feature_extractor_type": "VideoMAEFeatureExtractor",
+        "size": 224,
+        "crop_size": 224,
+        **{key: VIDEOMAE[key] for key in ("image_mean", "image_std", "resample")},
+    },
+    "without-crop": {key: value for key, value in VIDEOMAE.items() if "crop" not in key},
+    "with-nothing": {"image_processor_type": "VideoMAEImageProcessor"},
+    "squeezed": VIDEOMAE | {"size": {"height": 64, "width": 64}, "do_center_crop": False, "image_mean": [0.5] * 3},
+}
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (320, 180), (256, 256), (37, 51)], ids=str)
+@pytest.mark.parametrize("settings", VIDEOMAE_FILES.values(), ids=VIDEOMAE_FILES)
+def test_plain_videomae_checkpoint(settings, shape, tmp_path, warned):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    processor = TemporalReuseVideoProcessor.from_pretrained(tmp_path)
+    assert (processor.num_frames, processor.frame_sampling_rate) == (None, None)
+    frames = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+    expected = VideoMAEImageProcessorPil.from_pretrained(tmp_path)(list(frames), return_tensors="pt").pixel_values
+    pixel_values = processor(frames, return_tensors="pt").pixel_values
+    assert pixel_values.shape == expected.shape
+    assert (pixel_values - expected).abs().max() <= 1e-6
+    # What was left open is settled once it is saved.
+    processor.save_pretrained(tmp_path)
+    again = TemporalReuseVideoProcessor.from_pretrained(tmp_path)
+    assert torch.equal(again(frames, return_tensors="pt").pixel_values, pixel_values)
+    assert warned() == []
+
+
 @pytest.mark.parametrize("loaded", PROCESSORS)
 @pytest.mark.parametrize("saved", PROCESSORS)
 @pytest.mark.parametrize("kept", [FILES, FILES[:1], FILES[1:]], ids=["both-files", "image-file", "video-file"])
@@ -429,6 +489,65 @@ def test_stock_image_pipeline(checkpoint, model):
     with torch.no_grad():
         logits = model(ViTImageProcessorPil(size=32)(picture, return_tensors="pt").pixel_values).logits
     assert pipe(picture)[0]["score"] == pytest.approx(float(logits.softmax(-1).max()), abs=1e-6)
+
+
+@pytest.fixture
+def videomae(tmp_path) -> str:
+    """A VideoMAE with reuse that takes 8 frames, and a processor with the settings of a plain one."""
+    with_temporal_reuse(tiny_videomae(), {"threshold": 0.5}).save_pretrained(tmp_path / "videomae")
+    (tmp_path / "videomae" / FILES[0]).write_text(json.dumps(SMALL_VIDEOMAE))
+    # transformers prefers the class named in the file, and loads its own as long as that is VideoMAE's.
+    TemporalReuseVideoProcessor.from_pretrained(tmp_path / "videomae").save_pretrained(tmp_path / "videomae")
+    return str(tmp_path / "videomae")
+
+
+def as_scores(answers: list[dict]) -> dict[str, float]:
+    return {answer["label"]: answer["score"] for answer in answers}
+
+
+@pytest.mark.parametrize("settings", [{}, {"mode": "off"}, {"mode": "causal", "threshold": 0.1}], ids=str)
+def test_videomae_in_the_stock_pipeline(videomae, clip, settings):
+    pipe = pipeline("video-classification", model=videomae, device="cpu", model_kwargs={"temporal_reuse": settings})
+    assert type(pipe.model) is TemporalReuseVideoMAEForVideoClassification
+    assert type(pipe.video_processor) is TemporalReuseVideoProcessor
+    # The files name no number of frames: the pipeline takes as many as the model does.
+    frames, _ = read_frames(clip, lambda total: np.linspace(0, total - 1, 8).round().astype(int))
+    processor = VideoMAEImageProcessorPil(**SMALL_VIDEOMAE)
+    pixel_values = processor(frames, return_tensors="pt").pixel_values
+    model = with_temporal_reuse(tiny_videomae(), {"threshold": 0.5, **settings})
+    with torch.no_grad():
+        expected = model(pixel_values).logits.softmax(-1)[0]
+    found = as_scores(pipe(clip))
+    assert found == pytest.approx({f"LABEL_{label}": float(score) for label, score in enumerate(expected)}, abs=1e-6)
+
+
+def test_videomae_in_batches_and_lists(videomae, clip, tmp_path):
+    (tmp_path / "short.mkv").write_bytes(encode(FRAMES[:5]))
+    pipe = pipeline("video-classification", model=videomae, device="cpu")
+    clips = [clip, str(tmp_path / "short.mkv"), clip]
+    one_by_one = [as_scores(pipe(clip)) for clip in clips]
+    for many in (pipe(clips), pipe(clips, batch_size=2)):
+        assert [as_scores(answers) for answers in many] == [pytest.approx(scores, abs=1e-5) for scores in one_by_one]
+    assert one_by_one[0] != one_by_one[1]
+
+
+def test_pipeline_of_a_videomae_is_saved_and_loaded(videomae, clip, tmp_path, warned):
+    pipe = pipeline("video-classification", model=videomae, device="cpu")
+    pipe.save_pretrained(tmp_path / "again")
+    again = pipeline("video-classification", model=str(tmp_path / "again"), device="cpu")
+    assert type(again.model) is TemporalReuseVideoMAEForVideoClassification
+    assert again.model.config.temporal_reuse.to_dict() == pipe.model.config.temporal_reuse.to_dict()
+    assert again.video_processor.to_dict() == pipe.video_processor.to_dict()
+    assert again(clip) == pipe(clip)
+    assert not [message for message in warned() if "rocessor" in message]
+
+
+def test_importing_the_package_is_all_that_the_pipeline_needs(videomae, clip):
+    code = "import sys, hf_ttr; from transformers import pipeline; "
+    code += "print(pipeline('video-classification', model=sys.argv[1], device='cpu')(sys.argv[2])[0]['label'])"
+    result = subprocess.run([sys.executable, "-c", code, videomae, clip], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("LABEL_")
 
 
 def test_real_checkpoint_and_video():

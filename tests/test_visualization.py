@@ -47,6 +47,18 @@ def test_computed_patches_keep_their_pixels_and_reused_ones_are_pale():
     assert (first[10:-10, 10:-10] == 40).all()
 
 
+def test_plan_of_a_videomae_has_no_prefix():
+    plan = make_plan(4)[:, 1:]
+    plan[1:, 2 * 6 + 3] = True
+    picture = reuse_map(FRAMES[::2][:4], plan, columns=4, prefix_tokens=0)
+    last = tile(picture, 3, columns=4)
+    height, width = last.shape[:2]
+    assert (last[round(2.5 * height / 4), round(3.5 * width / 6)] == 40).all()
+    assert (last[round(2.5 * height / 4), round(2.5 * width / 6)] > 150).all()
+    with_cls = reuse_map(FRAMES[:4], torch.cat([torch.ones(4, 1, dtype=torch.bool), plan], dim=1), columns=4)
+    assert (tile(with_cls, 3, columns=4) == last).all()
+
+
 def test_frames_are_chosen_evenly_from_first_to_last(monkeypatch):
     written = []
     draw = visualization._shortened
@@ -102,6 +114,9 @@ BAD = {
     "plan-of-numbers": ({"plan": make_plan().float()}, "boolean"),
     "plan-without-frames": ({"plan": make_plan()[:0]}, "boolean"),
     "plan-of-other-frames": ({"plan": make_plan(8)}, "9 frames, but the plan is of 8"),
+    "plan-of-tubelets": ({"plan": make_plan(5)}, "the first of each tubelet"),
+    "prefix-negative": ({"prefix_tokens": -1}, "prefix_tokens is -1"),
+    "prefix-of-all-tokens": ({"prefix_tokens": 25}, "prefix_tokens is 25, but the plan has 25 tokens"),
     "captions-too-few": ({"captions": ["a"]}, "1 captions for the 9 frames"),
     "grid-of-other-patches": ({"grid": (5, 5)}, "5 x 5, but the plan has 24"),
     "columns-zero": ({"columns": 0}, "columns is 0"),

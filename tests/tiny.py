@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import ViTConfig, ViTForImageClassification
+from transformers import VideoMAEConfig, VideoMAEForVideoClassification, ViTConfig, ViTForImageClassification
 
 from hf_ttr import TemporalReuseViTConfig, TemporalReuseViTForVideoClassification
 
@@ -22,6 +22,16 @@ TINY_VIT: dict[str, Any] = {
     # Large enough for attention to be far from uniform.
     "initializer_range": 0.2,
 }
+# 4 tubelets of 6 x 6 patches make 144 slots.
+TINY_VIDEOMAE: dict[str, Any] = {
+    **TINY_VIT,
+    "num_frames": 8,
+    "tubelet_size": 2,
+    "decoder_hidden_size": 16,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 16,
+}
 
 
 def tiny_parent(seed: int = 0, **config: Any) -> ViTForImageClassification:
@@ -36,6 +46,12 @@ def tiny_video_classifier(seed: int = 0, **settings: Any) -> TemporalReuseViTFor
     model = TemporalReuseViTForVideoClassification(TemporalReuseViTConfig.from_parent_config(parent.config, settings))
     model.load_state_dict(parent.state_dict())
     return model.eval()
+
+
+def tiny_videomae(seed: int = 0, **config: Any) -> VideoMAEForVideoClassification:
+    """A random `VideoMAEForVideoClassification`."""
+    torch.manual_seed(seed)
+    return VideoMAEForVideoClassification(VideoMAEConfig(**{**TINY_VIDEOMAE, **config})).eval()
 
 
 def make_clip(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hf_ttr import TemporalReuseVideoProcessor
+from hf_ttr import TemporalReuseVideoProcessor, with_temporal_reuse
 
-from ..tiny import tiny_parent, tiny_video_classifier
+from ..tiny import tiny_parent, tiny_video_classifier, tiny_videomae
 
 
 def write_clip(path: Path, frames: int = 12, seed: int = 0) -> Path:
@@ -30,11 +30,20 @@ def write_clip(path: Path, frames: int = 12, seed: int = 0) -> Path:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `clip.mp4`, the model with reuse `reuse` (causal, threshold 0.2) and the plain ViT `vit`."""
+    """A folder with `clip.mp4`, of 12 frames, and the models `reuse`, `vit`, `videomae-reuse` and `videomae`.
+
+    Those with reuse are causal, with threshold 0.2; a VideoMAE takes 8 frames.
+    """
     folder = tmp_path_factory.mktemp("files")
     write_clip(folder / "clip.mp4")
     processor = TemporalReuseVideoProcessor(size={"height": 24, "width": 24})
-    for name, model in (("reuse", tiny_video_classifier(mode="causal", threshold=0.2)), ("vit", tiny_parent())):
+    models = {
+        "reuse": tiny_video_classifier(mode="causal", threshold=0.2),
+        "vit": tiny_parent(),
+        "videomae-reuse": with_temporal_reuse(tiny_videomae(), {"mode": "causal", "threshold": 0.2}),
+        "videomae": tiny_videomae(),
+    }
+    for name, model in models.items():
         model.save_pretrained(folder / name)
         processor.save_pretrained(folder / name)
     return folder

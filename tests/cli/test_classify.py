@@ -16,7 +16,13 @@ import torch
 from transformers.utils import logging as transformers_logging
 from typer.testing import CliRunner
 
-from hf_ttr import TemporalReuseVideoProcessor, TemporalReuseViTForVideoClassification, __version__
+from hf_ttr import (
+    TemporalReuseVideoMAEForVideoClassification,
+    TemporalReuseVideoProcessor,
+    TemporalReuseViTForVideoClassification,
+    __version__,
+    visualization,
+)
 from hf_ttr.cli import app, comparison
 
 from .conftest import write_clip
@@ -34,9 +40,18 @@ def classify_json(runner: CliRunner, files: Path, model: str, *options: str) -> 
 def call_model(files: Path, model: str, settings: dict, **sampling: int):
     processor = TemporalReuseVideoProcessor.from_pretrained(files / model)
     pixel_values = processor(str(files / "clip.mp4"), return_tensors="pt", **sampling).pixel_values
-    classifier = TemporalReuseViTForVideoClassification.from_pretrained(files / model, temporal_reuse=settings).eval()
+    is_videomae = model.startswith("videomae")
+    reuse_class = (
+        TemporalReuseVideoMAEForVideoClassification if is_videomae else TemporalReuseViTForVideoClassification
+    )
+    classifier = reuse_class.from_pretrained(files / model, temporal_reuse=settings).eval()
     with torch.inference_mode():
         return classifier(pixel_values)
+
+
+def divergence(dense: torch.Tensor, reuse: torch.Tensor) -> float:
+    expected, got = dense.log_softmax(-1), reuse.log_softmax(-1)
+    return torch.nn.functional.kl_div(got, expected, log_target=True, reduction="batchmean").item()
 
 
 SETTINGS = {
@@ -48,13 +63,14 @@ SETTINGS = {
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("model", ["reuse", "vit"])
+@pytest.mark.parametrize("model", ["reuse", "vit", "videomae-reuse", "videomae"])
 @pytest.mark.parametrize(("options", "settings"), SETTINGS.values(), ids=SETTINGS)
 def test_json_is_what_the_model_gives(runner, files, model, options, settings):
-    found = classify_json(runner, files, model, *options, "--num-frames", "10", "--top-k", "3")
+    frames = 8 if model.startswith("videomae") else 10
+    found = classify_json(runner, files, model, *options, "--num-frames", str(frames), "--top-k", "3")
 
-    reuse = call_model(files, model, settings, num_frames=10)
-    dense = call_model(files, model, {"mode": "off"}, num_frames=10)
+    reuse = call_model(files, model, settings, num_frames=frames)
+    dense = call_model(files, model, {"mode": "off"}, num_frames=frames)
     for prefix, output in (("", reuse), ("dense_", dense)):
         scores, labels = output.logits[0].softmax(-1).topk(3)
         assert found[f"{prefix}labels"] == [f"LABEL_{label}" for label in labels]
@@ -64,16 +80,20 @@ def test_json_is_what_the_model_gives(runner, files, model, options, settings):
     assert found["multiply_adds"] == reuse.reuse.multiply_adds.item()
     assert found["dense_multiply_adds"] == reuse.reuse.dense_multiply_adds.item()
 
-    expected, got = dense.frame_logits[0].log_softmax(-1), reuse.frame_logits[0].log_softmax(-1)
     agreement = found["agreement"]
     assert agreement["same_top_label"] == (found["labels"][0] == found["dense_labels"][0])
-    assert agreement["frames_with_same_top_label"] == (expected.argmax(-1) == got.argmax(-1)).float().mean().item()
-    divergence = torch.nn.functional.kl_div(got, expected, log_target=True, reduction="batchmean").item()
-    assert agreement["mean_frame_kl"] == pytest.approx(divergence, abs=1e-5)
+    assert agreement["clip_kl"] == pytest.approx(divergence(dense.logits, reuse.logits), abs=1e-5)
+    if model.startswith("videomae"):
+        assert (agreement["frames_with_same_top_label"], agreement["mean_frame_kl"]) == (None, None)
+    else:
+        same = dense.frame_logits.argmax(-1) == reuse.frame_logits.argmax(-1)
+        assert agreement["frames_with_same_top_label"] == same.float().mean().item()
+        expected = divergence(dense.frame_logits[0], reuse.frame_logits[0])
+        assert agreement["mean_frame_kl"] == pytest.approx(expected, abs=1e-5)
 
     assert 0 < found["model_seconds"] < found["seconds"]
     assert 0 < found["dense_model_seconds"] < found["dense_seconds"]
-    assert (found["frames"], found["video_frames"], found["runs"]) == (10, 12, 3)
+    assert (found["frames"], found["video_frames"], found["runs"]) == (frames, 12, 3)
     assert found["settings"].items() >= settings.items()
     assert found["video"] == str(files / "clip.mp4")
     assert found["model"] == str(files / model)
@@ -108,9 +128,35 @@ def test_table_names_labels_savings_and_agreement(runner, files):
     assert "repeat the last one" in result.stdout  # 16 frames of a video of 12
 
 
+@pytest.mark.parametrize("model", ["videomae", "videomae-reuse"])
+def test_table_of_a_videomae_speaks_of_the_clip_alone(runner, files, model):
+    result = runner.invoke(app, ["classify", str(files / "clip.mp4"), "--model", str(files / model)])
+    assert result.exit_code == 0, result.stderr
+    assert "8 frames of" in result.stdout
+    assert "top label; KL divergence of the clip" in result.stdout
+    assert "of 8 frames" not in result.stdout and "of the frames" not in result.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--num-frames", "8"]], ids=["as-the-model-takes", "asked-for"])
+def test_short_video_is_held_for_a_videomae(runner, files, tmp_path, options):
+    clip = write_clip(tmp_path / "short.mp4", frames=5)
+    arguments = ["classify", str(clip), "--model", str(files / "videomae"), *options]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "5 are different, the others repeat the last one" in " ".join(result.stdout.split())
+    found = json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)
+    assert (found["frames"], found["video_frames"]) == (8, 5)
+
+
+def test_frames_for_a_videomae_are_spread_over_the_video(files):
+    result = comparison.compare(str(files / "clip.mp4"), str(files / "videomae"), {}, with_dense=False)
+    assert result.frame_indices == [0, 2, 3, 5, 6, 8, 9, 11]
+
+
+@pytest.mark.parametrize("model", ["vit", "videomae"])
 @pytest.mark.parametrize("options", [["--no-compare-dense"], ["--mode", "off"]], ids=" ".join)
-def test_table_of_a_single_run(runner, files, options):
-    result = runner.invoke(app, ["classify", str(files / "clip.mp4"), "--model", str(files / "vit"), *options])
+def test_table_of_a_single_run(runner, files, model, options):
+    result = runner.invoke(app, ["classify", str(files / "clip.mp4"), "--model", str(files / model), *options])
     assert result.exit_code == 0, result.stderr
     assert "LABEL_" in result.stdout
     assert "KL" not in result.stdout
@@ -122,6 +168,27 @@ def test_picture_is_written(runner, files, tmp_path):
     assert found["picture"] == str(path)
     assert PIL.Image.open(path).width == 1200
     assert [file.name for file in tmp_path.iterdir()] == ["map.png"]
+
+
+def test_picture_of_a_videomae_shows_the_first_frame_of_each_tubelet(files, tmp_path, monkeypatch):
+    drawn = {}
+
+    def keep(frames, plan, **options):
+        drawn.update(frames=frames, plan=plan, **options)
+        return draw(frames, plan, **options)
+
+    draw = visualization.reuse_map
+    monkeypatch.setattr(visualization, "reuse_map", keep)
+    result = comparison.compare(
+        str(files / "clip.mp4"), str(files / "videomae"), {}, with_dense=False, with_picture=True
+    )
+    result.save_picture(str(tmp_path / "map.png"))
+
+    assert PIL.Image.open(tmp_path / "map.png").width == 1200
+    assert (drawn["frames"] == result.reuse.pixels[::2]).all() and len(drawn["frames"]) == 4
+    assert drawn["plan"].shape == (4, 36)
+    assert drawn["prefix_tokens"] == 0
+    assert drawn["captions"] == ["0.0 s", "0.3 s", "0.6 s", "0.9 s"]
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -223,6 +290,28 @@ BAD = {
     "model-with-bad-settings": (edit_config(temporal_reuse={"threshold": -1}), [], ["threshold"], "reuse"),
     "model-with-unlike-sizes": (edit_config(hidden_size=64), [], ["cannot be loaded"], "reuse"),
     "model-no-classifier": (edit_config(architectures=["ViTModel"]), [], ["no classifier", "ViTModel"], "vit"),
+    "model-of-pretraining": (
+        edit_config(architectures=["VideoMAEForPreTraining"]),
+        [],
+        ["no classifier", "VideoMAEForPreTraining"],
+        "videomae",
+    ),
+    "videomae-without-head": (without_head, [], ["classifier.weight", "trained"], "videomae"),
+    "videomae-without-processor": (without_processor, [], ["no preprocessor_config.json"], "videomae"),
+    "videomae-with-cut-weights": (cut_weights, [], ["cannot be loaded", "complete copy"], "videomae-reuse"),
+    "videomae-with-other-num-frames": (nothing, ["--num-frames", "4"], ["takes 8 frames", "is 4"], "videomae"),
+    "videomae-with-reuse-and-other-num-frames": (
+        nothing,
+        ["--num-frames", "16"],
+        ["takes 8 frames", "is 16"],
+        "videomae-reuse",
+    ),
+    "videomae-processor-of-another-size": (
+        write("model/video_preprocessor_config.json", b'{"size": {"height": 32, "width": 32}}'),
+        [],
+        ["cannot run", "32"],
+        "videomae",
+    ),
     "model-without-head": (without_head, [], ["classifier.weight", "trained"], "vit"),
     "model-with-nan": (with_nan, [], ["NaN", "damaged"], "vit"),
     "processor-missing": (without_processor, [], ["no preprocessor_config.json"], "reuse"),
@@ -239,7 +328,7 @@ BAD = {
     "weights-garbage-of-vit": (write("model/model.safetensors", b"abc"), [], ["cannot be loaded"], "vit"),
     "weights-cut-off": (cut_weights, [], ["cannot be loaded", "complete copy"], "reuse"),
     "threshold-and-budget": (nothing, ["--threshold", "0.2", "--budget", "0.3"], ["exclude each other"], "reuse"),
-    "threshold-negative": (nothing, ["--threshold", "-1"], ["--threshold is -1", "at least 0"], "reuse"),
+    "threshold-negative": (nothing, ["--threshold", "-1"], ["--threshold is -1", "at least 0", "default"], "reuse"),
     "threshold-nan": (nothing, ["--threshold", "nan"], ["--threshold is nan"], "reuse"),
     "threshold-infinite": (nothing, ["--threshold", "inf"], ["--threshold is inf"], "reuse"),
     "threshold-word": (nothing, ["--threshold", "much"], ["--threshold"], "reuse"),

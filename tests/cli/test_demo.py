@@ -9,7 +9,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from hf_ttr.cli import app
+from hf_ttr.cli import app, comparison
 
 
 # Not an attribute of `hf_ttr.cli`: there, the name is that of the command.
@@ -18,10 +18,12 @@ demo = importlib.import_module("hf_ttr.cli.demo")
 
 @pytest.fixture
 def stand_ins(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of assets with a tiny model and clip; the working directory is the one above it."""
+    """A folder of assets with tiny models and clips; the working directory is the one above it."""
     assets = tmp_path / "assets"
-    shutil.copytree(files / "reuse", assets / demo.MODEL)
-    shutil.copy(files / "clip.mp4", assets / demo.CLIP)
+    for model, name in (("vit", "reuse"), ("videomae", "videomae-reuse")):
+        folder, clip, _ = demo.DEMOS[model]
+        shutil.copytree(files / name, assets / folder)
+        shutil.copy(files / "clip.mp4", assets / clip)
     monkeypatch.setattr(demo, "ASSETS", assets)
     monkeypatch.chdir(tmp_path)
     return assets
@@ -38,6 +40,32 @@ def test_demo_prints_a_comparison_and_draws(runner, name):
     assert PIL.Image.open(name).width == 1200
 
 
+@pytest.mark.usefixtures("no_network", "stand_ins")
+def test_demo_of_videomae_takes_the_first_frames(runner, monkeypatch):
+    results = []
+    compare = comparison.compare
+
+    def keep(*args, **kwargs):
+        results.append(compare(*args, **kwargs))
+        return results[0]
+
+    monkeypatch.setattr(comparison, "compare", keep)
+    result = runner.invoke(app, ["demo", "--model", "videomae", "--out", "a.png"])
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    for word in ("8 frames of motion-demo.mp4, model videomae-demo", "LABEL_", "KL divergence of the clip", "a.png"):
+        assert word in result.stdout
+    assert results[0].frame_indices == list(range(8))
+    assert PIL.Image.open("a.png").width == 1200
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_unknown_model_is_one_sentence(runner):
+    result = runner.invoke(app, ["demo", "--model", "bert"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "Error: --model is 'bert', but must be one of vit, videomae.\n"
+
+
 @pytest.mark.usefixtures("stand_ins")
 @pytest.mark.parametrize(("out", "word"), [("no/a.png", "no folder"), ("assets", "'.png'")], ids=["folder", "kind"])
 def test_unwritable_picture_is_one_sentence(runner, out, word):
@@ -46,21 +74,30 @@ def test_unwritable_picture_is_one_sentence(runner, out, word):
     assert result.stderr.startswith("Error: ") and word in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_missing_assets_are_one_sentence(runner, stand_ins):
-    (stand_ins / demo.CLIP).unlink()
-    result = runner.invoke(app, ["demo"])
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert demo.CLIP in result.stderr and "install" in result.stderr
+@pytest.mark.parametrize("model", demo.DEMOS)
+def test_missing_assets_are_one_sentence(runner, stand_ins, model):
+    folder, clip, _ = demo.DEMOS[model]
+    for name in (clip, folder):
+        (stand_ins / name).rename(stand_ins / "elsewhere")
+        result = runner.invoke(app, ["demo", "--model", model])
+        (stand_ins / "elsewhere").rename(stand_ins / name)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert name in result.stderr and "install" in result.stderr
+
+
+SHIPPED = {"vit": ("space shuttle", "make_demo_assets"), "videomae": ("moves left", "make_motion_assets")}
 
 
 @pytest.mark.usefixtures("no_network")
-def test_shipped_demo(runner, tmp_path):
-    for name in (demo.MODEL, demo.CLIP):
+@pytest.mark.parametrize("model", SHIPPED)
+def test_shipped_demo(runner, tmp_path, model):
+    label, script = SHIPPED[model]
+    for name in demo.DEMOS[model][:2]:
         if not (demo.ASSETS / name).exists():
-            pytest.skip(f"the asset {name} is not there yet; scripts/make_demo_assets.py makes it.")
-    result = runner.invoke(app, ["demo", "--out", str(tmp_path / "a.png")])
+            pytest.skip(f"the asset {name} is not there yet; scripts/{script}.py makes it.")
+    result = runner.invoke(app, ["demo", "--model", model, "--out", str(tmp_path / "a.png")])
     assert result.exit_code == 0, result.stderr
-    assert "space shuttle" in result.stdout
+    assert label in result.stdout
     assert "Reuse gives the clip the same top label" in result.stdout
     assert "fewer" in result.stdout
     assert (tmp_path / "a.png").exists()

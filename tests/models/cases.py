@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from hf_ttr import TemporalReuseCache
+from hf_ttr.cache import ReuseCache
 
 from ..tiny import make_clip
 
@@ -22,9 +22,10 @@ class ModelCase:
 
     Attributes:
         name: what is special about the case; part of the test's id.
-        classifier, base, frame_classifier: the classes with reuse, for clips, without a head, and for single frames.
+        classifier, base: the classes with reuse, for clips and without a head.
         parent_classifier, parent_base: the classes of transformers that they stand in for.
         config_class, parent_config_class, config: the configs, and their tiny values.
+        frame_classifier: the class with reuse for single frames, if there is one.
         settings: of reuse.
         batch, frames, size, dtype, attention: of the calls.
     """
@@ -32,18 +33,19 @@ class ModelCase:
     name: str
     classifier: type[PreTrainedModel]
     base: type[PreTrainedModel]
-    frame_classifier: type[PreTrainedModel]
     parent_classifier: type[PreTrainedModel]
     parent_base: type[PreTrainedModel]
     config_class: type[PreTrainedConfig]
     parent_config_class: type[PreTrainedConfig]
     config: dict[str, Any]
+    frame_classifier: type[PreTrainedModel] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     batch: int = 2
     frames: int = 7
     size: tuple[int, int] = (24, 24)
     dtype: torch.dtype = torch.float32
     attention: str = "sdpa"
+    cache_name: ClassVar[str] = "TemporalReuseCache"
 
     def __str__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -83,14 +85,100 @@ class ModelCase:
         """What a model says of every frame: logits, or last hidden states."""
         return output.frame_logits if "frame_logits" in output else output.last_hidden_state
 
+    @property
+    def times(self) -> int:
+        """Times that the plan of a clip has."""
+        return self.frames
+
+    def pieces(self, *sizes: int) -> tuple[torch.Tensor, ...]:
+        """The inputs of several calls that follow one another: the clip in pieces of the given numbers of frames."""
+        return self.clip().split(list(sizes), dim=1)
+
+    def parent_input(self, clip: torch.Tensor) -> torch.Tensor:
+        """A clip as the parent takes it."""
+        return clip.flatten(0, 1)
+
+    def as_parent(self, part: Any) -> Any:
+        """An output of the model with reuse in the parent's shape, also in tuples."""
+        if isinstance(part, tuple):
+            return tuple(map(self.as_parent, part))
+        return None if part is None else part.flatten(0, 1)
+
+    def clip_logits(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits of the clips from those of the parent."""
+        return logits.unflatten(0, (self.batch, -1)).mean(1)
+
+    def always_computed(self, plan: torch.Tensor, past: bool = False) -> torch.Tensor:
+        """What is computed whatever the content: the CLS tokens, and a first frame without a past."""
+        always = torch.zeros_like(plan)
+        always[:, :, 0] = True
+        if not past:
+            always[:, 0] = True
+        return always
+
+
+@dataclass(frozen=True)
+class WindowCase(ModelCase):
+    """
+    A model that sees a window at once; it takes as many frames as it has, in its own dtype.
+
+    Attributes:
+        stride: frames from one window of a stream to the next.
+    """
+
+    frames: int = 8
+    stride: int = 2
+    cache_name: ClassVar[str] = "TemporalReuseWindowCache"
+
+    @property
+    def first_is_read(self) -> bool:
+        """Whether the head reads the first slot."""
+        return not self.config.get("use_mean_pooling", True)
+
+    @property
+    def times(self) -> int:
+        return self.frames // self.config["tubelet_size"]
+
+    def clip(self, seed: int = 0) -> torch.Tensor:
+        return super().clip(seed).to(self.dtype)
+
+    def windows(self, count: int, stride: int | None = None, seed: int = 0) -> list[torch.Tensor]:
+        """The first windows of longer streams."""
+        stride = stride or self.stride
+        video = make_clip(self.batch, self.frames + stride * (count - 1), self.size, seed=seed).to(self.dtype)
+        return [video[:, stride * index : stride * index + self.frames] for index in range(count)]
+
+    def pieces(self, *sizes: int) -> tuple[torch.Tensor, ...]:
+        """As many windows as there are sizes: all windows are alike."""
+        return tuple(self.windows(len(sizes)))
+
+    def states(self, output: ModelOutput) -> torch.Tensor:
+        """What a model says of a window: logits, or last hidden states."""
+        return output.logits if "logits" in output else output.last_hidden_state
+
+    def parent_input(self, clip: torch.Tensor) -> torch.Tensor:
+        return clip
+
+    def as_parent(self, part: Any) -> Any:
+        return part
+
+    def clip_logits(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits
+
+    def always_computed(self, plan: torch.Tensor, past: bool = False) -> torch.Tensor:
+        """The slot that the head reads; and a token for each position of a window without a past, anywhere."""
+        always = torch.zeros_like(plan)
+        always[:, 0, 0] = self.first_is_read
+        return always
+
 
 def run_pieces(
-    model: PreTrainedModel, clip: torch.Tensor, sizes: Sequence[int], cache: TemporalReuseCache | None = None
-) -> tuple[list[ModelOutput], TemporalReuseCache]:
-    """Runs a clip in pieces of the given numbers of frames; returns the outputs and the cache."""
+    model: PreTrainedModel, pieces: Sequence[torch.Tensor], cache: ReuseCache | None = None, **options: Any
+) -> tuple[list[ModelOutput], ReuseCache]:
+    """Runs pieces of the same streams, one after another; returns the outputs and the cache."""
     outputs = []
-    for piece in clip.split(list(sizes), dim=1):
-        output = model(piece, past_key_values=cache, output_reuse_plan=True)
+    for piece in pieces:
+        output = model(piece, past_key_values=cache, output_reuse_plan=True, **options)
         cache = output.past_key_values
         outputs.append(output)
     return outputs, cache
@@ -117,15 +205,19 @@ def assert_same(actual: Any, expected: Any) -> None:
         assert torch.equal(actual, expected)
 
 
-def assert_same_cache(actual: TemporalReuseCache, expected: TemporalReuseCache, tolerance: float) -> None:
-    """Fails unless both caches hold the same, up to rounding; ages are exact."""
+def assert_same_cache(actual: ReuseCache, expected: ReuseCache, tolerance: float) -> None:
+    """Fails unless both caches hold the same, up to rounding; ages and the like are exact."""
     for layer, expected_layer in zip(actual.layers, expected.layers, strict=True):
         assert_near(layer.keys, expected_layer.keys, tolerance)
         assert_near(layer.values, expected_layer.values, tolerance)
-    assert torch.equal(actual.streams.age, expected.streams.age)
-    for name in ("reference", "scale", "saliency"):
-        mine, theirs = getattr(actual.streams, name), getattr(expected.streams, name)
-        assert torch.equal(mine.isnan(), theirs.isnan())
-        assert_near(mine.nan_to_num(), theirs.nan_to_num(), tolerance)
+    for name, theirs in vars(expected.streams).items():
+        mine = getattr(actual.streams, name)
+        if not isinstance(theirs, torch.Tensor):
+            assert mine == theirs
+        elif theirs.is_floating_point():
+            assert torch.equal(mine.isnan(), theirs.isnan())
+            assert_near(mine.nan_to_num(), theirs.nan_to_num(), tolerance)
+        else:
+            assert torch.equal(mine, theirs)
     assert actual.owner == expected.owner
     assert actual.memory_bytes == expected.memory_bytes

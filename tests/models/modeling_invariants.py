@@ -26,10 +26,13 @@ from transformers import (
     DynamicCache,
 )
 from transformers.models.vit.modeling_vit import eager_attention_forward
+from transformers.utils import logging
 
+from hf_ttr import TemporalReuseCache
+from hf_ttr.flops import TransformerCost
 from hf_ttr.planning import planner
 
-from .cases import ModelCase, assert_near, assert_same, assert_same_cache, run_pieces
+from .cases import ModelCase, WindowCase, assert_near, assert_same, assert_same_cache, run_pieces
 
 
 BASE = pytest.mark.parametrize("base", [False, True], ids=["classifier", "base"])
@@ -44,10 +47,10 @@ class ReuseInvariants:
         model, parent = case.model(base, mode="off"), case.parent(base)
         clip = case.clip()
         options = {"output_hidden_states": True, "output_attentions": True}
-        output, expected = model(clip, **options), parent(clip.flatten(0, 1), **options)
+        output, expected = model(clip, **options), parent(case.parent_input(clip), **options)
         for name, part in expected.items():
-            mine = output["frame_logits"] if name == "logits" else output[name]
-            assert_same(_merge_frames(mine), part)
+            mine = case.states(output) if name == "logits" else output[name]
+            assert_same(case.as_parent(mine), part)
         assert output.reuse is None
         assert output.past_key_values is None
 
@@ -57,9 +60,9 @@ class ReuseInvariants:
     def test_threshold_0_is_the_parent(self, case: ModelCase, base: bool, mode: str) -> None:
         model, parent = case.model(base, mode=mode, threshold=0, compute_budget=None), case.parent(base)
         clip = case.clip()
-        output, expected = model(clip), parent(clip.flatten(0, 1))
+        output, expected = model(clip), parent(case.parent_input(clip))
         expected = expected.last_hidden_state if base else expected.logits
-        assert_near(case.states(output).flatten(0, 1), expected, case.tolerance)
+        assert_near(case.as_parent(case.states(output)), expected, case.tolerance)
         assert (output.reuse.computed_share == 1).all()
 
     @BASE
@@ -67,37 +70,24 @@ class ReuseInvariants:
     def test_something_is_reused_and_something_is_not(self, case: ModelCase, base: bool) -> None:
         output = case.model(base)(case.clip(), output_reuse_plan=True)
         plan = output.reuse.plan
-        assert plan.shape[:2] == (case.batch, case.frames)
-        assert plan[:, 0].all()
-        assert plan[:, :, 0].all()
+        always = case.always_computed(plan)
+        assert plan.shape[:2] == (case.batch, case.times)
+        assert plan[always].all()
         assert (plan.sum((1, 2)) == output.reuse.computed_tokens).all()
         assert (output.reuse.total_tokens == plan[0].numel()).all()
         torch.testing.assert_close(output.reuse.computed_share, plan.float().mean((1, 2)))
-        changing = plan[:, 1:, 1:].float().mean()
-        assert 0 < changing < 1
+        assert 0 < plan[~always].float().mean() < 1
         assert (output.reuse.multiply_adds < output.reuse.dense_multiply_adds).all()
 
     @BASE
     @torch.no_grad()
     def test_streams_in_a_batch_are_the_same_as_alone(self, case: ModelCase, base: bool) -> None:
-        model, clip = case.model(base), case.clip()
-        sizes = (2, case.frames - 2)
-        together, _ = run_pieces(model, clip, sizes)
+        model, pieces = case.model(base), case.pieces(2, case.frames - 2)
+        together, _ = run_pieces(model, pieces)
         for stream in range(case.batch):
-            alone, _ = run_pieces(model, clip[stream : stream + 1], sizes)
+            alone, _ = run_pieces(model, [piece[stream : stream + 1] for piece in pieces])
             for mine, theirs in zip(alone, together):
                 _assert_same_stream(case, mine, 0, theirs, stream)
-
-    @torch.no_grad()
-    def test_streams_of_long_clips_are_the_same_as_alone(
-        self, case: ModelCase, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(planner, "MAX_FRAMES", 3)
-        model, clip = case.model(), case.clip()
-        together = model(clip, output_reuse_plan=True)
-        for stream in range(case.batch):
-            alone = model(clip[stream : stream + 1], output_reuse_plan=True)
-            _assert_same_stream(case, alone, 0, together, stream)
 
     @BASE
     @pytest.mark.parametrize("streams", [[0], [1], [0, 1]], ids=lambda streams: f"reset-{streams}")
@@ -105,48 +95,30 @@ class ReuseInvariants:
     def test_reset_streams_start_anew_and_the_others_go_on(
         self, case: ModelCase, base: bool, streams: list[int]
     ) -> None:
-        model, clip = case.model(base), case.clip()
-        start, rest = clip.split([2, case.frames - 2], dim=1)
+        model = case.model(base)
+        start, *rest = case.pieces(2, 1, 2, case.frames - 5)
         cache = model(start).past_key_values
         cache.reset(streams)
-        sizes = (1, 2, case.frames - 5)
-        together, _ = run_pieces(model, rest, sizes, cache)
+        together, _ = run_pieces(model, rest, cache)
         for stream in range(case.batch):
             own = slice(stream, stream + 1)
             cache = None if stream in streams else model(start[own]).past_key_values
-            alone, _ = run_pieces(model, rest[own], sizes, cache)
+            alone, _ = run_pieces(model, [piece[own] for piece in rest], cache)
             for mine, theirs in zip(alone, together):
                 _assert_same_stream(case, mine, 0, theirs, stream)
 
-    def test_streams_may_be_reset_after_inference_mode(self, case: ModelCase) -> None:
-        model, clip = case.model(), case.clip()
-        with torch.inference_mode():
-            cache = model(clip[:, :2]).past_key_values
-        cache.reset([0])
-        cache.crop(-1)
-        with torch.no_grad():
-            output = model(clip[:, 2:], past_key_values=cache, output_reuse_plan=True)
-        assert output.reuse.plan[0, 0].all()
-
     @torch.no_grad()
     def test_streams_of_a_reordered_cache_go_on(self, case: ModelCase) -> None:
-        model, clip = case.model(), case.clip()
+        model = case.model()
+        first, second = case.pieces(3, case.frames - 3)
         order = torch.arange(case.batch).flip(0)
-        cache = model(clip[:, :3]).past_key_values
+        cache = model(first).past_key_values
         other = copy.deepcopy(cache)
         other.reorder_cache(order)
-        expected = model(clip[:, 3:], past_key_values=cache, output_reuse_plan=True)
-        output = model(clip[order, 3:], past_key_values=other, output_reuse_plan=True)
+        expected = model(second, past_key_values=cache, output_reuse_plan=True)
+        output = model(second[order], past_key_values=other, output_reuse_plan=True)
         for stream in range(case.batch):
             _assert_same_stream(case, output, stream, expected, int(order[stream]))
-
-    @torch.no_grad()
-    def test_cropped_frames_are_computed_again(self, case: ModelCase) -> None:
-        model, clip = case.model(), case.clip()
-        cache = model(clip[:, :2]).past_key_values
-        cache.crop(-2)
-        output = model(clip[:, 2:], past_key_values=cache, output_reuse_plan=True)
-        assert output.reuse.plan[:, 0].all()
 
     @BASE
     @torch.no_grad()
@@ -154,10 +126,10 @@ class ReuseInvariants:
         model, parent = case.model(base), case.parent(base)
         clip = case.clip()
         for options in ({"output_hidden_states": True}, {"output_hidden_states": True, "output_attentions": True}):
-            output, expected = model(clip, **options), parent(clip.flatten(0, 1), **options)
+            output, expected = model(clip, **options), parent(case.parent_input(clip), **options)
             assert (output.reuse.computed_share == 1).all()
             for name in ("hidden_states", "attentions"):
-                parts = _merge_frames(output.get(name))
+                parts = case.as_parent(output.get(name))
                 assert (parts is None) == (expected.get(name) is None)
                 for mine, theirs in zip(parts or (), expected.get(name) or (), strict=True):
                     if theirs is not None:
@@ -166,9 +138,10 @@ class ReuseInvariants:
     @BASE
     @torch.no_grad()
     def test_reuse_goes_on_after_hidden_states_were_asked_for(self, case: ModelCase, base: bool) -> None:
-        model, clip = case.model(base), case.clip()
-        first = model(clip[:, :2], output_hidden_states=True)
-        second = model(clip[:, 2:], past_key_values=first.past_key_values)
+        model = case.model(base)
+        start, rest = case.pieces(2, case.frames - 2)
+        first = model(start, output_hidden_states=True)
+        second = model(rest, past_key_values=first.past_key_values)
         assert (second.reuse.computed_share < 1).all()
 
     @BASE
@@ -193,7 +166,7 @@ class ReuseInvariants:
         clip, labels = case.clip(), torch.arange(case.batch)
         output = model(clip, labels=labels)
         output.loss.backward()
-        logits = parent(clip.flatten(0, 1)).logits.unflatten(0, clip.shape[:2]).mean(1)
+        logits = case.clip_logits(parent(case.parent_input(clip)).logits)
         assert_same(output.logits, logits)
         loss = torch.nn.functional.cross_entropy(logits, labels)
         loss.backward()
@@ -211,9 +184,10 @@ class ReuseInvariants:
 
     @BASE
     def test_gradients_flow_through_reused_tokens(self, case: ModelCase, base: bool) -> None:
-        model, clip = case.model(base), case.clip()
-        cache = model(clip[:, :3]).past_key_values
-        output = model(clip[:, 3:].requires_grad_(), past_key_values=cache)
+        model = case.model(base)
+        first, second = case.pieces(3, case.frames - 3)
+        cache = model(first).past_key_values
+        output = model(second.requires_grad_(), past_key_values=cache)
         case.states(output).float().square().sum().backward()
         for name, parameter in model.named_parameters():
             if "pooler" not in name and "k_proj.bias" not in name:
@@ -234,10 +208,10 @@ class ReuseInvariants:
     @BASE
     @torch.no_grad()
     def test_earlier_outputs_are_not_overwritten(self, case: ModelCase, base: bool) -> None:
-        model, clip = case.model(base), case.clip()
+        model = case.model(base)
         outputs, copies, cache = [], [], None
-        for frame in clip.split(1, dim=1):
-            output = model(frame, past_key_values=cache)
+        for piece in case.pieces(*[1] * case.frames):
+            output = model(piece, past_key_values=cache)
             cache = output.past_key_values
             outputs.append(case.states(output))
             copies.append(case.states(output).clone())
@@ -252,13 +226,13 @@ class ReuseInvariants:
     def test_a_cache_goes_on_in_another_grad_mode(
         self, case: ModelCase, base: bool, contexts: tuple[Callable, Callable]
     ) -> None:
-        model, clip = case.model(base), case.clip()
+        model, pieces = case.model(base), case.pieces(*[1] * case.frames)
         with torch.no_grad():
-            expected, _ = run_pieces(model, clip, [1] * case.frames)
+            expected, _ = run_pieces(model, pieces)
         with contexts[0]():
-            first, cache = run_pieces(model, clip[:, :2], [1, 1])
+            first, cache = run_pieces(model, pieces[:2])
         with contexts[1]():
-            second, _ = run_pieces(model, clip[:, 2:], [1] * (case.frames - 2), cache)
+            second, _ = run_pieces(model, pieces[2:], cache)
         for mine, theirs in zip(first + second, expected, strict=True):
             assert_near(case.states(mine), case.states(theirs), case.tolerance)
 
@@ -269,13 +243,12 @@ class ReuseInvariants:
         # The flop counter of torch sees plain matrix products, but not every kernel of the others.
         model.set_attn_implementation("eager")
         parent.set_attn_implementation("eager")
-        clip = case.clip()
         cache = None
-        for piece in clip.split([1, 2, case.frames - 3], dim=1):
+        for piece in case.pieces(1, 2, case.frames - 3):
             with FlopCounterMode(display=False) as counted:
                 output = model(piece, past_key_values=cache)
             with FlopCounterMode(display=False) as counted_dense:
-                parent(piece.flatten(0, 1))
+                parent(case.parent_input(piece))
             cache = output.past_key_values
             assert int(output.reuse.multiply_adds.sum()) * 2 == counted.get_total_flops()
             assert int(output.reuse.dense_multiply_adds.sum()) * 2 == counted_dense.get_total_flops()
@@ -288,7 +261,7 @@ class ReuseInvariants:
         model, clip = case.model(), case.clip()
         expected = model(clip)
         output = copied(model)(clip)
-        assert_same(output.frame_logits, expected.frame_logits)
+        assert_same(case.states(output), case.states(expected))
         assert_same(output.reuse.to_tuple(), expected.reuse.to_tuple())
 
     @pytest.mark.parametrize(
@@ -297,21 +270,23 @@ class ReuseInvariants:
     @BASE
     @torch.no_grad()
     def test_a_copied_cache_goes_on(self, case: ModelCase, base: bool, copied: Callable[[Any], Any]) -> None:
-        model, clip = case.model(base), case.clip()
-        cache = model(clip[:, :3]).past_key_values
+        model = case.model(base)
+        first, second = case.pieces(3, case.frames - 3)
+        cache = model(first).past_key_values
         other = copied(cache)
-        expected = model(clip[:, 3:], past_key_values=cache)
-        output = model(clip[:, 3:], past_key_values=other)
+        expected = model(second, past_key_values=cache)
+        output = model(second, past_key_values=other)
         assert_same(case.states(output), case.states(expected))
         assert_same_cache(other, cache, tolerance=0)
 
     @torch.no_grad()
     def test_an_offloaded_cache_goes_on(self, case: ModelCase) -> None:
-        model, clip = case.model(), case.clip()
-        cache = model(clip[:, :3]).past_key_values
-        expected = model(clip[:, 3:], past_key_values=copy.deepcopy(cache))
+        model = case.model()
+        first, second = case.pieces(3, case.frames - 3)
+        cache = model(first).past_key_values
+        expected = model(second, past_key_values=copy.deepcopy(cache))
         cache.offload()
-        assert_same(model(clip[:, 3:], past_key_values=cache).frame_logits, expected.frame_logits)
+        assert_same(case.states(model(second, past_key_values=cache)), case.states(expected))
 
     @BASE
     @torch.no_grad()
@@ -336,7 +311,8 @@ class ReuseInvariants:
         assert type(AutoConfig.from_pretrained(tmp_path)) is case.config_class
         assert type(AutoModel.from_pretrained(tmp_path)) is case.base
         assert type(AutoModelForVideoClassification.from_pretrained(tmp_path)) is case.classifier
-        assert type(AutoModelForImageClassification.from_pretrained(tmp_path)) is case.frame_classifier
+        if case.frame_classifier is not None:
+            assert type(AutoModelForImageClassification.from_pretrained(tmp_path)) is case.frame_classifier
 
     def test_settings_given_at_loading_are_merged_with_the_saved_ones(self, case: ModelCase, tmp_path: Path) -> None:
         case.model(max_age=7).save_pretrained(tmp_path)
@@ -352,17 +328,19 @@ class ReuseInvariants:
 
     @torch.no_grad()
     def test_settings_may_change_between_calls(self, case: ModelCase) -> None:
-        model, clip = case.model(), case.clip()
-        cache = model(clip[:, :3]).past_key_values
+        model = case.model()
+        first, second = case.pieces(3, case.frames - 3)
+        cache = model(first).past_key_values
         model.config.temporal_reuse.threshold = 1e6
         model.config.temporal_reuse.max_age = None
-        output = model(clip[:, 3:], past_key_values=cache, output_reuse_plan=True)
-        assert not output.reuse.plan[:, :, 1:].any()
+        output = model(second, past_key_values=cache, output_reuse_plan=True)
+        plan = output.reuse.plan
+        assert torch.equal(plan, case.always_computed(plan, past=True))
         model.config.temporal_reuse.threshold = -1
         with pytest.raises(ValueError, match=r"^temporal_reuse\.threshold is -1, but must be"):
-            model(clip)
+            model(first)
 
-    @pytest.mark.parametrize("difference", ["weights", "batch size", "dtype", "outputs", "layers", "hidden size"])
+    @pytest.mark.parametrize("difference", ["weights", "batch size", "dtype", "layers", "hidden size"])
     @torch.no_grad()
     def test_the_cache_of_something_else_is_refused(self, case: ModelCase, difference: str) -> None:
         clip = case.clip()
@@ -375,21 +353,16 @@ class ReuseInvariants:
                 clip = clip[:1]
             case "dtype":
                 other = other.to(torch.float16)
-            case "outputs":
-                other = case.model(base=True)
             case "layers" | "hidden size":
                 name = "num_hidden_layers" if difference == "layers" else "hidden_size"
                 other = case.classifier(case.config_class(**{**case.config, name: 2 * case.config[name]})).eval()
         with pytest.raises(ValueError) as error:
             other(clip, past_key_values=cache)
-        message = str(error.value)
-        assert message.startswith(f"this TemporalReuseCache was filled with {difference} ")
-        assert f", but is now used with {difference} " in message
-        assert message.endswith("; start a new stream by leaving past_key_values out.")
+        _assert_refuses(case, str(error.value), difference)
 
     def test_another_kind_of_cache_is_refused(self, case: ModelCase) -> None:
         with pytest.raises(
-            ValueError, match="^past_key_values is a DynamicCache, but must be the TemporalReuseCache "
+            ValueError, match=f"^past_key_values is a DynamicCache, but must be the {case.cache_name} "
         ):
             case.model()(case.clip(), past_key_values=DynamicCache())
 
@@ -421,6 +394,35 @@ class ReuseInvariants:
 class FrameReuseInvariants(ReuseInvariants):
     """Of models in which a frame attends to itself alone."""
 
+    @torch.no_grad()
+    def test_streams_of_long_clips_are_the_same_as_alone(
+        self, case: ModelCase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(planner, "MAX_FRAMES", 3)
+        model, clip = case.model(), case.clip()
+        together = model(clip, output_reuse_plan=True)
+        for stream in range(case.batch):
+            alone = model(clip[stream : stream + 1], output_reuse_plan=True)
+            _assert_same_stream(case, alone, 0, together, stream)
+
+    def test_streams_may_be_reset_after_inference_mode(self, case: ModelCase) -> None:
+        model, clip = case.model(), case.clip()
+        with torch.inference_mode():
+            cache = model(clip[:, :2]).past_key_values
+        cache.reset([0])
+        cache.crop(-1)
+        with torch.no_grad():
+            output = model(clip[:, 2:], past_key_values=cache, output_reuse_plan=True)
+        assert output.reuse.plan[0, 0].all()
+
+    @torch.no_grad()
+    def test_cropped_frames_are_computed_again(self, case: ModelCase) -> None:
+        model, clip = case.model(), case.clip()
+        cache = model(clip[:, :2]).past_key_values
+        cache.crop(-2)
+        output = model(clip[:, 2:], past_key_values=cache, output_reuse_plan=True)
+        assert output.reuse.plan[:, 0].all()
+
     @BASE
     @pytest.mark.parametrize("mode", ["causal", "bidirectional"])
     @torch.no_grad()
@@ -442,9 +444,8 @@ class FrameReuseInvariants(ReuseInvariants):
     @torch.no_grad()
     def test_pieces_of_a_stream_are_the_same_as_one_call(self, causal_case: ModelCase, base: bool, piece: int) -> None:
         model, clip = causal_case.model(base), causal_case.clip()
-        (whole,), whole_cache = run_pieces(model, clip, [causal_case.frames])
-        sizes = [len(part) for part in torch.arange(causal_case.frames).split(piece)]
-        pieces, cache = run_pieces(model, clip, sizes)
+        (whole,), whole_cache = run_pieces(model, [clip])
+        pieces, cache = run_pieces(model, clip.split(piece, dim=1))
         assert_near(
             torch.cat(list(map(causal_case.states, pieces)), 1), causal_case.states(whole), causal_case.tolerance
         )
@@ -464,6 +465,14 @@ class FrameReuseInvariants(ReuseInvariants):
             assert_near(output.logits, expected.frame_logits[:, time], causal_case.tolerance)
             assert torch.equal(output.reuse.plan[:, 0], expected.reuse.plan[:, time])
         assert_same_cache(cache, expected.past_key_values, causal_case.tolerance)
+
+    @torch.no_grad()
+    def test_the_cache_of_a_model_with_other_outputs_is_refused(self, case: ModelCase) -> None:
+        clip = case.clip()
+        cache = case.model()(clip).past_key_values
+        with pytest.raises(ValueError) as error:
+            case.model(base=True)(clip, past_key_values=cache)
+        _assert_refuses(case, str(error.value), "outputs")
 
     @torch.no_grad()
     def test_single_frames_have_the_parents_shapes(self, case: ModelCase) -> None:
@@ -494,7 +503,7 @@ class FrameReuseInvariants(ReuseInvariants):
         output = model(clip, attention_mask=mask)
         expected = parent(clip.flatten(0, 1), attention_mask=mask.repeat_interleave(case.frames, 0))
         expected = expected.last_hidden_state if base else expected.logits
-        assert_same(_merge_frames(case.states(output)), expected)
+        assert_same(case.as_parent(case.states(output)), expected)
         assert output.past_key_values is None
         cache = model(clip).past_key_values
         with pytest.raises(ValueError, match="^past_key_values cannot be used with an attention mask; leave it out.$"):
@@ -533,11 +542,238 @@ class FrameReuseInvariants(ReuseInvariants):
             case.model(single_frames=True)(case.clip())
 
 
-def _merge_frames(part: Any) -> Any:
-    """`(batch, frames, ...)` to `(batch * frames, ...)`, also in tuples."""
-    if isinstance(part, tuple):
-        return tuple(map(_merge_frames, part))
-    return None if part is None else part.flatten(0, 1)
+class WindowReuseInvariants(ReuseInvariants):
+    """Of models in which all tokens of a window attend to one another."""
+
+    @BASE
+    @pytest.mark.parametrize("settings", [{}, {"representative": "spread"}, {"threshold": 0.2}], ids=str)
+    @torch.no_grad()
+    def test_identical_windows_cost_next_to_nothing(
+        self, case: WindowCase, base: bool, settings: dict[str, Any]
+    ) -> None:
+        model = case.model(base, max_age=None, **settings)
+        (first, *others), _ = run_pieces(model, [case.clip()] * 4)
+        for output in others:
+            assert torch.equal(output.reuse.plan, case.always_computed(output.reuse.plan, past=True))
+            assert (output.reuse.multiply_adds < 0.1 * first.reuse.dense_multiply_adds).all()
+            assert_near(case.states(output), case.states(first), case.tolerance)
+
+    @pytest.mark.parametrize("representative", ["middle", "spread"])
+    @pytest.mark.parametrize("stride", [None, 1, 2, 8], ids=lambda stride: f"stride-{stride}")
+    @torch.no_grad()
+    def test_a_still_scene_costs_a_row_for_each_position_once(
+        self, case: WindowCase, stride: int | None, representative: str
+    ) -> None:
+        model = case.model(max_age=None, compute_budget=None, drift_weight=0, representative=representative)
+        still = case.clip()[:, :1].repeat(1, case.frames, 1, 1, 1)
+        (first, *others), _ = run_pieces(model, [still] * 3, stride=stride)
+        positions = first.reuse.plan.shape[2]
+        # The slot that the head reads is computed beside the middle of its position.
+        in_the_middle = case.settings["mode"] == "bidirectional" and representative == "middle"
+        extra = int(case.first_is_read and in_the_middle)
+        assert first.reuse.computed_tokens.tolist() == [positions + extra] * case.batch
+        for output in others:
+            assert torch.equal(output.reuse.plan, case.always_computed(output.reuse.plan, past=True))
+            assert_near(case.states(output), case.states(first), case.tolerance)
+
+    @BASE
+    @pytest.mark.parametrize("stride", [2, 3, 4, 8, 11])
+    @torch.no_grad()
+    def test_a_known_stride_saves_embeddings_and_changes_nothing(
+        self, case: WindowCase, base: bool, stride: int
+    ) -> None:
+        model, windows = case.model(base), case.windows(3, stride)
+        plain, plain_cache = run_pieces(model, windows)
+        outputs, cache = run_pieces(model, windows, stride=stride)
+        tubelet = case.config["tubelet_size"]
+        shared = max(case.frames - stride, 0) // tubelet if stride % tubelet == 0 else 0
+        cost = TransformerCost.of_videomae(model.config)
+        for index, (output, expected) in enumerate(zip(outputs, plain)):
+            saved = shared * cost.patch if index else 0
+            assert torch.equal(output.reuse.multiply_adds, expected.reuse.multiply_adds - saved)
+            assert torch.equal(output.reuse.plan, expected.reuse.plan)
+            assert_near(case.states(output), case.states(expected), case.tolerance)
+        assert_near(cache.streams.patches, plain_cache.streams.patches, 1e-6)
+
+    @torch.no_grad()
+    def test_a_known_stride_with_fresh_streams(self, case: WindowCase) -> None:
+        model, (first, second) = case.model(), case.windows(2)
+        caches = [model(first).past_key_values for _ in range(2)]
+        for cache in caches:
+            cache.reset([0])
+        # A fresh stream may show anything.
+        second[0] = second[0].flip(0)
+        plain, output = (
+            model(second, past_key_values=cache, stride=stride, output_reuse_plan=True)
+            for cache, stride in zip(caches, (None, case.stride))
+        )
+        assert torch.equal(output.reuse.plan, plain.reuse.plan)
+        assert_near(case.states(output), case.states(plain), case.tolerance)
+        saved = plain.reuse.multiply_adds - output.reuse.multiply_adds
+        assert saved[0] == 0
+        assert (saved[1:] > 0).all()
+
+    @BASE
+    @pytest.mark.parametrize("stride", [None, 2, 3])
+    @torch.no_grad()
+    def test_threshold_0_is_the_parent_on_every_window(self, case: WindowCase, base: bool, stride: int | None) -> None:
+        model, parent = case.model(base, threshold=0, compute_budget=None), case.parent(base)
+        windows = case.windows(3, stride)
+        outputs, _ = run_pieces(model, windows, stride=stride)
+        for window, output in zip(windows, outputs):
+            expected = parent(window)
+            assert_near(case.states(output), expected.last_hidden_state if base else expected.logits, case.tolerance)
+
+    @pytest.mark.parametrize("max_age", [1, 2, 3])
+    @torch.no_grad()
+    def test_a_still_scene_is_recomputed_at_max_age(self, case: WindowCase, max_age: int) -> None:
+        model = case.model(max_age=max_age)
+        (first, *others), _ = run_pieces(model, [case.clip()] * 7)
+        for age, output in enumerate(others, start=1):
+            computed = output.reuse.computed_tokens
+            if age % max_age:
+                assert (computed == int(case.first_is_read)).all()
+            elif case.first_is_read:
+                # The slot that the head reads is never old.
+                assert (computed >= first.reuse.computed_tokens - 1).all()
+            else:
+                assert torch.equal(output.reuse.plan, first.reuse.plan)
+
+    @pytest.mark.parametrize("change", ["select", "repeat"])
+    @torch.no_grad()
+    def test_chosen_streams_go_on(self, case: WindowCase, change: str) -> None:
+        model, (first, second) = case.model(), case.windows(2)
+        cache = model(first).past_key_values
+        other = copy.deepcopy(cache)
+        if change == "select":
+            order = torch.tensor([1])
+            other.batch_select_indices(order)
+        else:
+            order = torch.arange(case.batch).repeat_interleave(2)
+            other.batch_repeat_interleave(2)
+        expected = model(second, past_key_values=cache, output_reuse_plan=True)
+        output = model(second[order], past_key_values=other, output_reuse_plan=True)
+        for mine, theirs in enumerate(order.tolist()):
+            _assert_same_stream(case, output, mine, expected, theirs)
+
+    def test_streams_may_be_reset_after_inference_mode(self, case: WindowCase) -> None:
+        model, (first, second) = case.model(), case.windows(2)
+        with torch.inference_mode():
+            cache = model(first).past_key_values
+        cache.reset([0])
+        with torch.no_grad():
+            output = model(second, past_key_values=cache, output_reuse_plan=True)
+            alone = model(second[:1], output_reuse_plan=True)
+        _assert_same_stream(case, output, 0, alone, 0)
+
+    def test_a_cache_keeps_no_graph(self, case: WindowCase) -> None:
+        _, cache = run_pieces(case.model(), case.windows(2))
+        tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+        assert not any(tensor.requires_grad for tensor in [*tensors, cache._output, *cache.streams.tensors()])
+
+    @BASE
+    @torch.no_grad()
+    def test_a_short_clip_holds_its_last_frame(
+        self, case: WindowCase, base: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        logging.get_logger("transformers").warning_once.cache_clear()
+        short = case.clip()[:, :5]
+        padded = torch.cat([short, short[:, -1:].repeat(1, case.frames - 5, 1, 1, 1)], dim=1)
+        for settings in ({}, {"mode": "off"}):
+            model = case.model(base, **settings)
+            assert_same(case.states(model(short)), case.states(model(padded)))
+        assert caplog.messages == [
+            f"A clip of 5 frames is shorter than the {case.frames} that the model takes; its last frame is held."
+        ]
+
+    @BASE
+    @pytest.mark.parametrize("settings", [{}, {"mode": "off"}], ids=["reuse", "off"])
+    @pytest.mark.parametrize(
+        ("shape", "words"),
+        [
+            ((8, 3, 24, 24), "must be (batch, frames, channels, height, width), here (batch, 8, 3, 24, 24)"),
+            ((2, 0, 3, 24, 24), "must be (batch, frames, channels, height, width), here (batch, 8, 3, 24, 24)"),
+            ((2, 8, 3, 16, 24), "frames of 3 x 16 x 24, but the model takes 3 x 24 x 24; resize the frames"),
+            ((2, 8, 1, 24, 24), "frames of 1 x 24 x 24, but the model takes 3 x 24 x 24; resize the frames"),
+            ((2, 9, 3, 24, 24), "has 9 frames, but the model takes 8; choose 8 of them"),
+        ],
+        ids=str,
+    )
+    def test_a_wrong_window_is_refused_in_one_sentence(
+        self, case: WindowCase, base: bool, settings: dict[str, Any], shape: tuple[int, ...], words: str
+    ) -> None:
+        with pytest.raises(ValueError) as error:
+            case.model(base, **settings)(torch.zeros(shape))
+        message = str(error.value)
+        assert message.startswith("pixel_values has ")
+        assert words in message
+        assert message.endswith(".")
+        assert "\n" not in message
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+    def test_pixels_that_are_no_numbers_are_refused(self, case: WindowCase, value: float) -> None:
+        clip = case.clip()
+        clip[-1, -1, 0, 0, 0] = value
+        with pytest.raises(ValueError, match="^pixel_values holds NaN or infinite values; check how the frames were "):
+            case.model()(clip)
+
+    def test_the_cache_of_frames_is_refused(self, case: WindowCase) -> None:
+        words = "^past_key_values is a TemporalReuseCache, but must be the TemporalReuseWindowCache "
+        with pytest.raises(ValueError, match=words):
+            case.model()(case.clip(), past_key_values=TemporalReuseCache(3))
+
+    @pytest.mark.parametrize("stride", [0, -1, 2.5, True, "2"], ids=repr)
+    def test_a_stride_that_is_none_is_refused(self, case: WindowCase, stride: Any) -> None:
+        with pytest.raises(ValueError) as error:
+            case.model()(case.clip(), stride=stride)
+        assert str(error.value) == f"stride is {stride!r}, but must be a number of frames of at least 1, or None."
+
+    @pytest.mark.parametrize("stride", [1, 4, 7])
+    @torch.no_grad()
+    def test_a_stride_that_contradicts_the_window_is_refused(self, case: WindowCase, stride: int) -> None:
+        model, (first, second) = case.model(), case.windows(2)
+        cache = model(first).past_key_values
+        words = f"^the window does not go on from the cached one with a stride of {stride}: its first {8 - stride} "
+        with pytest.raises(ValueError, match=words):
+            model(second, past_key_values=cache, stride=stride)
+
+    @torch.no_grad()
+    def test_a_refused_window_leaves_the_cache_alone(self, case: WindowCase) -> None:
+        model, (first, second) = case.model(), case.windows(2)
+        cache = model(first).past_key_values
+        expected = model(second, past_key_values=copy.deepcopy(cache))
+        with pytest.raises(ValueError):
+            model(second, past_key_values=cache, stride=4)
+        assert_same(case.states(model(second, past_key_values=cache)), case.states(expected))
+
+    @pytest.mark.parametrize("mode", ["training", "mode 'off'"])
+    def test_a_stride_is_refused_where_nothing_is_reused(self, case: WindowCase, mode: str) -> None:
+        model = case.model(mode="off")
+        if mode == "training":
+            model = case.model().train()
+        with pytest.raises(ValueError, match=f"^stride cannot be used with {mode}; leave it out.$"):
+            model(case.clip(), stride=2)
+
+    @BASE
+    @pytest.mark.parametrize("settings", [{}, {"mode": "off"}], ids=["reuse", "off"])
+    @pytest.mark.parametrize("options", [{"banana": 1}, {"interpolate_pos_encoding": True}], ids=str)
+    def test_an_unknown_keyword_is_refused(
+        self, case: WindowCase, base: bool, settings: dict[str, Any], options: dict[str, Any]
+    ) -> None:
+        with pytest.raises(TypeError, match=f"has no use for '{next(iter(options))}'; leave it out.$"):
+            case.model(base, **settings)(case.clip(), **options)
+
+    @torch.no_grad()
+    def test_a_cache_cannot_be_cropped(self, case: WindowCase) -> None:
+        cache = case.model()(case.clip()).past_key_values
+        with pytest.raises(NotImplementedError, match="^a TemporalReuseWindowCache cannot go back in time; .*[.]$"):
+            cache.crop(-1)
+
+
+def _assert_refuses(case: ModelCase, message: str, difference: str) -> None:
+    assert message.startswith(f"this {case.cache_name} was filled with {difference} ")
+    assert f", but is now used with {difference} " in message
+    assert message.endswith("; start a new stream by leaving past_key_values out.")
 
 
 def _assert_same_plan(case: ModelCase, output: Any, expected: Any) -> None:

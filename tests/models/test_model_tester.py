@@ -7,10 +7,13 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
 from hf_ttr import (
+    TemporalReuseVideoMAEConfig,
+    TemporalReuseVideoMAEForVideoClassification,
+    TemporalReuseVideoMAEModel,
     TemporalReuseViTConfig,
     TemporalReuseViTForImageClassification,
     TemporalReuseViTForVideoClassification,
@@ -65,10 +68,38 @@ class ClipInputs(FrameInputs):
         return make_clip(self.batch_size, 4, (self.image_size,) * 2, self.patch_size)
 
 
+class WindowInputs(FrameInputs):
+    """The same for windows of a VideoMAE."""
+
+    num_frames, tubelet_size = 4, 2
+    seq_length, mask_length = 32, 32
+
+    def get_config(self) -> TemporalReuseVideoMAEConfig:
+        return TemporalReuseVideoMAEConfig(
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+            num_frames=self.num_frames,
+            tubelet_size=self.tubelet_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=37,
+            decoder_hidden_size=16,
+            decoder_intermediate_size=16,
+            decoder_num_attention_heads=2,
+            decoder_num_hidden_layers=1,
+            temporal_reuse={"threshold": 0.2},
+        )
+
+    def get_pixel_values(self) -> torch.Tensor:
+        return make_clip(self.batch_size, self.num_frames, (self.image_size,) * 2, self.patch_size)
+
+
 class ReuseModelTests:
     """Settings of `ModelTesterMixin`, and what does not apply to any model with reuse."""
 
     inputs: FrameInputs
+    config_class: type[PreTrainedConfig] = TemporalReuseViTConfig
     all_model_classes: tuple[type[PreTrainedModel], ...] = ()
     test_resize_embeddings = False
     # The tests know what a class is for by the names of transformers' own Auto classes.
@@ -81,13 +112,13 @@ class ReuseModelTests:
     def setUp(self) -> None:
         self.model_tester = self.inputs
         for mapping, name in self.auto_names.items():
-            patcher = patch.dict(getattr(modeling_auto, mapping), {"temporal_reuse_vit": name})
+            patcher = patch.dict(getattr(modeling_auto, mapping), {self.config_class.model_type: name})
             patcher.start()
             self.addCleanup(patcher.stop)  # type: ignore[attr-defined]
 
     def test_config(self) -> None:
         tester = configuration.ConfigTester(
-            self, config_class=TemporalReuseViTConfig, has_text_modality=False, hidden_size=37
+            self, config_class=self.config_class, has_text_modality=False, hidden_size=37
         )
         tester.run_common_tests()
 
@@ -125,9 +156,20 @@ class TestClips(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestCase):
         pass
 
 
+class TestWindows(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestCase):
+    inputs = WindowInputs()
+    config_class = TemporalReuseVideoMAEConfig
+    all_model_classes = (TemporalReuseVideoMAEModel, TemporalReuseVideoMAEForVideoClassification)
+    auto_names = {
+        "MODEL_MAPPING_NAMES": "TemporalReuseVideoMAEModel",
+        "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES": "TemporalReuseVideoMAEForVideoClassification",
+    }
+
+
 def test_the_suite_is_that_of_the_installed_version() -> None:
     """A guard against an empty suite: the tests that matter here are all there."""
     tests = {name for name in dir(TestClips) if name.startswith("test_")}
+    assert tests == {name for name in dir(TestWindows) if name.startswith("test_")}
     needed: set[str] = {
         "test_attention_outputs",
         "test_batching_equivalence",

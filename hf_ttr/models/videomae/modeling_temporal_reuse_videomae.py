@@ -449,7 +449,8 @@ def embed_tubelets(projection: nn.Module, frames: torch.Tensor) -> torch.Tensor:
 
     A convolution whose patches do not overlap is a matrix product, which is several times faster on the CPU.
     """
-    if type(projection) is not nn.Conv3d:
+    if type(projection) is not nn.Conv3d or projection._forward_pre_hooks or hasattr(projection, "_hf_hook"):
+        # Quantized, adapted or offloaded: only a call knows what to do.
         embeddings: torch.Tensor = projection(frames.transpose(1, 2))
         return embeddings.flatten(3).permute(0, 2, 3, 1)
     tubelet, height, width = projection.kernel_size
