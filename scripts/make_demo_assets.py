@@ -621,6 +621,9 @@ Made by `scripts/make_demo_assets.py --seed {seed}`; run it again to make them a
 
 The model knows these few cut-outs and drawings and nothing else. It is there to try the package out.
 
+`videomae-demo/` and `motion-demo.mp4`, of the same photographs, are made by `scripts/make_motion_assets.py`; see
+`videomae-demo/README.md`.
+
 ## Photographs
 
 All photographs ship with [scikit-image](https://scikit-image.org), in `skimage.data`. Sources and licences are as its
