@@ -22,7 +22,7 @@ import hf_ttr
 from hf_ttr.flops import TransformerCost, window_report
 from hf_ttr.planning.window_planner import WindowPlanner
 
-from .common import markdown, real_data
+from .common import kl_divergence, markdown, real_data
 
 
 RATIOS = (2.8, 5.6, 9.3)
@@ -67,13 +67,9 @@ class Arena:
         self.times = model.config.num_frames // model.config.tubelet_size
         self.positions = self.grid[0] * self.grid[1]
         self.slots = self.times * self.positions
-        self.dense_cost = self.encoder_cost(self.slots, self.slots)
+        self.dense_cost = self.cost.rows(self.slots, self.slots, self.slots)
         self.patches = [base._embed(clip.pixels[None], None, 0) for clip in clips]
         self.expected = torch.cat([model(clip.pixels[None]).logits for clip in track(clips, description="dense")])
-
-    def encoder_cost(self, rows: int, keys: int) -> int:
-        """Multiply-adds of `rows` rows that attend to `keys` keys, in all layers."""
-        return self.cost.layers * (rows * (self.cost.key_value + self.cost.row) + rows * keys * self.cost.pair)
 
     def rows_within(self, ratio: float) -> int:
         """The largest number of rows that costs `ratio` times less than all of them."""
@@ -104,7 +100,7 @@ class Arena:
         self.reuse.config.temporal_reuse = hf_ttr.TemporalReuseConfig(compute_budget=share)
         outputs = [self.reuse(clip.pixels[None], use_cache=False) for clip in self.clips]
         rows = [int(output.reuse.computed_tokens.item()) for output in outputs]
-        spent = sum(self.encoder_cost(count, count) for count in rows)
+        spent = sum(self.cost.rows(count, count, count) for count in rows)
         return torch.cat([output.logits for output in outputs]), self.dense_cost * len(rows) / spent, 0.0
 
     def baseline(self, name: str, ratio: float) -> tuple[torch.Tensor, float, float]:
@@ -116,14 +112,14 @@ class Arena:
 
             def costs(value: float) -> list[int]:
                 counts = [int((change > value).sum()) for change in changes]
-                return [self.encoder_cost(count, count) for count in counts]
+                return [self.cost.rows(count, count, count) for count in counts]
 
             threshold = meeting(costs, self.dense_cost / ratio)
             kept = [(change > threshold).flatten().nonzero().squeeze(-1) for change in changes]
         else:
             generator = torch.Generator().manual_seed(0)
             kept = [self.dropped(name, rows, generator) for _ in self.clips]
-        spent = sum(self.encoder_cost(len(part), len(part)) for part in kept)
+        spent = sum(self.cost.rows(len(part), len(part), len(part)) for part in kept)
         logits = torch.cat([self.on_rows(patches, part) for patches, part in zip(self.patches, kept)])
         return logits, self.dense_cost * len(kept) / spent, threshold
 
@@ -148,8 +144,7 @@ class Arena:
     def row(self, method: str, setting: float, found: tuple[torch.Tensor, float, float]) -> dict[str, Any]:
         """A row of results."""
         logits, ratio, threshold = found
-        log_p, log_q = self.expected.log_softmax(-1), logits.log_softmax(-1)
-        divergence = (log_p.exp() * (log_p - log_q)).sum(-1)
+        divergence = kl_divergence(self.expected, logits)
         result = {
             "method": method,
             "setting": setting,
@@ -159,7 +154,7 @@ class Arena:
             "median_kl": divergence.median().item(),
             "worst": self.clips[int(divergence.argmax())].name,
             "worst_kl": divergence.max().item(),
-            "agreement": (log_p.argmax(-1) == log_q.argmax(-1)).double().mean().item(),
+            "agreement": (self.expected.argmax(-1) == logits.argmax(-1)).double().mean().item(),
         }
         if self.clips[0].label is not None:
             labels = torch.tensor([clip.label for clip in self.clips])

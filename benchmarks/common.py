@@ -59,6 +59,12 @@ def save(name: str, result: dict[str, Any], out: Path | None) -> Path:
     return path
 
 
+def kl_divergence(dense: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """KL divergence in nats of the class distributions of two logits, over the last dimension."""
+    log_p, log_q = dense.log_softmax(-1), other.log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
 def markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     """The lines of a Markdown table, and an empty one."""
     header = list(header)

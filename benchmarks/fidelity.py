@@ -15,7 +15,7 @@ from transformers import ViTForImageClassification
 import hf_ttr
 from hf_ttr.flops import TransformerCost
 
-from .common import real_data
+from .common import kl_divergence, real_data
 
 
 FRAMES = 49
@@ -118,8 +118,8 @@ def compare(
         setting,
         encoder_ratio=ratio,
         total_ratio=ratio,
-        kl=_kl(expected, logits).mean().item(),
-        clip_kl=_kl(expected.mean(0), logits.mean(0)).item(),
+        kl=kl_divergence(expected, logits).mean().item(),
+        clip_kl=kl_divergence(expected.mean(0), logits.mean(0)).item(),
         agreement=(expected.argmax(-1) == logits.argmax(-1)).float().mean().item(),
         seconds=seconds,
         dense_seconds=dense_seconds,
@@ -188,9 +188,3 @@ def skip_frames(logits: torch.Tensor, kept: int, interpolate: bool) -> torch.Ten
     gap = (chosen[right] - chosen[left]).clamp(min=1)
     alpha = ((time_ - chosen[left]) / gap)[:, None]
     return torch.lerp(logits[chosen[left]], logits[chosen[right]], alpha)
-
-
-def _kl(dense: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """KL divergence in nats of the class distributions, over the last dimension."""
-    log_p, log_q = dense.log_softmax(-1), other.log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)

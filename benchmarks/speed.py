@@ -63,7 +63,8 @@ def compare_times(name: str, dense: Callable[[], Any], reuse: Callable[[], Any],
     }
 
 
-def _settings(model: Any, **settings: Any) -> None:
+def use_settings(model: Any, **settings: Any) -> None:
+    """Gives a model the given settings of reuse, and the defaults for the others."""
     model.config.temporal_reuse = hf_ttr.TemporalReuseConfig(**settings)
 
 
@@ -73,11 +74,11 @@ def _clip(model: Any, share: float, rounds: int) -> dict[str, Any]:
     clip = changing_clip(share)
 
     def dense() -> Any:
-        _settings(model, mode="off")
+        use_settings(model, mode="off")
         return model(clip)
 
     def reuse() -> Any:
-        _settings(model, compute_budget=share, scene_cut=1.0)
+        use_settings(model, compute_budget=share, scene_cut=1.0)
         return model(clip)
 
     report = reuse().reuse
@@ -108,17 +109,17 @@ def _stream(model: Any, share: float, rounds: int) -> dict[str, Any]:
     def frames(**settings: Any) -> None:
         cache = None
         for frame in range(1, clip.shape[1]):
-            _settings(model, **settings)
+            use_settings(model, **settings)
             output = model(clip[:, frame : frame + 1], past_key_values=cache or start)
             cache = output.past_key_values
             reports.append(output.reuse)
 
-    _settings(model, mode="causal", compute_budget=share, scene_cut=1.0)
+    use_settings(model, mode="causal", compute_budget=share, scene_cut=1.0)
     first = model(clip[:, :1]).past_key_values
     start = first
 
     def dense() -> None:
-        _settings(model, mode="off")
+        use_settings(model, mode="off")
         for frame in range(1, clip.shape[1]):
             model(clip[:, frame : frame + 1])
 
@@ -145,11 +146,11 @@ def _moving(model: Any, rounds: int) -> dict[str, Any]:
     clip = changing_clip(1.0)
 
     def dense() -> Any:
-        _settings(model, mode="off")
+        use_settings(model, mode="off")
         return model(clip)
 
     def reuse() -> Any:
-        _settings(model)
+        use_settings(model)
         return model(clip)
 
     report = reuse().reuse

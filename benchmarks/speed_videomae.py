@@ -13,7 +13,7 @@ import hf_ttr
 from hf_ttr.planning.window_planner import WindowPlanner
 
 from .common import markdown
-from .speed import changing_clip, compare_times, seconds
+from .speed import changing_clip, compare_times, seconds, use_settings
 
 
 SHARES = (0.1, 0.3)
@@ -41,10 +41,6 @@ def run(rounds: int = 3, quick: bool = False) -> dict[str, Any]:
     }
 
 
-def _settings(model: Any, **settings: Any) -> None:
-    model.config.temporal_reuse = hf_ttr.TemporalReuseConfig(**settings)
-
-
 def _result(name: str, reports: list[Any], timing: dict[str, float]) -> dict[str, Any]:
     done, total = (
         sum(int(report[key].sum()) for report in reports) for key in ("multiply_adds", "dense_multiply_adds")
@@ -64,11 +60,11 @@ def _clip(model: Any, share: float, rounds: int) -> dict[str, Any]:
     clip = changing_clip(share)
 
     def dense() -> Any:
-        _settings(model, mode="off")
+        use_settings(model, mode="off")
         return model(clip)
 
     def reuse() -> Any:
-        _settings(model, compute_budget=max(share, 1 / 8))
+        use_settings(model, compute_budget=max(share, 1 / 8))
         return model(clip)
 
     timing = compare_times(f"clip, {share:.0%}", dense, reuse, rounds)
@@ -85,11 +81,11 @@ def _batch(model: Any, rounds: int) -> dict[str, Any]:
     clips = torch.cat([changing_clip(0.05), changing_clip(0.6, seed=1)])
 
     def dense() -> Any:
-        _settings(model, mode="off")
+        use_settings(model, mode="off")
         return model(clips)
 
     def reuse() -> Any:
-        _settings(model, threshold=0.6)
+        use_settings(model, threshold=0.6)
         return model(clips)
 
     timing = compare_times("batch of two", dense, reuse, rounds)
@@ -103,16 +99,16 @@ def _stream(model: Any, share: float, rounds: int) -> dict[str, Any]:
     frames = changing_clip(share, frames=16 + STRIDE * WINDOWS)
     windows = [frames[:, STRIDE * n : STRIDE * n + 16] for n in range(WINDOWS + 1)]
     reports: list[Any] = []
-    _settings(model)
+    use_settings(model)
     first = model(windows[0]).past_key_values
 
     def dense() -> None:
-        _settings(model, mode="off")
+        use_settings(model, mode="off")
         for window in windows[1:]:
             model(window)
 
     def reuse() -> None:
-        _settings(model)
+        use_settings(model)
         cache = copy.deepcopy(first)
         reports.clear()
         for window in windows[1:]:
@@ -132,11 +128,11 @@ def _exact(model: Any, rounds: int) -> dict[str, Any]:
     clip = changing_clip(1.0)
 
     def dense() -> Any:
-        _settings(model, mode="off")
+        use_settings(model, mode="off")
         return model(clip)
 
     def exact() -> Any:
-        _settings(model, threshold=0)
+        use_settings(model, threshold=0)
         return model(clip)
 
     return _result("threshold 0: everything computed", [exact().reuse], compare_times("exact", dense, exact, rounds))

@@ -42,23 +42,18 @@ def compact_attention(
     if plan.is_dense:
         return attention(module, query, keys, values, None, **kwargs)
     outputs = []
-    for rows, own_keys, own_values, counts in zip(
+    for rows, own_keys, own_values, logits in zip(
         query.split(plan.row_counts, 2),
         keys.split(plan.live_counts, 2),
         values.split(plan.live_counts, 2),
-        plan.counts.split(plan.live_counts),
+        plan.count_logits,
     ):
         if rows.shape[2]:
-            mask = logit_mask(counts, rows)
+            mask = logit_mask(logits, rows)
             outputs.append(attention(module, rows, own_keys, own_values, mask, **kwargs)[0])
     return torch.cat(outputs, 1), None
 
 
-def logit_mask(counts: torch.Tensor, query: torch.Tensor) -> torch.Tensor | None:
-    """What the counts of the keys add to the logits, `(1, 1, rows, keys)` in the dtype of `query`; `None` if equal."""
-    if bool((counts == counts[0]).all()):
-        # What is added to all logits alike changes nothing.
-        return None
-    # Of a softmax only differences matter: numbers below 0 are as good, and keep half precision from overflowing.
-    logits = (counts / counts.max()).log().to(query.dtype)
-    return logits.expand(1, 1, query.shape[2], -1)
+def logit_mask(logits: torch.Tensor | None, query: torch.Tensor) -> torch.Tensor | None:
+    """What is added to the logits of each key, `(keys,)`, as `(1, 1, rows, keys)` in the dtype of `query`, if any."""
+    return None if logits is None else logits.to(query.dtype).expand(1, 1, query.shape[2], -1)

@@ -70,8 +70,14 @@ class TransformerCost:
 
     def dense(self, frames: int, tokens: int) -> int:
         """Multiply-adds of computing every token of `frames` frames."""
-        layer = tokens * (self.key_value + self.row) + tokens * tokens * self.pair
-        return frames * (self.patch + self.layers * layer)
+        return frames * (self.patch + self.rows(tokens, tokens, tokens))
+
+    def rows(self, rows: int, queries: int, keys: int) -> int:
+        """Multiply-adds of `rows` rows in all layers, of which `queries` attend to `keys` keys each."""
+        return self.layers * self._layer(rows, queries, keys)
+
+    def _layer(self, rows: int, queries: int, keys: int) -> int:
+        return rows * (self.key_value + self.row) + queries * keys * self.pair
 
     def packed(self, rows: int, queries: int, tokens: int, frames: int, first_tokens_only: bool) -> int:
         """
@@ -84,11 +90,10 @@ class TransformerCost:
             frames (`int`): frames.
             first_tokens_only (`bool`): whether the last layer computes outputs for the CLS tokens alone.
         """
-        layer = rows * (self.key_value + self.row) + queries * tokens * self.pair
-        last = layer
-        if first_tokens_only:
-            last = rows * self.key_value + frames * (self.row + tokens * self.pair)
-        return (self.layers - 1) * layer + last
+        if not first_tokens_only:
+            return self.rows(rows, queries, tokens)
+        last = rows * self.key_value + frames * (self.row + tokens * self.pair)
+        return (self.layers - 1) * self._layer(rows, queries, tokens) + last
 
 
 @dataclass
@@ -177,11 +182,9 @@ def window_report(cost: TransformerCost, plan: WindowPlan, embedded: list[int]) 
     """
     _, times, _ = plan.shape
     slots = plan.slots
-    dense = times * cost.patch + cost.layers * (slots * (cost.key_value + cost.row) + slots * slots * cost.pair)
+    dense = times * cost.patch + cost.rows(slots, slots, slots)
     spent = [
-        tubelets * cost.patch
-        + plan.planning_multiply_adds
-        + cost.layers * (rows * (cost.key_value + cost.row) + rows * keys * cost.pair)
+        tubelets * cost.patch + plan.planning_multiply_adds + cost.rows(rows, rows, keys)
         for tubelets, rows, keys in zip(embedded, plan.row_counts, plan.live_counts)
     ]
     counts = torch.tensor(plan.row_counts, device=plan.computed.device)

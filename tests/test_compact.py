@@ -7,7 +7,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.videomae.modeling_videomae import eager_attention_forward
 
 from hf_ttr.compact import compact_attention, logit_mask
-from hf_ttr.planning.window_plan import PastSlots, WindowPlan
+from hf_ttr.planning.window_plan import PastSlots, WindowPlan, logits_of_counts
 
 
 HEADS, DIM = 2, 8
@@ -43,7 +43,7 @@ def plan_of(counts: list[list[int]]) -> WindowPlan:
 @pytest.mark.parametrize("counts", [[1, 1, 1], [1, 2, 5], [1000, 1, 1]], ids=str)
 def test_a_key_that_counts_c_times_is_c_equal_keys(attention: object, counts: list[int]) -> None:
     query, keys, values = (states(1, HEADS, count, DIM, seed=count).double() for count in (4, 3, 3))
-    mask = logit_mask(torch.tensor(counts).float(), query)
+    mask = logit_mask(logits_of_counts(torch.tensor(counts).float()), query)
     output, _ = attention(Attention(), query, keys, values, mask, scaling=DIM**-0.5, is_causal=False)
     repeated = [part.repeat_interleave(torch.tensor(counts), 2) for part in (keys, values)]
     expected, _ = attention(Attention(), query, *repeated, None, scaling=DIM**-0.5, is_causal=False)
@@ -51,12 +51,12 @@ def test_a_key_that_counts_c_times_is_c_equal_keys(attention: object, counts: li
 
 
 def test_equal_counts_need_no_mask() -> None:
-    assert logit_mask(torch.full((5,), 3.0), states(1, HEADS, 4, DIM)) is None
+    assert logits_of_counts(torch.full((5,), 3.0)) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_a_mask_has_the_shape_and_dtype_of_the_logits(dtype: torch.dtype) -> None:
-    mask = logit_mask(torch.tensor([1e-6, 1.0, 1568.0]), states(1, HEADS, 4, DIM).to(dtype))
+    mask = logit_mask(logits_of_counts(torch.tensor([1e-6, 1.0, 1568.0])), states(1, HEADS, 4, DIM).to(dtype))
     assert mask.shape == (1, 1, 4, 3)
     assert mask.dtype == dtype
     assert mask.isfinite().all()
@@ -101,8 +101,12 @@ def test_whole_windows_go_through_as_they_are(attention: object) -> None:
 def test_half_precision(attention: object, dtype: torch.dtype) -> None:
     query, keys, values = (states(1, HEADS, count, DIM, seed=count) for count in (4, 3, 3))
     counts = torch.tensor([1.0, 1500.0, 67.0])
-    expected, _ = attention(Attention(), query, keys, values, logit_mask(counts, query), scaling=DIM**-0.5)
+    expected, _ = attention(
+        Attention(), query, keys, values, logit_mask(logits_of_counts(counts), query), scaling=DIM**-0.5
+    )
     query, keys, values = (part.to(dtype) for part in (query, keys, values))
-    output, _ = attention(Attention(), query, keys, values, logit_mask(counts, query), scaling=DIM**-0.5)
+    output, _ = attention(
+        Attention(), query, keys, values, logit_mask(logits_of_counts(counts), query), scaling=DIM**-0.5
+    )
     assert output.dtype == dtype
     torch.testing.assert_close(output.float(), expected, rtol=3e-2, atol=3e-2)

@@ -86,6 +86,11 @@ class WindowPlan:
         return self._table_counts[self.live]
 
     @cached_property
+    def count_logits(self) -> list[torch.Tensor | None]:
+        """What the counts add to the logits of the live rows of each stream; see `logits_of_counts`."""
+        return [logits_of_counts(counts) for counts in self.counts.split(self.live_counts)]
+
+    @cached_property
     def live_counts(self) -> list[int]:
         """Number of live rows of each stream."""
         batch = self.shape[0]
@@ -155,6 +160,15 @@ class WindowPlan:
         if bool((held & (left < 0)).any()) or (past is None and bool(held.any())):
             raise ValueError("a slot of the plan is neither computed nor held from an earlier window.")
         return cls(computed, left, right, alpha, [0] * batch if past is None else past.counts)
+
+
+def logits_of_counts(counts: torch.Tensor) -> torch.Tensor | None:
+    """What counts of keys add to their logits, both of shape `(keys,)`; `None` where they are all the same."""
+    if bool((counts == counts[:1]).all()):
+        # What is added to all logits alike changes nothing.
+        return None
+    # Of a softmax only differences matter: numbers below 0 are as good, and keep half precision from overflowing.
+    return (counts / counts.max()).log()
 
 
 @dataclass
