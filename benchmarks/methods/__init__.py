@@ -1,0 +1,53 @@
+"""Reuse, the dense models, and methods of papers written anew, behind one interface; by short name."""
+
+from __future__ import annotations
+
+from .accumulation import TemporalAccumulation
+from .base import Method, Outcome, StreamMethod
+from .clip_dropping import DenseClip, FewerFrames, RandomTokens, RunLength, Tubes
+from .dense import Dense, DenseStream
+from .eventful import (
+    ClsEventfulFull,
+    ClsEventfulTokenwise,
+    ClsGatedByPreviousFrame,
+    EventfulFull,
+    EventfulTokenwise,
+    GatedByPreviousFrame,
+)
+from .frame_skipping import HeldFrames, InterpolatedFrames
+from .neuroflow import SurpriseGate
+from .random_drop import RandomDrop
+from .reuse import Bidirectional, Causal, ClipReuse, LookAhead
+from .stc import RareReferences, SelectiveCaching
+
+
+VIT: dict[str, type[Method]] = {
+    "dense": Dense,
+    "dense_frame_by_frame": DenseStream,
+    "bidirectional": Bidirectional,
+    "look_ahead": LookAhead,
+    "causal": Causal,
+    "skip_interpolate": InterpolatedFrames,
+    "skip_hold": HeldFrames,
+    "eventful_tokenwise": EventfulTokenwise,
+    "eventful_full": EventfulFull,
+    "stgt": GatedByPreviousFrame,
+    "eventful_tokenwise_cls": ClsEventfulTokenwise,
+    "eventful_full_cls": ClsEventfulFull,
+    "stgt_cls": ClsGatedByPreviousFrame,
+    "stc": SelectiveCaching,
+    "stc_rare": RareReferences,
+    "neuroflow": SurpriseGate,
+    "random_drop": RandomDrop,
+}
+VIDEOMAE: dict[str, type[Method]] = {
+    "dense": DenseClip,
+    "reuse": ClipReuse,
+    "rlt": RunLength,
+    "sta": TemporalAccumulation,
+    "random_drop": RandomTokens,
+    "tube_drop": Tubes,
+    "fewer_frames": FewerFrames,
+}
+
+__all__ = ["VIDEOMAE", "VIT", "Method", "Outcome", "StreamMethod"]

@@ -1,0 +1,72 @@
+"""Frame skipping: the dense model on some frames; what the others are is held or interpolated."""
+
+from __future__ import annotations
+
+import torch
+
+from .base import Method
+from .dense import Dense, DenseStream
+
+
+SHARES = (0.75, 0.5, 0.35, 0.25, 0.18, 0.12, 0.06, 0.03)
+
+
+class HeldFrames(DenseStream):
+    """The dense model on evenly spaced frames, the first among them; its last logits stand for the frames between."""
+
+    title = "frame skipping, logits held"
+    knob = "share of the frames computed"
+    sweep = SHARES
+
+    def reset(self) -> None:
+        """Starts with a computed frame."""
+        self.frame = 0
+        self.held = torch.empty(0)
+
+    def advance(self, frame: torch.Tensor) -> torch.Tensor:
+        """Computes the frame if its turn has come: when the share of the frames so far reaches the next number."""
+        if self.frame == 0 or int(self.frame * self.setting) > int((self.frame - 1) * self.setting):
+            self.held = super().advance(frame)
+        self.frame += 1
+        return self.held
+
+
+class InterpolatedFrames(Method):
+    """The dense model on evenly spaced frames, first and last among them; logits between lie on straight lines."""
+
+    title = "frame skipping, logits interpolated"
+    knob = "share of the frames computed"
+    sweep = SHARES
+
+    def run(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The chosen frames in one batch, and the others from them."""
+        chosen = evenly_spaced(len(pixels), self.setting).to(pixels.device)
+        dense = Dense(self.model).measured(pixels[chosen])
+        self.multiply_adds += dense.multiply_adds
+        return interpolated(dense.logits, chosen, len(pixels))
+
+
+def evenly_spaced(frames: int, share: float) -> torch.Tensor:
+    """The frames to compute, at least the first and the last: `torch.LongTensor`, increasing."""
+    count = min(max(round(frames * share), 2), frames)
+    return torch.linspace(0, frames - 1, count).round().long()
+
+
+def interpolated(logits: torch.Tensor, chosen: torch.Tensor, frames: int) -> torch.Tensor:
+    """
+    Logits of all frames on straight lines between those of the chosen ones.
+
+    Args:
+        logits (`torch.Tensor` of shape `(chosen, labels)`): of the chosen frames.
+        chosen (`torch.LongTensor` of shape `(chosen,)`): which they are, first and last included.
+        frames (`int`): number of frames.
+
+    Returns:
+        `torch.Tensor` of shape `(frames, labels)`.
+    """
+    times = torch.arange(frames, device=chosen.device)
+    right = torch.searchsorted(chosen, times)
+    left = torch.where(chosen[right] > times, right - 1, right)
+    gap = (chosen[right] - chosen[left]).clamp(min=1)
+    weight = ((times - chosen[left]) / gap).to(logits.dtype)
+    return torch.lerp(logits[left], logits[right], weight[:, None])

@@ -1,0 +1,63 @@
+"""The parts of a ViT, for methods that put them together in another way, and what the parts cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from hf_ttr.flops import TransformerCost
+
+
+CHUNK = 64
+"""Frames that run as one batch at most: enough to fill the machine, and memory stays bounded."""
+
+
+class FrameModel:
+    """
+    A `ViTForImageClassification`, taken apart.
+
+    Args:
+        model: the model.
+
+    Attributes:
+        layers: its layers.
+        tokens (`int`): of a frame, CLS, the first of them, included.
+        cost (`TransformerCost`): of the parts.
+        head (`int`): multiply-adds of the classifier for a frame.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.layers = model.vit.layers
+        self.tokens: int = model.vit.embeddings.position_embeddings.shape[1]
+        self.cost = TransformerCost.of_vit(model.config, self.tokens)
+        self.head: int = model.classifier.weight.numel()
+        self.outside = self.cost.patch + self.head
+        """Multiply-adds of a frame outside the layers."""
+
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Tokens `(frames, tokens, size)` of frames, positions added."""
+        return self.model.vit.embeddings(pixels)
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits `(frames, labels)` of the last states `(frames, tokens, size)`, CLS first."""
+        return self.model.classifier(self.model.vit.layernorm(states[:, 0]))
+
+    def through_layers(self, states: torch.Tensor) -> torch.Tensor:
+        """The states `(frames, tokens, size)` after all layers, in which all given tokens of a frame meet."""
+        for layer in self.layers:
+            states = layer(states)
+        return states
+
+
+def split_heads(rows: torch.Tensor, attention: Any) -> torch.Tensor:
+    """Rows `(rows, heads * size)` of queries, keys or values as `(1, heads, rows, size)`."""
+    return rows.view(len(rows), -1, attention.head_dim).transpose(0, 1)[None]
+
+
+def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, attention: Any) -> torch.Tensor:
+    """What rows of queries read from rows of keys and values, before the output projection; heads side by side."""
+    parts = (split_heads(part, attention) for part in (queries, keys, values))
+    return scaled_dot_product_attention(*parts, scale=attention.scaling)[0].transpose(0, 1).flatten(1)

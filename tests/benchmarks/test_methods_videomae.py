@@ -1,0 +1,211 @@
+"""Methods for models of clips: what defines each of them, and what they say they cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import hf_ttr
+from benchmarks.methods import VIDEOMAE, Method
+from benchmarks.methods.accumulation import TemporalAccumulation, activation, kept_tokens
+from benchmarks.methods.clip_dropping import FewerFrames, RandomTokens, RunLength, Tubes, tubelet_changes
+from benchmarks.methods.clip_model import ClipModel
+from benchmarks.methods.reuse import ClipReuse
+from hf_ttr.flops import TransformerCost
+
+from ..tiny import TINY_VIDEOMAE, tiny_videomae
+
+
+POSITIONS, TIMES = 36, 4
+SWEPT = [key for key in VIDEOMAE if key != "dense"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return tiny_videomae()
+
+
+@pytest.fixture(scope="module")
+def pixels() -> torch.Tensor:
+    """A clip whose patches change by more and more from left to right, `(frames, channels, height, width)`."""
+    generator = torch.Generator().manual_seed(1)
+    still, moves = torch.randn(1, 3, 24, 24, generator=generator), torch.randn(8, 3, 24, 24, generator=generator)
+    return still + moves * torch.linspace(0.001, 1, 24) ** 2
+
+
+@torch.no_grad()
+def dense_logits(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    return model(pixels[None]).logits
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+
+
+def profiled(method: Method, pixels: torch.Tensor) -> float:
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        method.clip(pixels)
+    return counter.get_total_flops() / 2
+
+
+@pytest.mark.parametrize("key", VIDEOMAE)
+def test_every_method_costs_what_a_profiler_counts(key: str, model: Any, pixels: torch.Tensor) -> None:
+    for setting in VIDEOMAE[key].sweep[::4]:
+        method = VIDEOMAE[key](model, setting)
+        outcome = method.measured(pixels)
+        assert outcome.logits.shape == (1, TINY_VIDEOMAE["num_labels"])
+        assert outcome.multiply_adds == profiled(method, pixels)
+
+
+def test_the_dense_model_costs_what_the_formula_says(model: Any, pixels: torch.Tensor) -> None:
+    cost, tokens = TransformerCost.of_videomae(model.config), TIMES * POSITIONS
+    head = TINY_VIDEOMAE["hidden_size"] * TINY_VIDEOMAE["num_labels"]
+    outcome = VIDEOMAE["dense"](model).measured(pixels)
+    assert outcome.multiply_adds == TIMES * cost.patch + cost.rows(tokens, tokens, tokens) + head
+    assert_close(outcome.logits, dense_logits(model, pixels))
+
+
+@pytest.mark.parametrize("key", SWEPT)
+def test_sweeps_go_from_dense_to_sparse(key: str, model: Any, pixels: torch.Tensor) -> None:
+    method = VIDEOMAE[key]
+    assert 6 <= len(method.sweep) <= 8 and method.title and method.knob
+    costs = [method(model, setting).measured(pixels).multiply_adds for setting in method.sweep]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < costs[0]
+
+
+@pytest.mark.parametrize("key", VIDEOMAE)
+def test_every_run_is_the_same(key: str, model: Any, pixels: torch.Tensor) -> None:
+    method = VIDEOMAE[key](model, VIDEOMAE[key].sweep[len(VIDEOMAE[key].sweep) // 2])
+    first = method.measured(pixels)
+    method.clip(pixels.flip(0) + 1)
+    again = method.measured(pixels)
+    assert torch.equal(first.logits, again.logits) and first.multiply_adds == again.multiply_adds
+
+
+def test_names_are_unique() -> None:
+    assert len({method.title for method in VIDEOMAE.values()}) == len(VIDEOMAE)
+
+
+def test_reuse_is_that_of_the_package(model: Any, pixels: torch.Tensor) -> None:
+    reuse: Any = hf_ttr.with_temporal_reuse(model, {"threshold": 0.3})
+    with torch.no_grad():
+        expected = reuse(pixels[None])
+    outcome = ClipReuse(model, 0.3).measured(pixels)
+    assert torch.equal(outcome.logits, expected.logits)
+    assert outcome.multiply_adds == expected.reuse.multiply_adds.item()
+
+
+@torch.no_grad()
+def test_tokens_are_embedded_as_the_model_does(pixels: torch.Tensor) -> None:
+    model = tiny_videomae(image_size=(16, 24), patch_size=(4, 8))
+    parts = ClipModel(model)
+    clip = pixels[:, :, :16]
+    expected = model.videomae.embeddings(clip[None], None)
+    kept = torch.tensor([0, 5, 13, 14, 40])
+    assert_close(parts.embed(clip, kept), expected[:, kept])
+
+
+def test_a_model_that_reads_its_first_token_is_refused() -> None:
+    with pytest.raises(ValueError, match="pools by its first token"):
+        ClipModel(tiny_videomae(use_mean_pooling=False))
+
+
+@pytest.mark.parametrize(
+    ("method", "setting"),
+    [(RunLength, -1.0), (TemporalAccumulation, 0.0), (RandomTokens, 1.0), (Tubes, 1.0), (FewerFrames, 1.0)],
+)
+def test_keeping_all_tokens_is_dense(method: Any, setting: float, model: Any, pixels: torch.Tensor) -> None:
+    outcome = method(model, setting).measured(pixels)
+    assert_close(outcome.logits, dense_logits(model, pixels))
+    assert outcome.multiply_adds == ClipModel(model).dense_multiply_adds
+
+
+# Dropping before the model
+
+
+def test_run_length_keeps_the_first_tubelet_and_what_changes(model: Any, pixels: torch.Tensor) -> None:
+    method = RunLength(model, 0.1)
+    still = pixels[:1].repeat(8, 1, 1, 1)
+    assert method.kept(still).tolist() == list(range(POSITIONS))
+    still[5, :, 4:8, 8:12] += 0.5  # in the last frame of tubelet 2, row 1, column 2; gone in tubelet 3
+    assert method.kept(still).tolist() == [*range(POSITIONS), 2 * POSITIONS + 8]
+
+
+def test_run_length_compares_the_last_frame_with_the_first_of_the_tubelet_before() -> None:
+    frames = torch.tensor([0.0, 5.0, 7.0, 1.0, 3.0, 3.0]).view(6, 1, 1, 1).expand(6, 3, 4, 8)
+    assert tubelet_changes(frames, (2, 4, 4)).tolist() == [[torch.inf] * 2, [1.0] * 2, [4.0] * 2]
+    assert tubelet_changes(frames[:2], (2, 4, 4)).tolist() == [[torch.inf] * 2]
+
+
+def test_what_blind_methods_keep(model: Any, pixels: torch.Tensor) -> None:
+    tokens = RandomTokens(model, 0.25).kept(pixels)
+    assert len(tokens) == 36 and tokens.tolist() == sorted(set(tokens.tolist()))
+    tubes = Tubes(model, 0.25).kept(pixels).view(TIMES, -1)
+    assert tubes.shape[1] == 9 and torch.equal(tubes[1:], tubes[:-1] + POSITIONS)
+    frames = FewerFrames(model, 0.5).kept(pixels).view(2, POSITIONS)
+    assert (frames[:, 0] // POSITIONS).tolist() == [1, 3]
+
+
+# STA
+
+
+def test_accumulation_drops_its_share_at_each_stage(model: Any, pixels: torch.Tensor) -> None:
+    method, counts = TemporalAccumulation(model, 0.25), []
+    handles = [
+        layer.register_forward_pre_hook(lambda _, inputs: counts.append(inputs[0].shape[1]))
+        for layer in method.parts.layers
+    ]
+    method.clip(pixels)
+    for handle in handles:
+        handle.remove()
+    assert method.stages == (0, 1, 2)
+    # Of 36 tokens of a tubelet 9 go, of 27 then 7, of 20 then 5.
+    assert counts == [TIMES * 27, TIMES * 20, TIMES * 15]
+
+
+def test_accumulation_drops_what_was_seen_and_keeps_what_is_new() -> None:
+    one, two, three, four = torch.eye(4)
+    tubelets = torch.stack([torch.stack([one, one, two, three]), torch.stack([one, two, three, four])])
+    kept = kept_tokens(tubelets, 3)
+    # At the start one of the two that are alike goes; later the new token stays whatever else goes.
+    assert kept[0].tolist() == [1, 2, 3]
+    assert 3 in kept[1].tolist()
+    kept = kept_tokens(tubelets, 2)
+    assert kept[0].tolist() == kept[1].tolist() == [1, 3]
+
+
+def test_accumulation_keeps_active_tokens() -> None:
+    token = torch.arange(1.0, 9.0)
+    tubelets = (token * torch.tensor([1.0, 3.0, 2.0, 1.5])[:, None]).repeat(3, 1, 1)
+    assert_close(activation(tubelets)[0] / activation(tubelets)[0].max(), torch.tensor([0.0, 1.0, 0.5, 0.25]))
+    kept = kept_tokens(tubelets, 2)
+    assert kept[1].tolist() == kept[2].tolist() == [1, 2]
+
+
+def test_accumulation_runs_both_ways_along_time(model: Any) -> None:
+    method = TemporalAccumulation(model, 0.5)
+    states = torch.randn(1, TIMES * 6, 32, generator=torch.Generator().manual_seed(0))
+    mirrored = states.unflatten(1, (TIMES, 6)).flip(1).flatten(1, 2)
+    forth, back = method.thinned(states, backwards=False), method.thinned(mirrored, backwards=True)
+    assert torch.equal(forth, back.unflatten(1, (TIMES, 3)).flip(1).flatten(1, 2))
+    assert not torch.equal(forth, method.thinned(states, backwards=True))
+
+
+def test_accumulation_turns_round_in_the_second_stage(
+    model: Any, pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, directions = TemporalAccumulation(model, 0.25), []
+    thinned = method.thinned
+
+    def spy(states: torch.Tensor, backwards: bool) -> torch.Tensor:
+        directions.append(backwards)
+        return thinned(states, backwards)
+
+    monkeypatch.setattr(method, "thinned", spy)
+    method.clip(pixels)
+    assert directions == [False, True, False]
