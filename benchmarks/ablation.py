@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
+from statistics import mean
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from rich.progress import track
-from transformers import ViTForImageClassification
 
-import hf_ttr
 from hf_ttr.configuration import TemporalReuseConfig
 from hf_ttr.planning import bidirectional, planner
 
 from .common import real_data
-from .fidelity import FRAMES, STATIC, Row, at_ratio, first_frames, measure_reuse
+from .fidelity import OTHERS, STATIC
+from .ratios import FRAMES, Row, at_ratio, measure_reuse, prepared
+from .runner import Cell, Part
+from .table import Block, Table
 
 
 RATIOS = (4.0, 8.0)
-# Static cameras beyond the four: an easy street, signers, noisy sensors, a large actor.
-OTHERS = (
-    "video.avi",
-    "yoga.mp4",
-    "demo_skeleton.mp4",
-    "asl/again.mkv",
-    "asl/bird.mkv",
-    "webcam_fall_02.mp4",
-    "webcam_fall_19.mp4",
-    "webcam_fall_20.mp4",
-)
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "max_age 8": {"max_age": 8},
@@ -47,43 +37,37 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(quick: bool = False) -> dict[str, Any]:
-    """Runs the suite; `quick` takes two clips."""
-    data = real_data()
-    directory = data / "models" / "vit-tiny-tin200"
-    videos = STATIC[:2] if quick else STATIC + OTHERS
-    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory, frame_sampling_rate=1)
-    dense = ViTForImageClassification.from_pretrained(directory, dtype=torch.float32).eval()
-    model = hf_ttr.with_temporal_reuse(dense)
-    rows: list[Row] = []
-    for video in track(videos, description="ablation"):
-        clip = first_frames(processor, data / "videos" / video, FRAMES)
-        with torch.no_grad():
-            expected = dense(clip[0]).logits
-        rows += _measure(video, partial(measure_reuse, model, clip, expected, video))
-    return {
-        "suite": "ablation",
-        "frames": FRAMES,
-        "model": directory.name,
-        "static": list(STATIC),
-        "rows": [asdict(row) for row in rows],
-    }
+WHOLE_FRAMES = {f"whole frames only, every {step}": step for step in (4, 8, 16)}
+GREEDY = "corners by Douglas-Peucker"
 
 
-def _measure(video: str, reuse: Callable[..., Row]) -> list[Row]:
-    rows = []
+def cells(quick: bool) -> Iterable[Cell]:
+    """A cell for every video, planner and ratio; `quick` takes one video, one ratio and a few planners."""
+    real_data()
+    names = ("default", GREEDY) if quick else (*SETTINGS, GREEDY)
+    jobs = [(name, ratio) for ratio in (RATIOS[:1] if quick else RATIOS) for name in names]
+    jobs += [(name, 0.0) for name in WHOLE_FRAMES]
 
-    def within(ratio: float, name: str, **settings: Any) -> Row:
-        return at_ratio(lambda budget: reuse(name, ratio, compute_budget=budget, **settings), ratio)
+    def cell(video: str, name: str, ratio: float) -> Cell:
+        return Cell(f"{video} | {name} | {ratio:g}", lambda: asdict(_measure(video, name, ratio)), {"frames": FRAMES})
 
-    for ratio in RATIOS:
-        rows += [within(ratio, name, **settings) for name, settings in SETTINGS.items()]
+    return [cell(video, *job) for video in (STATIC[:1] if quick else STATIC + OTHERS) for job in jobs]
+
+
+def _measure(video: str, name: str, ratio: float) -> Row:
+    found = prepared(video)
+    reuse = partial(measure_reuse, found.model, found.clip, found.expected, video, name, ratio)
+    if name in WHOLE_FRAMES:
+        with patch.object(planner, "choose_corners", whole_frames(WHOLE_FRAMES[name])):
+            return reuse()
+
+    def at_budget(budget: float) -> Row:
+        return reuse(compute_budget=budget, **SETTINGS.get(name, {}))
+
+    if name == GREEDY:
         with patch.object(planner, "choose_corners", greedy_corners):
-            rows.append(within(ratio, "corners by Douglas-Peucker"))
-    for step in (4, 8, 16):
-        with patch.object(planner, "choose_corners", whole_frames(step)):
-            rows.append(reuse(f"whole frames only, every {step}", 0.0))
-    return rows
+            return at_ratio(at_budget, ratio)
+    return at_ratio(at_budget, ratio)
 
 
 def whole_frames(step: int) -> Callable[..., torch.Tensor]:
@@ -152,3 +136,38 @@ def greedy_corners(
     kept = int(budget * priority.numel())
     limit = priority.flatten().sort(descending=True).values[kept]
     return (priority > limit)[None]
+
+
+def table(result: dict[str, Any]) -> Block:
+    """The table of a result."""
+    rows = result["rows"]
+    ratios = sorted({row["setting"] for row in rows if row["setting"]})
+    groups = (
+        [row for row in rows if row["video"] in STATIC],
+        [row for row in rows if row["video"] not in STATIC],
+    )
+
+    def cell(group: list[dict[str, Any]], method: str, ratio: float) -> str:
+        chosen = [row for row in group if row["method"] == method and row["setting"] in (ratio, 0.0)]
+        if not chosen:
+            return ""
+        text = f"{mean(row['kl'] for row in chosen):.4f}"
+        # A planner without a budget saves what it saves.
+        return text if chosen[0]["setting"] else f"{text} at {mean(row['encoder_ratio'] for row in chosen):.1f}x"
+
+    static = len({row["video"] for row in groups[0]})
+    others = len({row["video"] for row in groups[1]})
+    header = [f"{count} videos, {ratio:g}x" for count in (static, others) if count for ratio in ratios]
+    return [
+        "Mean KL to the dense model per frame, the four static videos and the others.",
+        Table(
+            ("planner", *header),
+            (
+                (method, *(cell(group, method, ratio) for group in groups if group for ratio in ratios))
+                for method in dict.fromkeys(row["method"] for row in rows)
+            ),
+        ),
+    ]
+
+
+PART = Part("fidelity", "ablation", cells, lambda quick: {"model": "vit-tiny-tin200", "frames": FRAMES})

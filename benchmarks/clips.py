@@ -9,24 +9,26 @@ keeps whole tubelets, so its ratio is not free: the nearest that is at least as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
 from transformers import VideoMAEForVideoClassification
 
 import hf_ttr
 from hf_ttr.flops import TransformerCost, window_report
 from hf_ttr.planning.window_planner import WindowPlanner
 
-from .common import kl_divergence, markdown, real_data
+from .common import kl_divergence, real_data
+from .fidelity import fights
+from .measures import Clip
+from .runner import Cell, Part
+from .table import Block, Table
 
 
 RATIOS = (2.8, 5.6, 9.3)
-WINDOWS_PER_VIDEO = 1
 OURS: dict[str, dict[str, Any]] = {
     "reuse (default: spread)": {},
     "reuse, interpolated": {"representative": "interpolate"},
@@ -36,16 +38,8 @@ OURS: dict[str, dict[str, Any]] = {
     "reuse, spread, drift 0.03": {"drift_weight": 0.03},
 }
 SAME_BUDGET = "reuse (default), the same budget for every clip"
+SETS = ("fight_surv/test", "fight_surv/train", "videos")
 BASELINES = ("RLT: changed tokens, plain pool", "random drop", "uniform tube drop", "fewer frames")
-
-
-@dataclass
-class Clip:
-    """A clip, `(frames, channels, height, width)`, its name, and its class where it is known."""
-
-    name: str
-    pixels: torch.Tensor
-    label: int | None = None
 
 
 class Arena:
@@ -57,7 +51,7 @@ class Arena:
         clips: what to run it on.
     """
 
-    def __init__(self, model: VideoMAEForVideoClassification, clips: list[Clip]) -> None:
+    def __init__(self, model: VideoMAEForVideoClassification, clips: Sequence[Clip]) -> None:
         self.model = model
         self.clips = clips
         self.reuse: Any = hf_ttr.with_temporal_reuse(model)
@@ -69,7 +63,7 @@ class Arena:
         self.slots = self.times * self.positions
         self.dense_cost = self.cost.rows(self.slots, self.slots, self.slots)
         self.patches = [base._embed(clip.pixels[None], None, 0) for clip in clips]
-        self.expected = torch.cat([model(clip.pixels[None]).logits for clip in track(clips, description="dense")])
+        self.expected = torch.cat([model(clip.pixels[None]).logits for clip in clips])
 
     def rows_within(self, ratio: float) -> int:
         """The largest number of rows that costs `ratio` times less than all of them."""
@@ -165,17 +159,20 @@ class Arena:
             ]
         return result
 
-    def rows(self, ratios: tuple[float, ...], ours: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        """Every method at every ratio; the dense model first."""
-        results = [self.row("dense", 1.0, (self.expected, 1.0, 0.0))]
-        jobs = [(name, ratio) for ratio in ratios for name in (*ours, SAME_BUDGET, *BASELINES)]
-        for name, ratio in track(jobs, description="methods"):
-            if name in ours:
-                found = self.with_reuse(ours[name], ratio)
-            else:
-                found = self.with_budget(ratio) if name == SAME_BUDGET else self.baseline(name, ratio)
-            results.append(self.row(name, ratio, found))
-        return results
+    def cell(self, method: str, ratio: float) -> dict[str, Any]:
+        """One method at one ratio: reuse with some settings, with a budget, a baseline, or `"dense"`."""
+        if method == "dense":
+            return self.row(method, 1.0, (self.expected, 1.0, 0.0))
+        if method in OURS:
+            return self.row(method, ratio, self.with_reuse(OURS[method], ratio))
+        return self.row(
+            method, ratio, self.with_budget(ratio) if method == SAME_BUDGET else self.baseline(method, ratio)
+        )
+
+
+def jobs(ratios: Sequence[float]) -> list[tuple[str, float]]:
+    """Every method at every ratio; the dense model first."""
+    return [("dense", 1.0), *((name, ratio) for ratio in ratios for name in (*OURS, SAME_BUDGET, *BASELINES))]
 
 
 def meeting(costs: Callable[[float], list[int]], target: float) -> float:
@@ -202,51 +199,53 @@ def run_length_changes(pixels: torch.Tensor, config: Any, grid: tuple[int, int])
     return torch.cat([torch.full_like(patches[:1], torch.inf), patches])
 
 
-@torch.no_grad()
-def run(quick: bool = False) -> dict[str, Any]:
-    """Runs the suite on `videomae-tiny-tin200`; `quick` takes a few clips and one ratio."""
-    folder = real_data()
-    directory = folder / "models" / "videomae-tiny-tin200"
-    model = VideoMAEForVideoClassification.from_pretrained(directory, dtype=torch.float32).eval()
-    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory)
-    sets = {
-        "fight_surv/test": list(_fights(folder, "test", processor, 3 if quick else None)),
-        "fight_surv/train": list(_fights(folder, "train", processor, 3 if quick else 12)),
-        "videos": list(_windows(folder, processor, 1 if quick else WINDOWS_PER_VIDEO)),
-    }
-    ratios = RATIOS[:1] if quick else RATIOS
-    results = {name: Arena(model, clips).rows(ratios, OURS) for name, clips in sets.items()}
-    sizes = {name: len(clips) for name, clips in sets.items()}
-    return {"suite": "clips", "model": directory.name, "sizes": sizes, "sets": results}
+def cells(quick: bool) -> Iterable[Cell]:
+    """A cell for every set of clips, method and ratio on `videomae-tiny-tin200`; `quick`: few clips and one ratio."""
+    real_data()
+
+    @lru_cache(maxsize=1)
+    @torch.no_grad()
+    def arena(name: str) -> Arena:
+        folder = real_data()
+        directory = folder / "models" / "videomae-tiny-tin200"
+        model = VideoMAEForVideoClassification.from_pretrained(directory, dtype=torch.float32).eval()
+        processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory)
+        if name == "videos":
+            return Arena(model, list(_windows(folder, processor)))
+        split = name.split("/")[1]
+        number = 1 if quick else {"test": None, "train": 12}[split]
+        return Arena(model, list(fights(folder, split, processor, number)))
+
+    def measure(name: str, method: str, ratio: float) -> dict[str, Any]:
+        with torch.no_grad():
+            found = arena(name)
+            return {**found.cell(method, ratio), "clips": len(found.clips)}
+
+    return [
+        Cell(f"{name} | {method} | {ratio:g}", partial(measure, name, method, ratio), {"quick": quick})
+        for name in (SETS[:1] if quick else SETS)
+        for method, ratio in jobs(RATIOS[:1] if quick else RATIOS)
+    ]
 
 
-def _fights(folder: Path, split: str, processor: Any, number: int | None) -> Iterator[Clip]:
-    paths = sorted((folder / "fight_surv" / split).rglob("*.mp4"))
-    chosen = paths if number is None else [paths[index] for index in torch.linspace(0, len(paths) - 1, number).long()]
-    for path in track(chosen, description=split):
-        yield Clip(path.stem, processor(path, num_frames=16, return_tensors="pt").pixel_values[0])
+def _windows(folder: Path, processor: Any) -> Iterable[Clip]:
+    """The first window of each video."""
+    for path in sorted((folder / "videos").rglob("*.*")):
+        frames = processor(path, num_frames=16, frame_sampling_rate=1, return_tensors="pt").pixel_values[0]
+        yield Clip(f"{path.relative_to(folder / 'videos')} 0", frames)
 
 
-def _windows(folder: Path, processor: Any, number: int) -> Iterator[Clip]:
-    """Windows of successive frames from each video, evenly spread."""
-    for path in track(sorted((folder / "videos").rglob("*.*")), description="videos"):
-        total = 16 + 40 * (number - 1)
-        frames = processor(path, num_frames=total, frame_sampling_rate=1, return_tensors="pt").pixel_values[0]
-        for index in range(number):
-            name = f"{path.relative_to(folder / 'videos')} {40 * index}"
-            yield Clip(name, frames[40 * index : 40 * index + 16])
-
-
-def table(result: dict[str, Any]) -> list[str]:
-    """Markdown tables of a result."""
-    lines = []
-    for name, rows in result["sets"].items():
-        lines += [f"{name}, {result['sizes'][name]} clips: mean KL to the dense model (top-1 agreement).", ""]
-        lines += by_ratio(rows, lambda row: f"{row['kl']:.4f} ({row['agreement']:.2f})")
+def table(result: dict[str, Any]) -> Block:
+    """The tables of a result."""
+    lines: Block = []
+    for name in dict.fromkeys(row["key"][0] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["key"][0] == name]
+        lines.append(f"{name}, {rows[0]['clips']} clips: mean KL to the dense model (top-1 agreement).")
+        lines.append(by_ratio(rows, lambda row: f"{row['kl']:.4f} ({row['agreement']:.2f})"))
     return lines
 
 
-def by_ratio(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> list[str]:
+def by_ratio(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> Table:
     """A table with a line for each method and a column for each ratio; a ratio that is not met stands beside."""
     ratios = sorted({row["setting"] for row in rows if row["method"] != "dense"})
     methods = list(dict.fromkeys(row["method"] for row in rows if row["method"] != "dense"))
@@ -256,7 +255,10 @@ def by_ratio(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) 
         beside = f" at {row['ratio']:.1f}x" if abs(row["ratio"] / ratio - 1) > 0.02 else ""
         return cell(row) + beside
 
-    return markdown(
+    return Table(
         ("multiply-adds saved in the encoder", *(f"{ratio:g}x" for ratio in ratios)),
         ((method, *(text(method, ratio) for ratio in ratios)) for method in methods),
     )
+
+
+PART = Part("fidelity", "clips", cells, lambda quick: {"model": "videomae-tiny-tin200"})

@@ -1,190 +1,275 @@
-"""Fidelity against multiply-adds on real video: reuse and frame skipping, measured against the dense model."""
+"""Fidelity against cost: every method at every setting, on real videos, labelled clips and what ships."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
-from transformers import ViTForImageClassification
+from transformers import VideoMAEForVideoClassification, ViTForImageClassification
 
 import hf_ttr
-from hf_ttr.flops import TransformerCost
 
-from .common import kl_divergence, real_data
+from .common import ROOT, MissingData, real_data
+from .measures import Clip, Reference, measure
+from .methods.base import Method, StreamMethod
+from .runner import Cell, Part
 
 
-FRAMES = 49
-RATIOS = (3.0, 4.0, 5.3, 8.0)
-THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+FRAMES, QUICK_FRAMES = 100, 32
+CLIP_FRAMES = 16
+MOTION_CLIPS, MOTION_SEED = 360, 1
+"""Not the seed of the clips that the model was accepted on."""
+OURS = ("bidirectional", "look_ahead", "causal", "reuse")
 STATIC = ("car-detection.mp4", "bottle-detection.mp4", "asl/book.mkv", "vehicle_survaillance.mp4")
+OTHERS = (
+    "video.avi",
+    "yoga.mp4",
+    "demo_skeleton.mp4",
+    "asl/again.mkv",
+    "asl/bird.mkv",
+    "webcam_fall_02.mp4",
+    "webcam_fall_19.mp4",
+    "webcam_fall_20.mp4",
+)
+"""Static cameras beyond the four: an easy street, signers, noisy sensors, a large actor."""
+Methods = dict[str, type[Method]]
 
 
-@dataclass
-class Row:
-    """
-    One method on one clip, against the dense model.
+def vit_methods() -> Methods:
+    """The methods for models of frames."""
+    from .methods import VIT
 
-    Attributes:
-        video, method, setting: what was run; `setting` is the ratio or the threshold aimed at.
-        encoder_ratio, total_ratio: dense multiply-adds over those of the method, in the transformer layers and in all.
-        kl, clip_kl: KL divergence from the dense model of the class distribution, mean over frames, and of the clip.
-        agreement: share of frames with the same top class.
-        seconds, dense_seconds: model time of one run (not a benchmark of speed).
-    """
-
-    video: str
-    method: str
-    setting: float
-    encoder_ratio: float
-    total_ratio: float
-    kl: float
-    clip_kl: float
-    agreement: float
-    seconds: float
-    dense_seconds: float
+    return dict(VIT)
 
 
-def run(frames: int = FRAMES, quick: bool = False) -> dict[str, Any]:
-    """Runs the suite; `quick` takes the four static clips and two ratios."""
-    torch.manual_seed(0)
-    data = real_data()
-    directory = data / "models" / "vit-tiny-tin200"
-    videos = (
-        STATIC
-        if quick
-        else [str(path.relative_to(data / "videos")) for path in sorted((data / "videos").rglob("*.*"))]
-    )
-    ratios = (4.0, 8.0) if quick else RATIOS
-    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory, frame_sampling_rate=1)
-    dense = ViTForImageClassification.from_pretrained(directory, dtype=torch.float32).eval()
-    model = hf_ttr.with_temporal_reuse(dense)
-    rows: list[Row] = []
-    for video in track(videos, description="fidelity"):
-        clip = first_frames(processor, data / "videos" / video, frames)
-        rows += _measure(video, clip, dense, model, ratios)
-    return {"suite": "fidelity", "frames": frames, "model": directory.name, "rows": [asdict(row) for row in rows]}
+def videomae_methods() -> Methods:
+    """The methods for models of clips."""
+    from .methods import VIDEOMAE
+
+    return dict(VIDEOMAE)
 
 
-def first_frames(processor: Any, path: Path, frames: int) -> torch.Tensor:
-    """The first frames of a video, `(1, frames, channels, height, width)`."""
-    clip: torch.Tensor = processor(path, num_frames=frames, return_tensors="pt").pixel_values
-    return clip
+def described(methods: Methods) -> dict[str, Any]:
+    """What the report says of each method."""
+    return {
+        key: {
+            "title": method.title,
+            "paper": method.paper,
+            "knob": method.knob,
+            "stream": issubclass(method, StreamMethod),
+            "ours": key in OURS,
+        }
+        for key, method in methods.items()
+    }
 
 
-@torch.no_grad()
-def measure_reuse(
-    model: Any,
-    clip: torch.Tensor,
-    expected: torch.Tensor,
-    video: str,
-    method: str,
-    setting: float,
-    dense_seconds: float = 0.0,
+def videos(folder: Path) -> dict[str, list[str]]:
+    """Names of the real videos: of static cameras, and the others (moving camera, hard cuts)."""
+    found = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.*"))]
+    static = {*STATIC, *OTHERS, *(name for name in found if name.startswith("asl/"))}
+    return {
+        "real": [name for name in found if name in static],
+        "moving": [name for name in found if name not in static],
+    }
+
+
+def sweep_cells(
+    model_name: str,
+    name: str,
+    subjects: Sequence[str],
+    methods: Methods,
+    reference: Callable[[str], tuple[Any, Reference]],
+    quick: bool,
     **settings: Any,
-) -> Row:
-    """One run with the given settings of reuse; `expected` is the dense model's logits, `(frames, labels)`."""
-    model.config.temporal_reuse = hf_ttr.TemporalReuseConfig(**settings)
-    start = time.perf_counter()
-    output = model(clip)
-    seconds = time.perf_counter() - start
-    report = output.reuse
-    done, total = report.multiply_adds.item(), report.dense_multiply_adds.item()
-    cost = TransformerCost.of_vit(model.config, report.total_tokens.item() // clip.shape[1])
-    outside = clip.shape[1] * (cost.patch + model.classifier.weight.numel())
-    row = compare(video, method, setting, expected, output.frame_logits[0], total / done, seconds, dense_seconds)
-    row.encoder_ratio = (total - outside) / (done - outside)
-    return row
-
-
-def compare(
-    video: str,
-    method: str,
-    setting: float,
-    expected: torch.Tensor,
-    logits: torch.Tensor,
-    ratio: float,
-    seconds: float,
-    dense_seconds: float,
-) -> Row:
-    """A row for logits of shape `(frames, labels)`, at `ratio` times fewer multiply-adds."""
-    return Row(
-        video,
-        method,
-        setting,
-        encoder_ratio=ratio,
-        total_ratio=ratio,
-        kl=kl_divergence(expected, logits).mean().item(),
-        clip_kl=kl_divergence(expected.mean(0), logits.mean(0)).item(),
-        agreement=(expected.argmax(-1) == logits.argmax(-1)).float().mean().item(),
-        seconds=seconds,
-        dense_seconds=dense_seconds,
-    )
-
-
-@torch.no_grad()
-def _measure(
-    video: str, clip: torch.Tensor, dense: ViTForImageClassification, model: Any, ratios: tuple[float, ...]
-) -> list[Row]:
-    start = time.perf_counter()
-    expected = dense(clip[0]).logits
-    dense_seconds = time.perf_counter() - start
-    frames = clip.shape[1]
-
-    def reuse(method: str, setting: float, **settings: Any) -> Row:
-        return measure_reuse(model, clip, expected, video, method, setting, dense_seconds, **settings)
-
-    rows = []
-    for ratio in ratios:
-        for mode in ("bidirectional", "causal"):
-            rows.append(at_ratio(lambda budget, m=mode, r=ratio: reuse(m, r, mode=m, compute_budget=budget), ratio))
-        for method, interpolate in (("skip, hold", False), ("skip, interpolate", True)):
-            kept = max(round(frames / ratio), 2)
-            logits = skip_frames(expected, kept, interpolate)
-            seconds = dense_seconds * kept / frames
-            rows.append(compare(video, method, ratio, expected, logits, frames / kept, seconds, dense_seconds))
-    rows += [reuse("threshold", threshold, threshold=threshold) for threshold in THRESHOLDS]
-    return rows
-
-
-def at_ratio(measure: Callable[[float], Row], ratio: float) -> Row:
-    """The row of the largest budget that still saves `ratio` times the multiply-adds of the encoder."""
-    low, high = 0.02, 1.5 / ratio
-    best = None
-    for _ in range(7):
-        budget = (low + high) / 2
-        row = measure(budget)
-        if row.encoder_ratio >= ratio:
-            low, best = budget, row
-        else:
-            high = budget
-    return best if best is not None else measure(low)
-
-
-def skip_frames(logits: torch.Tensor, kept: int, interpolate: bool) -> torch.Tensor:
+) -> Iterator[Cell]:
     """
-    Frame skipping: `kept` evenly spaced frames are computed, the logits of the others held or interpolated in time.
+    A cell for every subject, method and setting.
 
     Args:
-        logits (`torch.Tensor` of shape `(frames, labels)`): of the dense model.
-        kept (`int`): frames that are computed, the first and (to interpolate) the last among them.
-        interpolate (`bool`): interpolate, or hold the last computed logits.
-
-    Returns:
-        `torch.Tensor` of shape `(frames, labels)`.
+        model_name, name: first field of the keys: the model, and the set of subjects.
+        subjects: what is measured, one video or one set of clips each.
+        methods: the methods.
+        reference: model and dense results of a subject.
+        quick: two settings of each method.
+        settings: what else the results depend on.
     """
-    frames = len(logits)
-    end = frames - 1 if interpolate else frames - frames / kept
-    chosen = torch.linspace(0, end, kept).round().long()
-    time_ = torch.arange(frames)
-    right = torch.searchsorted(chosen, time_).clamp(max=kept - 1)
-    left = torch.where(chosen[right] > time_, right - 1, right)
-    if not interpolate:
-        return logits[chosen[left]]
-    gap = (chosen[right] - chosen[left]).clamp(min=1)
-    alpha = ((time_ - chosen[left]) / gap)[:, None]
-    return torch.lerp(logits[chosen[left]], logits[chosen[right]], alpha)
+
+    def cell(subject: str, key: str, setting: float) -> Cell:
+        def run() -> dict[str, Any]:
+            model, dense = reference(subject)
+            return measure(methods[key](model, setting), dense)
+
+        return Cell(f"{model_name} {name} | {key} | {setting:g} | {subject}", run, settings)
+
+    for subject in subjects:
+        for key, method in methods.items():
+            for setting in middle_two(method.sweep) if quick else method.sweep:
+                yield cell(subject, key, setting)
+
+
+def middle_two(sweep: Sequence[float]) -> Sequence[float]:
+    """Two settings from the inside of a sweep."""
+    start = max(len(sweep) // 2 - 1, 0)
+    return sweep[start : start + 2]
+
+
+def _vit_cells(quick: bool) -> Iterable[Cell]:
+    folder = real_data()
+    frames = QUICK_FRAMES if quick else FRAMES
+    directory = folder / "models" / "vit-tiny-tin200"
+    processor, model = _loaders(directory, ViTForImageClassification, frame_sampling_rate=1)
+
+    @lru_cache(maxsize=1)
+    def reference(video: str) -> tuple[Any, Reference]:
+        pixels = processor()(folder / "videos" / video, num_frames=None, return_tensors="pt").pixel_values[0]
+        pixels = pixels[:frames].clone()
+        return model(), Reference.of(vit_methods()["dense"](model()), [Clip(video, pixels)])
+
+    for name, found in videos(folder / "videos").items():
+        chosen = (list(STATIC) if name == "real" else []) if quick else found
+        yield from sweep_cells("vit", name, chosen, vit_methods(), reference, quick, frames=frames)
+
+
+def _fight_cells(quick: bool) -> Iterable[Cell]:
+    """Labelled clips of surveillance cameras through the model of frames, which knows other classes: agreement."""
+    folder = real_data()
+    directory = folder / "models" / "vit-tiny-tin200"
+    processor, model = _loaders(directory, ViTForImageClassification)
+
+    @lru_cache(maxsize=1)
+    def reference(subject: str) -> tuple[Any, Reference]:
+        clips = list(fights(folder, "test", processor(), 1 if quick else None))
+        return model(), Reference.of(vit_methods()["dense"](model()), clips)
+
+    subject = "1 clip" if quick else "all clips"
+    return sweep_cells("vit", "fights", [subject], vit_methods(), reference, quick, frames=CLIP_FRAMES)
+
+
+def _demo_cells(quick: bool) -> Iterable[Cell]:
+    """The model and the clip that ship with the package."""
+    assets = ROOT / "hf_ttr" / "assets"
+    processor, load = _loaders(assets / "vit-demo", hf_ttr.TemporalReuseViTForVideoClassification)
+    frames = 8 if quick else 64
+
+    @lru_cache(maxsize=1)
+    def reference(subject: str) -> tuple[Any, Reference]:
+        reuse = load()
+        model = ViTForImageClassification(reuse.config).eval()
+        model.load_state_dict(reuse.state_dict())
+        pixels = processor()(assets / subject, num_frames=frames, return_tensors="pt").pixel_values[0]
+        label = model.config.label2id[scripts().DEMO_LABEL]
+        return model, Reference.of(vit_methods()["dense"](model), [Clip(subject, pixels, label)])
+
+    return sweep_cells("vit", "demo", ["demo.mp4"], vit_methods(), reference, quick, frames=frames)
+
+
+def _videomae_fight_cells(quick: bool) -> Iterable[Cell]:
+    folder = real_data()
+    directory = folder / "models" / "videomae-tiny-tin200"
+    processor, model = _loaders(directory, VideoMAEForVideoClassification)
+
+    @lru_cache(maxsize=1)
+    def reference(subject: str) -> tuple[Any, Reference]:
+        clips = list(fights(folder, "test", processor(), 1 if quick else None))
+        return model(), Reference.of(videomae_methods()["dense"](model()), clips)
+
+    subject = "1 clip" if quick else "all clips"
+    return sweep_cells("videomae", "fights", [subject], videomae_methods(), reference, quick)
+
+
+def _videomae_motion_cells(quick: bool) -> Iterable[Cell]:
+    count = 9 if quick else MOTION_CLIPS
+
+    @lru_cache(maxsize=1)
+    def reference(subject: str) -> tuple[Any, Reference]:
+        model, clips = motion_clips(count)
+        return model, Reference.of(videomae_methods()["dense"](model), clips)
+
+    return sweep_cells("videomae", "motion", [f"{count} clips"], videomae_methods(), reference, quick)
+
+
+def fights(folder: Path, split: str, processor: Any, number: int | None) -> Iterator[Clip]:
+    """Clips of 16 frames of fight_surv, all or some evenly spread."""
+    paths = sorted((folder / "fight_surv" / split).rglob("*.mp4"))
+    if not paths:
+        raise MissingData(f"there is no clip in {folder / 'fight_surv' / split}; put the labelled clips there.")
+    chosen = paths if number is None else [paths[index] for index in torch.linspace(0, len(paths) - 1, number).long()]
+    for path in chosen:
+        yield Clip(path.stem, processor(path, num_frames=CLIP_FRAMES, return_tensors="pt").pixel_values[0])
+
+
+def motion_clips(count: int) -> tuple[VideoMAEForVideoClassification, list[Clip]]:
+    """The shipped VideoMAE as the dense model, and generated clips that it has not seen, with their labels."""
+    directory = ROOT / "hf_ttr" / "assets" / "videomae-demo"
+    held_out_clip = scripts("make_motion_assets").held_out_clip
+    reuse: Any = hf_ttr.TemporalReuseVideoMAEForVideoClassification.from_pretrained(directory).eval()
+    model = VideoMAEForVideoClassification(reuse.config).eval()
+    model.load_state_dict(reuse.state_dict())
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory)
+    clips = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(count):
+            frames, label = held_out_clip(MOTION_SEED, number, Path(folder))
+            clips.append(Clip(str(number), processor(frames, return_tensors="pt").pixel_values[0], label))
+    return model, clips
+
+
+def scripts(name: str = "make_demo_assets") -> Any:
+    """
+    A module of scripts/.
+
+    Raises:
+        MissingData: if what it needs is not installed.
+    """
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise MissingData(
+            f"the clips are made with {error.name}, which is not installed; install .[assets]."
+        ) from error
+    finally:
+        sys.path.remove(str(ROOT / "scripts"))
+
+
+def _loaders(directory: Path, model_class: Any, **settings: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Functions that load the processor and the model of a directory on the first call."""
+
+    @lru_cache(maxsize=1)
+    def processor() -> Any:
+        return hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory, **settings)
+
+    @lru_cache(maxsize=1)
+    def model() -> Any:
+        return model_class.from_pretrained(directory, dtype=torch.float32).eval()
+
+    return processor, model
+
+
+def _about_vit(quick: bool) -> dict[str, Any]:
+    frames = QUICK_FRAMES if quick else FRAMES
+    return {"model": "vit-tiny-tin200", "frames": frames, "methods": described(vit_methods())}
+
+
+PARTS = (
+    Part("fidelity", "vit", _vit_cells, _about_vit),
+    Part("fidelity", "fights", _fight_cells, _about_vit),
+    Part("fidelity", "demo", _demo_cells, lambda quick: {"model": "vit-demo", "methods": described(vit_methods())}),
+    Part(
+        "fidelity",
+        "videomae_fights",
+        _videomae_fight_cells,
+        lambda quick: {"model": "videomae-tiny-tin200", "methods": described(videomae_methods())},
+    ),
+    Part(
+        "fidelity",
+        "videomae_motion",
+        _videomae_motion_cells,
+        lambda quick: {"model": "videomae-demo", "methods": described(videomae_methods())},
+    ),
+)

@@ -1,89 +1,208 @@
-"""Markdown tables from result files."""
+"""Tables in Markdown and LaTeX, and plots, from the result file."""
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from . import clips, motion, speed_videomae, windows
-from .common import RESULTS, markdown
+from . import ablation, clips, memory, motion, plots, ratios, replay, scaling, speed_methods, speed_videomae, windows
 from .fidelity import STATIC
+from .speed import speed_table
+from .store import Results
+from .sweep_tables import every_setting, half_by_half, labelled, matched, method_list
+from .table import Block, Table, as_latex, as_markdown
 
 
-METHODS = {
-    "bidirectional": "reuse, bidirectional",
-    "causal": "reuse, causal",
-    "skip, interpolate": "frame skipping, logits interpolated",
-    "skip, hold": "frame skipping, logits held",
-}
+Blocks = dict[str, tuple[tuple[str, ...], Callable[..., Block]]]
+"""By the name in the marker: the parts that a block is made of, and the function that makes it of them."""
 
 
-def fill(text: str) -> str:
-    """The text of a document with the tables it asks for, wherever their results are there."""
+def blocks() -> Blocks:
+    """Everything that a document can ask for."""
+    plain: dict[str, Callable[..., Block]] = {
+        "fidelity": ratios.table,
+        "ablation": ablation.table,
+        "clips": clips.table,
+        "motion": motion.table,
+        "windows": windows.table,
+        "speed": lambda result: [speed_table(result["rows"])],
+        "speed_videomae": speed_videomae.table,
+    }
+    found: Blocks = {name: ((name,), partial(_with_heading, name, make)) for name, make in plain.items()}
+    sets = {
+        "vit_real": ("vit", "real", "static cameras"),
+        "vit_moving": ("vit", "moving", "moving cameras and hard cuts"),
+        "vit_fights": ("fights", "fights", "labelled surveillance clips"),
+        "vit_demo": ("demo", "demo", "the clip that ships"),
+        "videomae_fights": ("videomae_fights", "fights", "labelled surveillance clips"),
+        "videomae_motion": ("videomae_motion", "motion", "clips whose classes are motions"),
+    }
+    for name, (part, subjects, title) in sets.items():
+        found[f"{name}_matched"] = ((part,), partial(_with_source, partial(matched, subjects, title, name)))
+        found[f"{name}_settings"] = ((part,), partial(every_setting, subjects))
+    found |= {
+        "vit_methods": (("vit",), method_list),
+        "videomae_methods": (("videomae_fights",), method_list),
+        "vit_halves": (("vit",), half_by_half),
+        "labelled": (("demo", "videomae_motion"), labelled),
+        "methods": (("methods",), partial(_with_source, speed_methods.method_table)),
+        "latency": (("latency",), partial(_with_plot, "latency", speed_methods.latency_table)),
+        "replay": (("replay",), partial(_with_source, replay.table)),
+        "peak": (("peak",), partial(_with_plot, "memory", memory.peak_table)),
+        "stream_state": (("stream_state",), memory.stream_table),
+        "summary": (("fidelity", "speed"), summary),
+        "summary_videomae": (("clips", "motion", "speed_videomae"), summary_videomae),
+        "scaling": (tuple(part.name for part in scaling.PARTS), _scaling),
+    }
+    return found
+
+
+def write_report(results: Results, root: Path) -> list[Path]:
+    """
+    Fills the documents between `<!-- results: NAME -->` and `<!-- /results -->`, and writes LaTeX tables and plots.
+
+    A block whose results are not there, or not complete enough for it, stays as it is.
+
+    Returns:
+        The files that changed.
+    """
+    made = {name: block for name in blocks() if (block := make(name, results)) is not None}
+    texts = {root / "docs" / "tables" / f"{name}.tex": as_latex(block) for name, block in made.items()}
+    for document in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        if document.exists():
+            texts[document] = fill(document.read_text(), made)
+    changed = []
+    for path, text in texts.items():
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            changed.append(path)
+    return changed + draw(results, root / "docs" / "images")
+
+
+def make(name: str, results: Results) -> Block | None:
+    """A block, or `None` where its results are missing or incomplete, or there is nothing to say."""
+    parts, function = blocks()[name]
+    found = [results.part(part) for part in parts]
+    if name == "scaling":
+        found = [part for part in found if part is not None]
+    if not found or any(part is None or (part["name"] in WITH_PLACES and not part["complete"]) for part in found):
+        return None
+    return function(*found) or None
+
+
+WITH_PLACES = ("fidelity", "ablation", "clips", "motion", "windows")
+"""Parts whose tables have a place for every cell."""
+
+
+def fill(text: str, made: dict[str, Block]) -> str:
+    """The text of a document with the blocks it asks for, where they could be made."""
 
     def block(match: re.Match[str]) -> str:
         name = match.group(1)
-        summaries = {
-            "summary": (summary, ("fidelity", "speed")),
-            "summary_videomae": (summary_videomae, ("clips", "motion", "windows", "speed_videomae")),
-        }
-        make, needed = summaries.get(name, (lambda: table(RESULTS / f"{name}.json"), (name,)))
-        if not all((RESULTS / f"{need}.json").exists() for need in needed):
+        if name not in made:
             return match.group(0)
-        body = make()
-        return f"<!-- results: {name} -->\n\n{body}\n<!-- /results -->"
+        return f"<!-- results: {name} -->\n\n{as_markdown(made[name])}\n\n<!-- /results -->"
 
     return re.sub(r"<!-- results: (\w+) -->.*?<!-- /results -->", block, text, flags=re.DOTALL)
 
 
-def summary() -> str:
+def draw(results: Results, images: Path) -> list[Path]:
+    """Draws what there are results for; returns the pictures."""
+    from .sweep_tables import SWEEP_PLOTS, draw_sweep
+
+    drawn = []
+    folder = images / "benchmarks"
+    for name, (part, subjects, title) in SWEEP_PLOTS.items():
+        result = results.part(part)
+        if result is not None:
+            drawn += draw_sweep(result, subjects, title, name, folder)
+    for part, plot, path in (
+        ("latency", plots.latency, folder / "latency.png"),
+        ("peak", plots.memory, folder / "memory.png"),
+        ("windows", windows.plot, images / "windows.png"),
+    ):
+        result = results.part(part)
+        if result is not None:
+            plot(result, path)
+            drawn.append(path)
+    axes = {axis: result for axis in scaling.AXES if (result := results.part(f"scaling_{axis}")) is not None}
+    if axes:
+        plots.scaling(axes, scaling.AXES, folder / "scaling.png")
+        drawn.append(folder / "scaling.png")
+    return drawn
+
+
+def source(result: dict[str, Any]) -> str:
+    """On what a part was measured, and how to do so again."""
+    machine, versions = result["machine"], result["versions"]
+    command = f"python -m benchmarks run --suite {result['suite']} --part {result['name']}"
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}"
+    return (
+        f"`{command}` on {machine['cores']} cores of {machine['cpu']} ({threads}), torch {versions['torch']}, "
+        f"transformers {versions['transformers']}."
+    )
+
+
+def _with_heading(name: str, make: Callable[..., Block], result: dict[str, Any]) -> Block:
+    title = name.replace("_", " of ").capitalize()
+    return [f"### {title}: {result['model']}", source(result), *make(result)]
+
+
+def _with_source(make: Callable[..., Block], result: dict[str, Any]) -> Block:
+    lines = make(result)
+    return [*lines, source(result)] if lines else []
+
+
+def _with_plot(plot: str, make: Callable[..., Block], result: dict[str, Any]) -> Block:
+    return [*make(result), source(result), f"![{plot}](images/benchmarks/{plot}.png)"]
+
+
+def _scaling(*results: dict[str, Any]) -> Block:
+    lines: Block = []
+    for result in results:
+        lines += scaling.table(result)
+    return [*lines, source(results[-1]), "![scaling](images/benchmarks/scaling.png)"]
+
+
+def summary(fidelity: dict[str, Any], speed: dict[str, Any]) -> Block:
     """The few figures of the README."""
-    fidelity = json.loads((RESULTS / "fidelity.json").read_text())
-    speed = json.loads((RESULTS / "speed.json").read_text())
     rows = [row for row in fidelity["rows"] if row["video"] in STATIC]
-    ratios = sorted({row["setting"] for row in rows if row["method"] == "bidirectional"})
-    lines = [
+    found = sorted({row["setting"] for row in rows if row["method"] == "bidirectional"})
+    machine = speed["machine"]
+    return [
         f"KL divergence per frame from the dense model (a real ViT-Tiny, {len(STATIC)} real videos of static cameras, "
         f"{fidelity['frames']} frames each), at the same multiply-adds in the transformer layers; top-1 agreement in "
         "brackets:",
-        "",
-    ]
-    lines += markdown(
-        ("multiply-adds saved", *(f"{ratio:g}x" for ratio in ratios)),
-        (
+        Table(
+            ("multiply-adds saved", *(f"{ratio:g}x" for ratio in found)),
             (
-                name,
-                *(
-                    f"{mean(row['kl'] for row in chosen):.3f} ({mean(row['agreement'] for row in chosen):.2f})"
-                    for ratio in ratios
-                    if (chosen := [row for row in rows if (row["method"], row["setting"]) == (method, ratio)])
-                ),
-            )
-            for method, name in METHODS.items()
+                (
+                    name,
+                    *(
+                        f"{mean(row['kl'] for row in chosen):.3f} ({mean(row['agreement'] for row in chosen):.2f})"
+                        for ratio in found
+                        if (chosen := [row for row in rows if (row["method"], row["setting"]) == (method, ratio)])
+                    ),
+                )
+                for method, name in ratios.METHODS.items()
+            ),
         ),
-    )
-    machine = speed["machine"]
-    lines += [
         f"Wall-clock of a ViT-B/16 in float32 against the dense model in the same run ({machine['cores']} cores of "
         f"{machine['cpu']}, random weights):",
-        "",
-        *speed_rows(speed),
+        speed_table(speed["rows"]),
         "The figures of every video, also of those where reuse loses, are in [docs/results.md](docs/results.md).",
     ]
-    return "\n".join(lines) + "\n"
 
 
-def summary_videomae() -> str:
+def summary_videomae(surveillance: dict[str, Any], motions: dict[str, Any], speed: dict[str, Any]) -> Block:
     """The few figures of VideoMAE in the README."""
-    found = {
-        name: json.loads((RESULTS / f"{name}.json").read_text())
-        for name in ("clips", "motion", "windows", "speed_videomae")
-    }
-    fights = found["clips"]["sets"]["fight_surv/test"]
-    motion_rows = found["motion"]["rows"]
+    fights = [row for row in surveillance["rows"] if row["key"][0] == "fight_surv/test"]
+    motion_rows = motions["rows"]
     chosen = (
         next(iter(clips.OURS)),
         clips.SAME_BUDGET,
@@ -92,156 +211,15 @@ def summary_videomae() -> str:
         "uniform tube drop",
         "RLT: changed tokens, plain pool",
     )
-    machine = found["speed_videomae"]["machine"]
-    lines = [
+    machine = speed["machine"]
+    return [
         f"VideoMAE, at the same multiply-adds in the layers. KL divergence from the dense model (a VideoMAE-Tiny, "
-        f"{found['clips']['sizes']['fight_surv/test']} surveillance clips):",
-        "",
-        *clips.by_ratio([row for row in fights if row["method"] in chosen], lambda row: f"{row['kl']:.4f}"),
-        f"Accuracy on {found['motion']['clips']} clips whose classes are motions (the model that ships here; dense "
+        f"{fights[0]['clips']} surveillance clips):",
+        clips.by_ratio([row for row in fights if row["method"] in chosen], lambda row: f"{row['kl']:.4f}"),
+        f"Accuracy on {motion_rows[0]['clips']} clips whose classes are motions (the model that ships here; dense "
         f"{motion_rows[0]['accuracy']:.1%}):",
-        "",
-        *clips.by_ratio([row for row in motion_rows if row["method"] in chosen], lambda row: f"{row['accuracy']:.1%}"),
+        clips.by_ratio([row for row in motion_rows if row["method"] in chosen], lambda row: f"{row['accuracy']:.1%}"),
         f"Wall-clock of a VideoMAE-B in float32 against the dense model in the same run ({machine['cores']} cores of "
         f"{machine['cpu']}, random weights):",
-        "",
-        *speed_rows(found["speed_videomae"]),
+        speed_table([row for row in speed["rows"] if row["key"][0] != "attention"]),
     ]
-    return "\n".join(lines) + "\n"
-
-
-def table(path: Path) -> str:
-    """The tables of one result file."""
-    result = json.loads(path.read_text())
-    machine = result["machine"]
-    lines = [
-        f"### {path.stem.replace('_', ' of ').capitalize()}: {result['model']}",
-        "",
-        f"`{result['command']}` on {machine['cores']} cores of {machine['cpu']}, torch {machine['torch']}, "
-        f"transformers {machine['transformers']}.",
-        "",
-    ]
-    lines += _TABLES[result["suite"]](result)
-    return "\n".join(lines) + "\n"
-
-
-def _fidelity(result: dict[str, Any]) -> list[str]:
-    rows = result["rows"]
-    videos = list(dict.fromkeys(row["video"] for row in rows))
-    static = [video for video in videos if video in STATIC]
-    ratios = sorted({row["setting"] for row in rows if row["method"] in METHODS})
-
-    def cells(method: str, setting: float, key: str, among: list[str]) -> list[float]:
-        return [
-            row[key] for row in rows if row["method"] == method and row["setting"] == setting and row["video"] in among
-        ]
-
-    lines = [
-        f"Mean KL to the dense model, first {result['frames']} frames of each video, at the same multiply-adds in the "
-        "encoder: per frame, with top-1 agreement of the frames in brackets, and of the clip's mean logits.",
-        "",
-    ]
-    for title, among in ((f"the {len(static)} static videos", static), (f"all {len(videos)} videos", videos)):
-        for part, key in (("per frame", "kl"), ("per clip", "clip_kl")):
-            lines += markdown(
-                (f"{title}, {part}", *(f"{ratio:g}x" for ratio in ratios)),
-                (
-                    (
-                        name,
-                        *(
-                            f"{mean(cells(method, ratio, key, among)):.4f}"
-                            + (f" ({mean(cells(method, ratio, 'agreement', among)):.3f})" if key == "kl" else "")
-                            for ratio in ratios
-                        ),
-                    )
-                    for method, name in METHODS.items()
-                ),
-            )
-    lines += ["Each video: KL of reuse / of frame skipping with interpolated logits.", ""]
-    lines += markdown(
-        ("video", *(f"{ratio:g}x" for ratio in ratios)),
-        (
-            (
-                video,
-                *(
-                    f"{cells('bidirectional', ratio, 'kl', [video])[0]:.4f} / "
-                    f"{cells('skip, interpolate', ratio, 'kl', [video])[0]:.4f}"
-                    for ratio in ratios
-                ),
-            )
-            for video in videos
-        ),
-    )
-    thresholds = sorted({row["setting"] for row in rows if row["method"] == "threshold"})
-    lines += ["What a threshold gives: KL, and how many times fewer multiply-adds in all.", ""]
-    each = [
-        (
-            video,
-            *(
-                f"{cells('threshold', threshold, 'kl', [video])[0]:.4f}, "
-                f"{cells('threshold', threshold, 'total_ratio', [video])[0]:.1f}x"
-                for threshold in thresholds
-            ),
-        )
-        for video in videos
-    ]
-    largest = ("largest KL", *(f"{max(cells('threshold', threshold, 'kl', videos)):.4f}" for threshold in thresholds))
-    lines += markdown(("video", *(f"{threshold:g}" for threshold in thresholds)), [*each, largest])
-    return lines
-
-
-def speed_rows(result: dict[str, Any]) -> list[str]:
-    """The table of a suite of speed."""
-    return markdown(
-        ("what", "computed", "multiply-adds", "wall-clock", "realised", "planner / dense time"),
-        (
-            (
-                row["name"],
-                f"{row['computed_share']:.1%}",
-                f"{row['multiply_add_ratio']:.2f}x fewer",
-                f"{row['wall_clock_ratio']:.2f}x faster",
-                f"{row['realised']:.0%}" if "realised" in row else "",
-                f"{row['planner_share_of_dense']:.2%}" if "planner_share_of_dense" in row else "",
-            )
-            for row in result["results"]
-        ),
-    )
-
-
-def _ablation(result: dict[str, Any]) -> list[str]:
-    rows = result["rows"]
-    ratios = sorted({row["setting"] for row in rows if row["setting"]})
-    groups = (
-        [row for row in rows if row["video"] in result["static"]],
-        [row for row in rows if row["video"] not in result["static"]],
-    )
-
-    def cell(group: list[dict[str, Any]], method: str, ratio: float) -> str:
-        chosen = [row for row in group if row["method"] == method and row["setting"] in (ratio, 0.0)]
-        if not chosen:
-            return ""
-        text = f"{mean(row['kl'] for row in chosen):.4f}"
-        # A planner without a budget saves what it saves.
-        return text if chosen[0]["setting"] else f"{text} at {mean(row['encoder_ratio'] for row in chosen):.1f}x"
-
-    static = len({row["video"] for row in groups[0]})
-    others = len({row["video"] for row in groups[1]})
-    header = [f"{count} videos, {ratio:g}x" for count in (static, others) if count for ratio in ratios]
-    return ["Mean KL to the dense model per frame, the four static videos and the others.", ""] + markdown(
-        ("planner", *header),
-        (
-            (method, *(cell(group, method, ratio) for group in groups if group for ratio in ratios))
-            for method in dict.fromkeys(row["method"] for row in rows)
-        ),
-    )
-
-
-_TABLES = {
-    "fidelity": _fidelity,
-    "speed": speed_rows,
-    "ablation": _ablation,
-    "clips": clips.table,
-    "motion": motion.table,
-    "windows": windows.table,
-    "speed_videomae": speed_videomae.table,
-}

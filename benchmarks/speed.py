@@ -2,65 +2,52 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Iterable
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
-from rich.progress import track
 
 import hf_ttr
 from hf_ttr.planning.planner import Planner
+
+from .common import VIT_SIZES, changing_clip, random_vit
+from .runner import Cell, Part
+from .table import Table
+from .timing import compare_times, realised, seconds
 
 
 FRAMES = 16
 SHARES = (0.1, 0.25)
 
 
-def run(rounds: int = 7, quick: bool = False) -> dict[str, Any]:
-    """Runs the suite on a ViT-B/16 (`quick`: a small one, for a check that it runs)."""
-    torch.manual_seed(0)
-    size = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768} if quick else {}
-    config = hf_ttr.TemporalReuseViTConfig(num_labels=1000, **size)
-    model = hf_ttr.TemporalReuseViTForVideoClassification(config).eval()
-    rounds = 2 if quick else rounds
-    results = [_clip(model, share, rounds) for share in SHARES]
-    results.append(_stream(model, 0.25, rounds))
-    results.append(_moving(model, rounds))
-    return {"suite": "speed", "model": f"ViT, hidden size {config.hidden_size}, random weights", "results": results}
+def cells(quick: bool) -> Iterable[Cell]:
+    """What is timed on a ViT-B/16 (`quick`: on a tiny one, to see that it runs)."""
+    size, rounds = ("tiny", 1) if quick else ("base", 7)
 
+    @lru_cache(maxsize=1)
+    def models() -> tuple[Any, Any]:
+        parent = random_vit(size)
+        return hf_ttr.with_temporal_reuse(parent), parent
 
-def changing_clip(share: float, frames: int = FRAMES, seed: int = 0) -> torch.Tensor:
-    """A static scene of noise in which a random `share` of the patches changes in every frame; `(1, frames, ...)`."""
-    generator = torch.Generator().manual_seed(seed)
-    clip = torch.randn(1, 1, 3, 14, 16, 14, 16, generator=generator).repeat(1, frames, 1, 1, 1, 1, 1)
-    for frame in range(1, frames):
-        changed = torch.rand(14, 14, generator=generator) < share
-        noise = torch.randn(3, 14, 16, 14, 16, generator=generator)
-        clip[0, frame:] = torch.where(changed[None, :, None, :, None], noise, clip[0, frame:])
-    return clip.flatten(5, 6).flatten(3, 4)
-
-
-def seconds(function: Callable[[], Any]) -> float:
-    """Wall-clock of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def compare_times(name: str, dense: Callable[[], Any], reuse: Callable[[], Any], rounds: int) -> dict[str, float]:
-    """Median of the ratios of neighbouring runs, so that what else the machine does hits both sides."""
-    pairs = []
-    for number in track(range(rounds + 1), description=name):
-        pair = (seconds(dense), seconds(reuse))
-        if number:
-            pairs.append(pair)
-    return {
-        "dense_seconds": statistics.median(pair[0] for pair in pairs),
-        "reuse_seconds": statistics.median(pair[1] for pair in pairs),
-        "wall_clock_ratio": statistics.median(pair[0] / pair[1] for pair in pairs),
+    jobs: dict[str, Any] = {
+        **{f"clip of {FRAMES} frames, {share:.0%} computed": partial(_clip, share) for share in SHARES},
+        "causal stream, frame by frame, 25% computed": partial(_stream, 0.25),
+        f"clip of {FRAMES} frames, everything changes, default settings": _moving,
     }
+    overheads: dict[str, dict[str, Any]] = {
+        "threshold 0: everything computed": {"threshold": 0},
+        'mode "off"': {"mode": "off"},
+    }
+
+    def measure(name: str) -> dict[str, Any]:
+        model, parent = models()
+        values = _overhead(overheads[name], model, parent, rounds) if name in overheads else jobs[name](model, rounds)
+        return {"name": name, **realised(values)}
+
+    return [Cell(name, partial(measure, name), {"size": size, "rounds": rounds}) for name in (*jobs, *overheads)]
 
 
 def use_settings(model: Any, **settings: Any) -> None:
@@ -69,7 +56,7 @@ def use_settings(model: Any, **settings: Any) -> None:
 
 
 @torch.no_grad()
-def _clip(model: Any, share: float, rounds: int) -> dict[str, Any]:
+def _clip(share: float, model: Any, rounds: int) -> dict[str, Any]:
     """A clip in one call, at a given share of computed tokens."""
     clip = changing_clip(share)
 
@@ -83,12 +70,10 @@ def _clip(model: Any, share: float, rounds: int) -> dict[str, Any]:
 
     report = reuse().reuse
     result = {
-        "name": f"clip of {FRAMES} frames, {share:.0%} computed",
         "computed_share": report.computed_share.item(),
         "multiply_add_ratio": (report.dense_multiply_adds / report.multiply_adds).item(),
-        **compare_times(f"clip, {share:.0%}", dense, reuse, rounds),
+        **compare_times(dense, reuse, rounds),
     }
-    result["realised"] = result["wall_clock_ratio"] / result["multiply_add_ratio"]
     patches = model.vit.embeddings.patch_embeddings(clip[0])[None]
     cache = model(clip[:, :1]).past_key_values
 
@@ -101,43 +86,34 @@ def _clip(model: Any, share: float, rounds: int) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _stream(model: Any, share: float, rounds: int) -> dict[str, Any]:
+def _stream(share: float, model: Any, rounds: int) -> dict[str, Any]:
     """Causal mode, one frame at a time, against the dense model one frame at a time."""
     clip = changing_clip(share, frames=9)
+    settings = {"mode": "causal", "compute_budget": share, "scene_cut": 1.0}
     reports: list[Any] = []
-
-    def frames(**settings: Any) -> None:
-        cache = None
-        for frame in range(1, clip.shape[1]):
-            use_settings(model, **settings)
-            output = model(clip[:, frame : frame + 1], past_key_values=cache or start)
-            cache = output.past_key_values
-            reports.append(output.reuse)
-
-    use_settings(model, mode="causal", compute_budget=share, scene_cut=1.0)
+    use_settings(model, **settings)
     first = model(clip[:, :1]).past_key_values
-    start = first
 
     def dense() -> None:
         use_settings(model, mode="off")
-        for frame in range(1, clip.shape[1]):
-            model(clip[:, frame : frame + 1])
+        for frame in clip[:, 1:].split(1, dim=1):
+            model(frame)
 
-    def reuse() -> None:
-        frames(mode="causal", compute_budget=share, scene_cut=1.0)
+    def reuse(cache: Any) -> None:
+        use_settings(model, **settings)
+        reports.clear()
+        for frame in clip[:, 1:].split(1, dim=1):
+            output = model(frame, past_key_values=cache)
+            cache = output.past_key_values
+            reports.append(output.reuse)
 
-    timing = compare_times(f"stream, {share:.0%}", dense, reuse, rounds)
-    done = sum(report.multiply_adds.item() for report in reports)
-    total = sum(report.dense_multiply_adds.item() for report in reports)
-    computed = sum(report.computed_share.item() for report in reports) / len(reports)
-    result = {
-        "name": f"causal stream, frame by frame, {share:.0%} computed",
-        "computed_share": computed,
+    timing = compare_times(dense, reuse, rounds, prepare=lambda: copy.deepcopy(first))
+    done, total = (sum(report[name].item() for report in reports) for name in ("multiply_adds", "dense_multiply_adds"))
+    return {
+        "computed_share": statistics.mean(report.computed_share.item() for report in reports),
         "multiply_add_ratio": total / done,
         **timing,
     }
-    result["realised"] = result["wall_clock_ratio"] / result["multiply_add_ratio"]
-    return result
 
 
 @torch.no_grad()
@@ -155,8 +131,49 @@ def _moving(model: Any, rounds: int) -> dict[str, Any]:
 
     report = reuse().reuse
     return {
-        "name": f"clip of {FRAMES} frames, everything changes, default settings",
         "computed_share": report.computed_share.item(),
         "multiply_add_ratio": (report.dense_multiply_adds / report.multiply_adds).item(),
-        **compare_times("everything changes", dense, reuse, rounds),
+        **compare_times(dense, reuse, rounds),
     }
+
+
+@torch.no_grad()
+def _overhead(settings: dict[str, Any], model: Any, parent: Any, rounds: int) -> dict[str, Any]:
+    """What settings under which everything is computed cost over transformers' own model, with the same weights."""
+    clip = changing_clip(1.0)
+
+    def reuse() -> Any:
+        use_settings(model, **settings)
+        return model(clip)
+
+    report = reuse().reuse
+    return {
+        "computed_share": 1.0,
+        "multiply_add_ratio": 1.0 if report is None else (report.dense_multiply_adds / report.multiply_adds).item(),
+        **compare_times(lambda: parent(clip[0]), reuse, rounds),
+    }
+
+
+def speed_table(rows: list[dict[str, Any]]) -> Table:
+    """The table of a part of speed."""
+    return Table(
+        ("what", "computed", "multiply-adds", "wall-clock", "realised", "planner / dense time"),
+        (
+            (
+                row["name"],
+                f"{row['computed_share']:.1%}",
+                f"{row['multiply_add_ratio']:.2f}x fewer",
+                f"{row['wall_clock_ratio']:.2f}x faster",
+                f"{row['realised']:.0%}" if "realised" in row else "",
+                f"{row['planner_share_of_dense']:.2%}" if "planner_share_of_dense" in row else "",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _about(quick: bool) -> dict[str, Any]:
+    return {"model": f"ViT, hidden size {VIT_SIZES['tiny' if quick else 'base']['hidden_size']}, random weights"}
+
+
+PART = Part("speed", "speed", cells, _about)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from .packed import PackedLayout, assemble
+from .packed import assemble
 from .planning.plan import NEVER, ReusePlan
 from .planning.stream_state import StreamState
 
@@ -34,28 +34,26 @@ class TemporalReuseCacheLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, plan: ReusePlan, layout: PackedLayout | None = None
+        self, key_states: torch.Tensor, value_states: torch.Tensor, plan: ReusePlan
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        Stores computed rows and returns the keys and values that each frame attends to.
+        Stores computed rows and returns those of which the keys and values of every frame are made.
 
         Args:
             key_states, value_states (`torch.Tensor`):
                 The computed rows, `(1, heads, rows, head_dim)`; or, where the plan computes everything, whole frames,
                 `(batch * frames, heads, tokens, head_dim)`.
             plan: the plan of the call.
-            layout: the order in which frames are wanted; by default that of stream and time.
 
         Returns:
-            Two tensors of shape `(batch * frames, heads, tokens, head_dim)`; frames are ordered as in the layout, or
-            by stream and time where the plan computes everything.
+            Two tensors: the plan's table, `(1, heads, table_rows, head_dim)`; or, where the plan computes everything
+            or streams go on by a single frame, whole frames, `(batch * frames, heads, tokens, head_dim)`.
         """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         self.prefetch()
-        order = None if layout is None else layout.order
-        self.keys, keys = store_rows(self.keys, key_states, plan, order)
-        self.values, values = store_rows(self.values, value_states, plan, order)
+        self.keys, keys = store_rows(self.keys, key_states, plan)
+        self.values, values = store_rows(self.values, value_states, plan)
         return keys, values
 
     def get_seq_length(self) -> int:
@@ -108,7 +106,7 @@ class TemporalReuseCacheLayer(CacheLayerMixin):
 
 
 def store_rows(
-    stored: torch.Tensor | None, states: torch.Tensor, plan: ReusePlan, order: torch.Tensor | None
+    stored: torch.Tensor | None, states: torch.Tensor, plan: ReusePlan
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Merges computed rows with what is stored.
@@ -119,37 +117,31 @@ def store_rows(
         states (`torch.Tensor`): computed rows, `(1, heads, rows, head_dim)`; or, where the plan computes everything,
             `(batch * frames, heads, tokens, head_dim)`.
         plan: the plan of the call.
-        order (`torch.LongTensor` of shape `(batch * frames,)`, *optional*): the frames in the order wanted.
 
     Returns:
-        What to store now, and the assembled states of every frame, `(batch * frames, heads, tokens, head_dim)`.
+        What to store now, and the table of the plan or whole frames: see `TemporalReuseCacheLayer.update`.
     """
     batch, frames, tokens = plan.shape
     if plan.is_dense:
         # A copy, so that the other frames are not kept alive and a later in-place write stays in the cache.
         last = states.detach().unflatten(0, (batch, frames))[:, -1].transpose(1, 2)
         return last.clone(memory_format=torch.contiguous_format).transpose(1, 2), states
-    shape = (-1, tokens, states.shape[1], states.shape[3])
+    heads, head_dim = states.shape[1], states.shape[3]
     table = states[0].transpose(0, 1).flatten(1)
     if plan.has_past:
         if stored is None:
             raise ValueError("the plan has a past, but the cache is empty; hand back the cache of the stream.")
         past = stored.transpose(1, 2).flatten(2).flatten(0, 1)
-        if frames == 1:
+        if plan.is_single:
             # What the cache holds after a single frame is what that frame attends to: no assembled copy.
             # In place where it can be: not under autograd, nor for what inference mode left behind.
             frozen = torch.is_grad_enabled() or (past.is_inference() and not torch.is_inference_mode_enabled())
             past = past.index_copy(0, plan.rows, table) if frozen else past.index_copy_(0, plan.rows, table)
-            held = past.view(shape).transpose(1, 2)
-            return held.detach(), held if batch == 1 or order is None else held[order]
+            held = past.view(batch, tokens, heads, head_dim).transpose(1, 2)
+            return held.detach(), held
         table = torch.cat([past, table])
-    left, right, alpha = (
-        (part.flatten(0, 1) if order is None else part.flatten(0, 1)[order]).flatten()
-        for part in (plan.left, plan.right, plan.alpha)
-    )
-    wanted = table.index_select(0, left) if plan.is_hold else assemble(table, left, right, alpha)
-    kept = table.detach().index_select(0, plan.last_rows)
-    return kept.view(shape).transpose(1, 2), wanted.view(shape).transpose(1, 2)
+    kept = table.detach().index_select(0, plan.last_rows).view(batch, tokens, heads, head_dim)
+    return kept.transpose(1, 2), table.view(1, -1, heads, head_dim).transpose(1, 2)
 
 
 class ReuseCache(Cache):
@@ -266,14 +258,12 @@ class TemporalReuseCache(ReuseCache):
         value_states: torch.Tensor,
         layer_idx: int,
         plan: ReusePlan,
-        layout: PackedLayout | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Stores the computed rows of a layer and returns the assembled keys and values of every frame.
+        """Stores the computed rows of a layer and returns those of which the keys and values of every frame are made.
 
         See `TemporalReuseCacheLayer.update` for the shapes.
         """
-        keys, values = self.layers[layer_idx].update(key_states, value_states, plan, layout)
-        return keys, values
+        return self.layers[layer_idx].update(key_states, value_states, plan)
 
     def observe(self, attention: torch.Tensor) -> None:
         """Takes the CLS attention of one layer, shape `(observed, tokens)`; `take_attention` averages over layers."""
@@ -298,11 +288,14 @@ class TemporalReuseCache(ReuseCache):
         Returns:
             `torch.Tensor` of shape `(batch * frames, tokens, dim)`, ordered by stream and time.
         """
-        self._output, states = store_rows(self._output, states[:, None], plan, None)
-        if states.data_ptr() == self._output.data_ptr():
+        self._output, states = store_rows(self._output, states[:, None], plan)
+        if plan.is_single:
             # The caller keeps what is returned; the next call overwrites what is stored.
-            states = states.clone()
-        return states.squeeze(1)
+            return states.squeeze(1).clone()
+        if plan.is_dense:
+            return states.squeeze(1)
+        links = (part.flatten() for part in (plan.left, plan.right, plan.alpha))
+        return assemble(states[0, 0], *links).unflatten(0, (-1, plan.shape[2]))
 
     def reset(self, streams: Sequence[int] | torch.Tensor | None = None) -> None:
         """

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers.utils import ModelOutput
 
-from .packed import FrameCall, padded_size
+from .packed import FrameCall
 from .planning.plan import ReusePlan
 from .planning.window_plan import WindowPlan
 
@@ -74,26 +74,15 @@ class TransformerCost:
 
     def rows(self, rows: int, queries: int, keys: int) -> int:
         """Multiply-adds of `rows` rows in all layers, of which `queries` attend to `keys` keys each."""
-        return self.layers * self._layer(rows, queries, keys)
+        return self.layers * self.packed(rows, queries * keys)
 
-    def _layer(self, rows: int, queries: int, keys: int) -> int:
-        return rows * (self.key_value + self.row) + queries * keys * self.pair
+    def packed(self, rows: int, pairs: int) -> int:
+        """Multiply-adds of a reuse pass of `rows` rows in one layer, with so many pairs of a query and a key."""
+        return rows * (self.key_value + self.row) + pairs * self.pair
 
-    def packed(self, rows: int, queries: int, tokens: int, frames: int, first_tokens_only: bool) -> int:
-        """
-        Multiply-adds of a reuse pass over one stream, patch embedding left out.
-
-        Args:
-            rows (`int`): computed tokens.
-            queries (`int`): rows that attention computes, padding included.
-            tokens (`int`): tokens of a frame.
-            frames (`int`): frames.
-            first_tokens_only (`bool`): whether the last layer computes outputs for the CLS tokens alone.
-        """
-        if not first_tokens_only:
-            return self.rows(rows, queries, tokens)
-        last = rows * self.key_value + frames * (self.row + tokens * self.pair)
-        return (self.layers - 1) * self._layer(rows, queries, tokens) + last
+    def packed_first_tokens(self, rows: int, pairs: int, frames: int) -> int:
+        """The same in a last layer that computes outputs for the CLS tokens of `frames` frames alone."""
+        return rows * self.key_value + frames * self.row + pairs * self.pair
 
 
 @dataclass
@@ -141,17 +130,26 @@ class CostCounter:
         self.multiply_adds = [frames * cost.patch] * batch
         self.plans: list[torch.Tensor] = []
 
-    def add(self, plan: ReusePlan, call: FrameCall) -> None:
-        """Adds a plan, carried out with `call` in the last layer, and what making it cost."""
+    def add(self, plan: ReusePlan, call: FrameCall, last_call: FrameCall) -> None:
+        """Adds a plan, carried out with `call` in all layers but the last, and what making it cost."""
         batch, frames, tokens = plan.shape
         observed = [] if call.observed_streams is None else call.observed_streams.tolist()
         for stream in range(batch):
-            counts = plan.row_counts[stream * frames : (stream + 1) * frames]
-            queries = sum(counts) if plan.is_dense else sum(padded_size(count, tokens) for count in counts)
-            self.computed[stream] += sum(counts)
-            self.multiply_adds[stream] += plan.planning_multiply_adds + self.cost.packed(
-                sum(counts), queries, tokens, frames, call.first_tokens_only
+            rows = sum(plan.row_counts[stream * frames : (stream + 1) * frames])
+            pairs, last_pairs = (
+                frames * tokens * (1 if part.first_tokens_only else tokens)
+                if part.layout is None
+                else part.layout.pairs[stream]
+                for part in (call, last_call)
             )
+            last = (
+                self.cost.packed_first_tokens(rows, last_pairs, frames)
+                if last_call.first_tokens_only
+                else self.cost.packed(rows, last_pairs)
+            )
+            self.computed[stream] += rows
+            self.multiply_adds[stream] += plan.planning_multiply_adds + last
+            self.multiply_adds[stream] += (self.cost.layers - 1) * self.cost.packed(rows, pairs)
             if stream in observed:
                 self.multiply_adds[stream] += self.cost.layers * tokens * self.cost.pair // 2
         self.plans.append(plan.computed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -15,19 +16,49 @@ from .planning.plan import ReusePlan
 BUCKET = 16
 """Frames are grouped by their number of rows rounded up to a multiple of this."""
 
+TABLE_LIMIT = 48
+"""Frames of so few rows that (table rows / tokens + 3) times the rows stays within this attend to the table itself."""
+
 
 @dataclass
 class FrameGroup:
     """
-    Frames that attend together.
+    Frames of the same padded number of rows, which attend together to assembled keys and values.
 
     Attributes:
         frames (`list[int]`): the frames, numbered by stream and time.
         queries (`torch.LongTensor` of shape `(group, size)`): their query rows; a short frame repeats its first row.
+        left, right (`torch.LongTensor` of shape `(group * tokens,)`), alpha (`torch.Tensor` of the same shape):
+            of which table rows their keys and values are made; see `ReusePlan`.
     """
 
     frames: list[int]
     queries: torch.Tensor
+    left: torch.Tensor
+    right: torch.Tensor
+    alpha: torch.Tensor
+
+
+@dataclass
+class TableGroup:
+    """
+    Frames of few rows of one stream, which attend to the rows of the table.
+
+    Attributes:
+        frames (`list[int]`): the frames, numbered by stream and time.
+        queries (`torch.LongTensor` of shape `(rows,)`): their query rows.
+        table_rows (`torch.LongTensor` of shape `(own,)`, *optional*): the rows of the table that belong to the stream;
+            `None` where all do.
+        left, right (`torch.LongTensor` of shape `(rows, tokens)`), alpha (`torch.Tensor` of the same shape): of which
+            of these rows the keys and values are made that each query attends to.
+    """
+
+    frames: list[int]
+    queries: torch.Tensor
+    table_rows: torch.Tensor | None
+    left: torch.Tensor
+    right: torch.Tensor
+    alpha: torch.Tensor
 
 
 @dataclass
@@ -36,37 +67,78 @@ class PackedLayout:
     How query rows are grouped into frames for attention.
 
     Attributes:
-        groups (`list[FrameGroup]`): every frame that has rows, once.
-        order (`torch.LongTensor` of shape `(frames,)`): the frames in the order of the groups.
+        groups (`list[FrameGroup | TableGroup]`): every frame that has rows, once.
         restore (`torch.LongTensor` of shape `(rows,)`): position of each row in the concatenated, padded group rows.
+        pairs (`list[int]`): for each stream, how many pairs of a query and a key attention computes, padding included.
     """
 
-    groups: list[FrameGroup]
-    order: torch.Tensor
+    groups: list[FrameGroup | TableGroup]
     restore: torch.Tensor
+    pairs: list[int]
 
     @classmethod
-    def of(cls, counts: list[int], tokens: int, device: torch.device) -> PackedLayout:
-        """Groups frames with `counts` rows each, out of `tokens` positions, by their padded number of rows."""
-        by_size: dict[int, list[int]] = {}
-        starts, total = [], 0
-        for frame, count in enumerate(counts):
-            starts.append(total)
-            total += count
-            if count:
-                by_size.setdefault(padded_size(count, tokens), []).append(frame)
+    def of(cls, plan: ReusePlan, counts: list[int]) -> PackedLayout:
+        """
+        Groups the frames of a plan.
 
-        groups, order, restore, offset = [], [], [0] * total, 0
-        for size, frames in by_size.items():
+        Args:
+            plan: the plan.
+            counts (`list[int]`): query rows of each frame, for frames ordered by stream and time.
+        """
+        batch, frames, tokens = plan.shape
+        device = plan.computed.device
+        starts = [0, *accumulate(counts)]
+        computed = [0, *accumulate(sum(plan.row_counts[stream * frames :][:frames]) for stream in range(batch))]
+        past = tokens if plan.has_past else 0
+        # Held tokens come frame by frame in a stream, whatever the length of a call: they cost the same in each.
+        may_use_table = device.type == "cpu" and plan.interpolate and not plan.is_single
+        pairs = [0] * batch
+        by_size: dict[int, list[int]] = {}
+        by_stream: dict[int, list[int]] = {}
+        for frame, count in enumerate(counts):
+            stream = frame // frames
+            table = past + computed[stream + 1] - computed[stream]
+            if not count:
+                continue
+            if may_use_table and count * (table + 3 * tokens) <= TABLE_LIMIT * tokens:
+                by_stream.setdefault(stream, []).append(frame)
+                pairs[stream] += count * table
+            else:
+                by_size.setdefault(padded_size(count, tokens), []).append(frame)
+                pairs[stream] += padded_size(count, tokens) * tokens
+
+        left, right, alpha = (part.flatten(0, 1) for part in (plan.left, plan.right, plan.alpha))
+        groups: list[FrameGroup | TableGroup] = []
+        places: list[range] = [range(0)] * len(counts)
+        offset = 0
+        for size, members in by_size.items():
             queries = []
-            for frame in frames:
-                start, count = starts[frame], counts[frame]
-                restore[start : start + count] = range(offset, offset + count)
-                queries.append([*range(start, start + count), *[start] * (size - count)])
+            for frame in members:
+                own = range(starts[frame], starts[frame + 1])
+                queries.append([*own, *[own.start] * (size - len(own))])
+                places[frame] = range(offset, offset + len(own))
                 offset += size
-            order += frames
-            groups.append(FrameGroup(frames, torch.tensor(queries, device=device)))
-        return cls(groups, torch.tensor(order, device=device), torch.tensor(restore, device=device))
+            chosen = torch.tensor(members, device=device)
+            links = (part[chosen].flatten() for part in (left, right, alpha))
+            groups.append(FrameGroup(members, torch.tensor(queries, device=device), *links))
+        for stream, members in by_stream.items():
+            query_rows = [row for frame in members for row in range(starts[frame], starts[frame + 1])]
+            for frame in members:
+                places[frame] = range(offset, offset + counts[frame])
+                offset += counts[frame]
+            of_query = torch.tensor([frame for frame in members for _ in range(counts[frame])], device=device)
+            # Of the whole table the stream owns its part of the past, then its computed rows.
+            shift = batch * past + computed[stream] - past
+            rows = torch.arange(past + computed[stream + 1] - computed[stream], device=device)
+            own_left, own_right = (
+                torch.where(part < batch * past, part - stream * past, part - shift)[of_query]
+                for part in (left, right)
+            )
+            table_rows = None if batch == 1 else torch.where(rows < past, rows + stream * past, rows + shift)
+            packed_rows = torch.tensor(query_rows, device=device)
+            groups.append(TableGroup(members, packed_rows, table_rows, own_left, own_right, alpha[of_query]))
+        restore = torch.tensor([place for frame in places for place in frame], dtype=torch.long, device=device)
+        return cls(groups, restore, pairs)
 
 
 def padded_size(count: int, tokens: int) -> int:
@@ -88,8 +160,8 @@ class FrameCall:
         output_rows (`torch.LongTensor` of shape `(batch * frames,)`, *optional*): the packed rows of the CLS tokens,
             where they alone are wanted.
         observed_streams, observed_frames, observed_rows (`torch.LongTensor` of shape `(observed,)`, *optional*):
-            streams whose CLS attention is recorded; the frames it is taken from, in the order of the assembled keys;
-            and the query rows (or frames, where whole frames are computed) of their CLS tokens.
+            streams whose CLS attention is recorded; the frames it is taken from; and the query rows (or frames, where
+            whole frames are computed) of their CLS tokens.
     """
 
     plan: ReusePlan
@@ -110,7 +182,7 @@ class FrameCall:
         layout = None
         if not plan.is_dense:
             counts = [1] * len(plan.row_counts) if first_tokens_only else plan.row_counts
-            layout = PackedLayout.of(counts, tokens, device)
+            layout = PackedLayout.of(plan, counts)
         call = cls(plan, layout, first_tokens_only)
         if first_tokens_only and layout is not None:
             call.output_rows = first_rows
@@ -120,7 +192,7 @@ class FrameCall:
             if last_whole:
                 frame = torch.tensor(list(last_whole.values()), device=device)
                 call.observed_streams = torch.tensor(list(last_whole), device=device)
-                call.observed_frames = frame if layout is None else layout.order.argsort()[frame]
+                call.observed_frames = frame
                 call.observed_rows = frame if layout is None else query_rows[frame]
         return call
 
@@ -142,10 +214,13 @@ class FrameCall:
             `torch.FloatTensor` of shape `(observed, tokens)`.
         """
         if self.layout is None:
-            first = query[self.observed_rows, :, :1]
+            first, keys = query[self.observed_rows, :, :1], keys[self.observed_frames]
         else:
             first = query[0, :, self.observed_rows].transpose(0, 1)[:, :, None]
-        scores = torch.matmul(first, keys[self.observed_frames].transpose(2, 3)) * scaling
+            # An observed frame is whole: its keys are its own rows.
+            rows = self.plan.left.flatten(0, 1)[self.observed_frames]
+            keys = keys[self.observed_frames] if self.plan.is_single else keys[0][:, rows].transpose(0, 1)
+        scores = torch.matmul(first, keys.transpose(2, 3)) * scaling
         return scores.detach().float().softmax(-1).mean(1).squeeze(1)
 
 
@@ -156,6 +231,7 @@ def packed_attention(
     keys: torch.Tensor,
     values: torch.Tensor,
     call: FrameCall,
+    scaling: float,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
@@ -166,8 +242,10 @@ def packed_attention(
         module: the attention module, handed on to `attention`.
         query (`torch.Tensor` of shape `(1, heads, rows, head_dim)`): the packed rows; or whole frames,
             `(frames, heads, tokens, head_dim)`.
-        keys, values (`torch.Tensor` of shape `(frames, heads, tokens, head_dim)`): in the order of the layout.
+        keys, values (`torch.Tensor` of shape `(1, heads, table_rows, head_dim)`): the table that the cache returns; or
+            whole frames, `(frames, heads, tokens, head_dim)`, for a plan of whole or of single frames.
         call: the grouping of the rows.
+        scaling (`float`): factor of the scores.
         kwargs: handed on to `attention`.
 
     Returns:
@@ -175,16 +253,62 @@ def packed_attention(
         where whole frames were computed by an implementation that returns them.
     """
     if call.layout is None:
-        return attention(module, query, keys, values, None, **kwargs)
+        return attention(module, query, keys, values, None, scaling=scaling, **kwargs)
     rows = query[0].transpose(0, 1)
-    outputs, start = [], 0
+    outputs = []
     for group in call.layout.groups:
-        stop = start + len(group.frames)
-        group_query = rows[group.queries].transpose(1, 2)
-        output, _ = attention(module, group_query, keys[start:stop], values[start:stop], None, **kwargs)
+        group_query = rows[group.queries]
+        if isinstance(group, TableGroup):
+            outputs.append(table_attention(group_query, keys[0], values[0], group, scaling))
+            continue
+        own_keys, own_values = (frames_of(states, group, call.plan) for states in (keys, values))
+        output, _ = attention(
+            module, group_query.transpose(1, 2), own_keys, own_values, None, scaling=scaling, **kwargs
+        )
         outputs.append(output.flatten(0, 1))
-        start = stop
     return torch.cat(outputs)[call.layout.restore][None], None
+
+
+def frames_of(states: torch.Tensor, group: FrameGroup, plan: ReusePlan) -> torch.Tensor:
+    """The keys or values of the frames of a group, `(group, heads, tokens, head_dim)`, out of those of the cache."""
+    if plan.is_single:
+        return states if len(group.frames) == len(states) else states[group.frames]
+    _, heads, _, head_dim = states.shape
+    table = states[0].transpose(0, 1).flatten(1)
+    if plan.is_hold:
+        wanted = table.index_select(0, group.left)
+    else:
+        wanted = assemble(table, group.left, group.right, group.alpha)
+    return wanted.view(len(group.frames), -1, heads, head_dim).transpose(1, 2)
+
+
+def table_attention(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, group: TableGroup, scaling: float
+) -> torch.Tensor:
+    """
+    Attention to interpolated keys and values that are never assembled.
+
+    Scores are linear in the keys, and the output is linear in the values: so scores of the table's rows are
+    interpolated instead of the keys, and the weights of the interpolated values are given to the rows they are made
+    of. For a few queries this touches far less memory than their frame's keys and values would.
+
+    Args:
+        query (`torch.Tensor` of shape `(rows, heads, head_dim)`): the rows of the group.
+        keys, values (`torch.Tensor` of shape `(heads, table_rows, head_dim)`): the table.
+        group: the group.
+        scaling (`float`): factor of the scores.
+
+    Returns:
+        `torch.Tensor` of shape `(rows, heads, head_dim)`.
+    """
+    if group.table_rows is not None:
+        keys, values = keys[:, group.table_rows], values[:, group.table_rows]
+    scores = (query.transpose(0, 1) @ keys.transpose(1, 2)).float() * scaling
+    left, right = (index.expand(len(scores), -1, -1) for index in (group.left, group.right))
+    weights = torch.lerp(scores.gather(2, left), scores.gather(2, right), group.alpha.float()).softmax(-1)
+    to_right = weights * group.alpha
+    of_rows = torch.zeros_like(scores).scatter_add(2, left, weights - to_right).scatter_add(2, right, to_right)
+    return (of_rows.to(values.dtype) @ values).transpose(0, 1)
 
 
 def assemble(table: torch.Tensor, left: torch.Tensor, right: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 
 from hf_ttr import TemporalReuseCache
 from hf_ttr.cache import StreamState, TemporalReuseCacheLayer
-from hf_ttr.packed import PackedLayout
+from hf_ttr.packed import assemble
 from hf_ttr.planning.plan import NEVER, ReusePlan
 
 
@@ -38,16 +38,23 @@ def as_numbers(states: torch.Tensor) -> torch.Tensor:
     return numbers
 
 
-def update(
-    layer: TemporalReuseCacheLayer, plan: ReusePlan, first_frame: int = 0, layout: PackedLayout | None = None
-) -> torch.Tensor:
+def assembled(states: torch.Tensor, plan: ReusePlan) -> torch.Tensor:
+    """What a layer returned, `(batch * frames, heads, tokens, head_dim)` where it is a table as well."""
+    if plan.is_dense or plan.is_single:
+        return states
+    links = (part.flatten() for part in (plan.left, plan.right, plan.alpha))
+    rows = assemble(states[0].transpose(0, 1).flatten(1), *links)
+    return rows.view(-1, plan.shape[2], HEADS, HEAD_DIM).transpose(1, 2)
+
+
+def update(layer: TemporalReuseCacheLayer, plan: ReusePlan, first_frame: int = 0) -> torch.Tensor:
     """Feeds the computed tokens of a plan; returns the assembled token numbers, `(batch * frames, tokens)`."""
     batch, frames, tokens = plan.shape
     numbers = token_numbers(batch, first_frame, frames, tokens)
     states = as_states(numbers.flatten(0, 1) if plan.is_dense else numbers[plan.computed][None])
-    keys, values = layer.update(states, states + 0.25, plan, layout)
+    keys, values = layer.update(states, states + 0.25, plan)
     assert torch.equal(values, keys + 0.25)
-    return as_numbers(keys)
+    return as_numbers(assembled(keys, plan))
 
 
 def mask(*frames: str) -> torch.Tensor:
@@ -158,22 +165,6 @@ class TestUpdate:
         ]
         assert as_numbers(layer.keys).tolist() == [[1010, 1001, 1002], [2000, 2011, 2012]]
 
-    @pytest.mark.parametrize("past", [False, True], ids=["new", "past"])
-    @pytest.mark.parametrize("frames", [("x..",), ("x..", "xxx", "xx.")], ids=["one-frame", "three-frames"])
-    def test_a_layout_orders_the_frames_and_leaves_the_cache_alone(self, frames: tuple[str, ...], past: bool) -> None:
-        first = ReusePlan.build(torch.ones(2, 1, 3, dtype=torch.bool))
-        frames = frames if past else ("xxx", *frames)
-        computed = torch.cat([mask(*frames), mask(*reversed(frames)) if past else mask(*frames)])
-        plan = ReusePlan.build(computed, first.age if past else None)
-        layout = PackedLayout.of(plan.row_counts, 3, torch.device("cpu"))
-        plain, ordered = TemporalReuseCacheLayer(), TemporalReuseCacheLayer()
-        if past:
-            update(plain, first)
-            update(ordered, first)
-        expected = update(plain, plan, first_frame=1)
-        assert torch.equal(update(ordered, plan, first_frame=1, layout=layout), expected[layout.order])
-        assert torch.equal(ordered.keys, plain.keys)
-
     def test_whole_frames_come_back_as_they_are(self) -> None:
         layer = TemporalReuseCacheLayer()
         plan = ReusePlan.build(torch.ones(2, 3, 4, dtype=torch.bool))
@@ -200,7 +191,7 @@ class TestUpdate:
         plan = ReusePlan.build(mask("xxx", "x.x"))
         states = torch.randn(1, HEADS, 5, HEAD_DIM, requires_grad=True)
         keys, _ = layer.update(states, states, plan)
-        keys.sum().backward()
+        assembled(keys, plan).sum().backward()
         # Position 1 of frame 0 is used twice.
         assert states.grad[0, 0, :, 0].tolist() == [1, 2, 1, 1, 1]
         assert not layer.keys.requires_grad

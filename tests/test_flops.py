@@ -85,12 +85,9 @@ def test_a_window_costs_its_rows_and_the_rows_that_they_attend_to() -> None:
 
 
 def test_a_reuse_pass_costs_its_rows() -> None:
-    rows, queries, tokens, frames = 40, 52, 9, 5
-    layer = 40 * (11 + 13) + 52 * 9 * 17
-    assert COST.packed(rows, queries, tokens, frames, first_tokens_only=False) == 3 * layer
+    assert COST.packed(rows=40, pairs=500) == 40 * (11 + 13) + 500 * 17
     # The last layer computes keys and values of all rows, and the rest of the CLS rows alone.
-    last = 40 * 11 + 5 * (13 + 9 * 17)
-    assert COST.packed(rows, queries, tokens, frames, first_tokens_only=True) == 2 * layer + last
+    assert COST.packed_first_tokens(rows=40, pairs=45, frames=5) == 40 * 11 + 5 * 13 + 45 * 17
 
 
 def test_a_counter_adds_up_plans_stream_by_stream() -> None:
@@ -103,7 +100,7 @@ def test_a_counter_adds_up_plans_stream_by_stream() -> None:
     second.planning_multiply_adds = 1000
     counter = CostCounter(COST, batch=2, frames=3, tokens=tokens)
     for plan in (first, second):
-        counter.add(plan, FrameCall.of(plan))
+        counter.add(plan, FrameCall.of(plan), FrameCall.of(plan))
     report = counter.report()
 
     rows = [[tokens, 1, 3], [tokens, BUCKET + 1, 1]]

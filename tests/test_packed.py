@@ -5,20 +5,38 @@ import torch
 from torch import nn
 from transformers.models.vit.modeling_vit import eager_attention_forward
 
-from hf_ttr.packed import BUCKET, FrameCall, PackedLayout, assemble, packed_attention, padded_size
+from hf_ttr.packed import (
+    BUCKET,
+    TABLE_LIMIT,
+    FrameCall,
+    FrameGroup,
+    PackedLayout,
+    TableGroup,
+    assemble,
+    packed_attention,
+    padded_size,
+)
 from hf_ttr.planning.plan import ReusePlan
 
 
-CPU = torch.device("cpu")
 HEADS, HEAD_DIM = 2, 4
 
 
-def random_plan(batch: int, frames: int, tokens: int, share: float, record_saliency: bool = False) -> ReusePlan:
+def random_plan(
+    batch: int, frames: int, tokens: int, share: float, interpolate: bool = False, past: bool = False
+) -> ReusePlan:
     generator = torch.Generator().manual_seed(frames)
     computed = torch.rand(batch, frames, tokens, generator=generator) < share
     computed[:, :, 0] = True
-    computed[:, 0] = True
-    return ReusePlan.build(computed, record_saliency=record_saliency)
+    if not past:
+        computed[:, 0] = True
+    age = torch.randint(1, 5, (batch, tokens), generator=generator) if past else None
+    return ReusePlan.build(computed, age, interpolate=interpolate)
+
+
+def plan_of_counts(counts: list[int], tokens: int, interpolate: bool = False) -> ReusePlan:
+    computed = torch.arange(tokens) < torch.tensor(counts)[None, :, None]
+    return ReusePlan.build(computed, torch.ones(1, tokens, dtype=torch.long), interpolate=interpolate)
 
 
 @pytest.mark.parametrize(
@@ -37,49 +55,83 @@ def test_padded_size(count: int, tokens: int, size: int) -> None:
     assert padded_size(count, tokens) == size
 
 
-@pytest.mark.parametrize("counts", [[1], [5, 0, 1, 17, 1, 3], [40, 40], [0, 16, 17, 32, 33, 40, 1]], ids=str)
-def test_a_layout_holds_every_row_once(counts: list[int]) -> None:
-    layout = PackedLayout.of(counts, 40, CPU)
+COUNTS = pytest.mark.parametrize(
+    "counts", [[1, 1], [5, 0, 1, 17, 1, 3], [40, 40], [0, 16, 17, 32, 33, 40, 1]], ids=str
+)
+
+
+@COUNTS
+@pytest.mark.parametrize("interpolate", [False, True], ids=["hold", "interpolate"])
+def test_a_layout_holds_every_row_once(counts: list[int], interpolate: bool) -> None:
+    tokens = 40
+    layout = PackedLayout.of(plan_of_counts(counts, tokens, interpolate), counts)
     starts = [sum(counts[:frame]) for frame in range(len(counts))]
     with_rows = [frame for frame, count in enumerate(counts) if count]
-    assert sorted(layout.order.tolist()) == with_rows
-    assert layout.order.tolist() == [frame for group in layout.groups for frame in group.frames]
-    padded_rows = []
+    assert sorted(frame for group in layout.groups for frame in group.frames) == with_rows
+    padded_rows, pairs, table = [], 0, tokens + sum(counts)
     for group in layout.groups:
-        for frame, queries in zip(group.frames, group.queries.tolist()):
-            own = list(range(starts[frame], starts[frame] + counts[frame]))
-            assert len(queries) == padded_size(counts[frame], 40)
+        own = [list(range(starts[frame], starts[frame] + counts[frame])) for frame in group.frames]
+        if isinstance(group, TableGroup):
+            assert interpolate
+            assert all(counts[frame] * (table + 3 * tokens) <= TABLE_LIMIT * tokens for frame in group.frames)
+            assert group.queries.tolist() == sum(own, [])
+            padded_rows += group.queries.tolist()
+            pairs += len(group.queries) * table
+            continue
+        for frame, rows, queries in zip(group.frames, own, group.queries.tolist()):
+            assert len(queries) == padded_size(counts[frame], tokens)
             # Padding repeats the first row, whose output is then thrown away.
-            assert queries == own + [own[0]] * (len(queries) - len(own))
+            assert queries == rows + [rows[0]] * (len(queries) - len(rows))
             padded_rows += queries
+            pairs += len(queries) * tokens
     assert [padded_rows[place] for place in layout.restore.tolist()] == list(range(sum(counts)))
+    assert layout.pairs == [pairs]
+
+
+def test_frames_of_few_rows_attend_to_the_table() -> None:
+    plan = plan_of_counts([1, 30, 2, 3], tokens=40, interpolate=True)
+    table, rest = PackedLayout.of(plan, plan.row_counts).groups[::-1]
+    assert isinstance(table, TableGroup) and table.frames == [0, 2, 3]
+    assert isinstance(rest, FrameGroup) and rest.frames == [1]
 
 
 @pytest.mark.parametrize("first_tokens_only", [False, True], ids=["all-rows", "cls-rows"])
+@pytest.mark.parametrize("past", [False, True], ids=["new", "past"])
+@pytest.mark.parametrize("interpolate", [False, True], ids=["hold", "interpolate"])
 @pytest.mark.parametrize(
     ("batch", "frames", "tokens", "share"),
-    [(1, 4, 37, 0.1), (2, 5, 20, 0.5), (3, 2, 9, 0.0), (2, 3, 18, 0.95)],
+    [(1, 4, 37, 0.1), (2, 5, 20, 0.5), (3, 2, 9, 0.0), (2, 3, 18, 0.95), (2, 1, 5, 0.4)],
     ids=str,
 )
 def test_rows_attend_to_their_own_frame(
-    batch: int, frames: int, tokens: int, share: float, first_tokens_only: bool
+    batch: int, frames: int, tokens: int, share: float, interpolate: bool, past: bool, first_tokens_only: bool
 ) -> None:
-    plan = random_plan(batch, frames, tokens, share)
+    plan = random_plan(batch, frames, tokens, share, interpolate, past)
+    if plan.is_dense:
+        pytest.skip("whole frames have a test of their own.")
     call = FrameCall.of(plan, first_tokens_only)
     queries = call.select_outputs(torch.randn(1, len(plan.rows), HEADS * HEAD_DIM))
     query = queries.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
-    keys, values = torch.randn(2, batch * frames, HEADS, tokens, HEAD_DIM)
-    order = call.layout.order
+    table_rows = len(plan.rows) + past * batch * tokens
+    shape = (batch, HEADS, tokens, HEAD_DIM) if plan.is_single else (1, HEADS, table_rows, HEAD_DIM)
+    given_keys, given_values = torch.randn(2, *shape)
     output, weights = packed_attention(
-        eager_attention_forward, nn.Module().eval(), query, keys[order], values[order], call, scaling=0.3, dropout=0.0
+        eager_attention_forward, nn.Module().eval(), query, given_keys, given_values, call, scaling=0.3, dropout=0.0
     )
     assert weights is None
     assert output.shape == (1, query.shape[2], HEADS, HEAD_DIM)
+
+    def of_frame(given: torch.Tensor, frame: int) -> torch.Tensor:
+        if plan.is_single:
+            return given[frame]
+        left, right, alpha = (part.flatten(0, 1)[frame] for part in (plan.left, plan.right, plan.alpha))
+        return torch.lerp(given[0, :, left], given[0, :, right], alpha[:, None])
+
     counts = [1] * (batch * frames) if first_tokens_only else plan.row_counts
     frame_of_row = torch.arange(batch * frames).repeat_interleave(torch.tensor(counts))
     for row, frame in enumerate(frame_of_row.tolist()):
-        scores = (keys[frame] @ query[0, :, row, :, None]).squeeze(-1) * 0.3
-        expected = (scores.softmax(-1)[:, None] @ values[frame]).squeeze(1)
+        scores = (of_frame(given_keys, frame) @ query[0, :, row, :, None]).squeeze(-1) * 0.3
+        expected = (scores.softmax(-1)[:, None] @ of_frame(given_values, frame)).squeeze(1)
         torch.testing.assert_close(output[0, row], expected)
 
 
@@ -123,11 +175,13 @@ def test_cls_attention_is_observed_in_the_last_whole_frame_of_each_stream(
     assert call.observed_streams.tolist() == list(last_whole)
 
     states = torch.randn(batch * frames, tokens, HEADS * HEAD_DIM)
-    keys = torch.randn(batch * frames, HEADS, tokens, HEAD_DIM)
     rows = states if plan.is_dense else states.flatten(0, 1)[plan.rows][None]
     query = call.select_outputs(rows).unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
-    ordered_keys = keys if call.layout is None else keys[call.layout.order]
-    observed = call.observed_attention(query, ordered_keys, scaling=0.3)
+    past = torch.randn(HEADS, batch * tokens, HEAD_DIM)
+    new = rows.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
+    given_keys = new if plan.is_dense else torch.cat([past, new[0]], dim=1)[None]
+    observed = call.observed_attention(query, given_keys, scaling=0.3)
+    keys = states.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
     assert observed.shape == (len(last_whole), tokens)
     for attention, (stream, time) in zip(observed, last_whole.items()):
         frame = stream * frames + time

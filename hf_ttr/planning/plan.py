@@ -34,6 +34,8 @@ class ReusePlan:
             Whether the table starts with the `batch * tokens` cached rows.
         record_saliency (`bool`):
             Whether the attention of the CLS token of the last whole frame of each stream is to be recorded.
+        interpolate (`bool`):
+            Whether tokens may lie between two rows; otherwise left and right are the same everywhere.
         planning_multiply_adds (`int`):
             What making the plan cost, per stream.
     """
@@ -45,6 +47,7 @@ class ReusePlan:
     age: torch.Tensor
     has_past: bool
     record_saliency: bool = False
+    interpolate: bool = False
     planning_multiply_adds: int = 0
 
     @property
@@ -65,10 +68,15 @@ class ReusePlan:
         batch, frames, tokens = self.shape
         return sum(self.row_counts) == batch * frames * tokens
 
+    @property
+    def is_single(self) -> bool:
+        """Whether each stream goes on by one frame: what its cache holds then is all that the frame attends to."""
+        return self.has_past and self.computed.shape[1] == 1
+
     @cached_property
     def is_hold(self) -> bool:
         """Whether nothing is interpolated."""
-        return not bool((self.left != self.right).any())
+        return not self.interpolate or not bool((self.left != self.right).any())
 
     @cached_property
     def rows(self) -> torch.Tensor:
@@ -126,6 +134,7 @@ class ReusePlan:
             age,
             past_age is not None,
             record_saliency,
+            interpolate=True,
         )
 
 

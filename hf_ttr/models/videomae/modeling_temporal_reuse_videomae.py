@@ -23,7 +23,7 @@ from ...compact import compact_attention
 from ...configuration import as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import ReuseReport, TransformerCost, window_report
-from ...linear import OneDNNLinear
+from ...linear import FewRowsLinear
 from ...modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ...planning.window_plan import WindowPlan
 from ...planning.window_planner import WindowPlanner
@@ -282,7 +282,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             rows = slots.flatten(0, 1)[plan.rows] + positions[0, plan.rows % plan.slots]
             rows = rows[None]
         if len(plan.rows):
-            with OneDNNLinear():
+            with FewRowsLinear():
                 layers = self._run_layers(rows, cache, plan, return_dict=True, **kwargs)
             computed = layers.last_hidden_state.flatten(0, 1)
         else:
@@ -316,7 +316,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         dtype = self.embeddings.patch_embeddings.projection.weight.dtype
 
         def embed(frames: torch.Tensor) -> torch.Tensor:
-            with OneDNNLinear():
+            with FewRowsLinear():
                 return embed_tubelets(self.embeddings.patch_embeddings.projection, frames.to(dtype))
 
         if state is None or not shared or all(state.is_fresh):

@@ -18,7 +18,7 @@ from ...cache import TemporalReuseCache
 from ...configuration import as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import CostCounter, ReuseReport, TransformerCost
-from ...linear import OneDNNLinear
+from ...linear import FewRowsLinear
 from ...modeling_outputs import (
     TemporalReuseImageClassifierOutput,
     TemporalReuseModelOutput,
@@ -73,7 +73,7 @@ class TemporalReuseViTAttention(ViTAttention):
                 (self.v_proj, hidden_states),
             )
         )
-        key, value = past_key_values.update(key, value, self.layer_idx, call.plan, call.layout)
+        key, value = past_key_values.update(key, value, self.layer_idx, call.plan)
         if call.observed_frames is not None:
             past_key_values.observe(call.observed_attention(query, key, self.scaling))
 
@@ -291,7 +291,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             rows = tokens[:, start:stop].flatten(0, 1)
             if not plan.is_dense:
                 rows = rows.flatten(0, 1)[plan.rows][None]
-            with OneDNNLinear():
+            with FewRowsLinear():
                 output = self._run_layers(rows, cache, calls, return_dict=True, **kwargs)
             if not first_tokens_only:
                 output.last_hidden_state = cache.update_output(output.last_hidden_state, plan)
@@ -301,7 +301,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             cache.streams = planner.remember(
                 plan, patches[:, start:stop], cache.streams, call.observed_streams, cache.take_attention()
             )
-            counter.add(plan, last_call)
+            counter.add(plan, call, last_call)
             start = stop
         return TemporalReuseModelOutput(**concatenate_outputs(outputs, dim=1), reuse=counter.report())
 

@@ -1,0 +1,91 @@
+"""From the cells of a sweep to curves: means over videos at each setting, and how methods compare on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from .curves import Cost, Point, cost_at_kl
+
+
+@dataclass
+class Mean:
+    """
+    A method at one setting, the mean over the subjects (videos, or one set of clips).
+
+    Attributes:
+        setting: of the method.
+        values: means of what the cells hold; `time` is the wall-clock over the dense one.
+        worst, worst_kl: the subject of the largest KL.
+    """
+
+    setting: float
+    values: dict[str, float]
+    worst: str
+    worst_kl: float
+
+
+Curves = dict[str, list[Mean]]
+"""By method, from the cheapest setting up."""
+
+
+def subjects_of(result: dict[str, Any], name: str) -> list[str]:
+    """The subjects of a set, in the order of their names."""
+    return sorted({row["key"][3] for row in result["rows"] if row["key"][0].endswith(f" {name}")})
+
+
+def curves_of(result: dict[str, Any], name: str, subjects: Sequence[str] | None = None) -> Curves:
+    """
+    The curves of all methods on a set.
+
+    Args:
+        result: a part of sweeps.
+        name: of the set, the last word of the first field of the keys.
+        subjects: the subjects to take; by default all. A setting that was not measured on each is left out.
+    """
+    subjects = subjects_of(result, name) if subjects is None else subjects
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        if row["key"][0].endswith(f" {name}") and row["key"][3] in subjects:
+            groups.setdefault((row["key"][1], row["key"][2]), []).append(row)
+    curves: Curves = {}
+    for (method, setting), rows in groups.items():
+        if len(rows) == len(subjects):
+            curves.setdefault(method, []).append(_mean(float(setting), rows))
+    return {method: sorted(curve, key=lambda entry: entry.values["share"]) for method, curve in curves.items()}
+
+
+def _mean(setting: float, rows: list[dict[str, Any]]) -> Mean:
+    rows = [{**row, "time": row["seconds"] / row["dense_seconds"]} for row in rows]
+    names = [name for name, value in rows[0].items() if isinstance(value, (int, float))]
+    worst = max(rows, key=lambda row: row["kl"])
+    return Mean(
+        setting,
+        {name: mean(row[name] for row in rows) for name in names},
+        worst.get("worst", worst["key"][3]),
+        worst.get("worst_kl", worst["kl"]),
+    )
+
+
+def points(curve: Iterable[Mean], cost: str = "share") -> list[Point]:
+    """Cost (`"share"` of the multiply-adds, or `"time"`) and KL of each setting."""
+    return [(entry.values[cost], entry.values["kl"]) for entry in curve]
+
+
+def is_baseline(methods: dict[str, Any], key: str) -> bool:
+    """Whether a method is neither of this package nor the dense model."""
+    return not methods[key]["ours"] and not key.startswith("dense")
+
+
+def rivals(methods: dict[str, Any], ours: str) -> list[str]:
+    """The baselines of a method: one that knows no future is compared with such as know none."""
+    online = methods[ours]["stream"]
+    return [key for key in methods if is_baseline(methods, key) and (methods[key]["stream"] or not online)]
+
+
+def best_baseline(curves: Curves, keys: Iterable[str], target: float) -> tuple[str, Cost] | None:
+    """The cheapest of some methods at a KL."""
+    found = [(key, cost) for key in keys if key in curves and (cost := cost_at_kl(points(curves[key]), target))]
+    return min(found, key=lambda pair: pair[1].share, default=None)

@@ -1,0 +1,38 @@
+"""The suites and their parts, in the order in which they run."""
+
+from __future__ import annotations
+
+from . import (
+    ablation,
+    clips,
+    fidelity,
+    memory,
+    motion,
+    ratios,
+    replay,
+    scaling,
+    speed,
+    speed_methods,
+    speed_videomae,
+    windows,
+)
+from .runner import Part
+
+
+SUITES = ("fidelity", "speed", "memory", "scaling")
+PARTS: tuple[Part, ...] = (
+    *fidelity.PARTS,
+    ratios.PART,
+    ablation.PART,
+    clips.PART,
+    motion.PART,
+    windows.PART,
+    speed.PART,
+    speed_videomae.PART,
+    speed_methods.METHOD_PART,
+    speed_methods.LATENCY_PART,
+    replay.PART,
+    memory.PEAK_PART,
+    memory.STREAM_PART,
+    *scaling.PARTS,
+)

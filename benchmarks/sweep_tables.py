@@ -1,0 +1,229 @@
+"""What the sweeps of methods give: at equal KL, at equal cost, setting by setting, half by half."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from . import plots
+from .aggregate import Curves, best_baseline, curves_of, is_baseline, points, rivals, subjects_of
+from .curves import Cost, cost_at_kl, kl_at_cost
+from .speed_methods import emphasised
+from .table import Block, Table
+
+
+TARGETS = (0.02, 0.05)
+SAVINGS = (4, 8)
+TIMES = (0.5, 0.25)
+SWEEP_PLOTS = {
+    "vit_real": ("vit", "real", "ViT-Tiny, videos of static cameras"),
+    "vit_moving": ("vit", "moving", "ViT-Tiny, moving cameras and hard cuts"),
+    "vit_fights": ("fights", "fights", "ViT-Tiny, surveillance clips"),
+    "videomae_fights": ("videomae_fights", "fights", "VideoMAE-Tiny, surveillance clips"),
+    "videomae_motion": ("videomae_motion", "motion", "shipped VideoMAE, clips whose classes are motions"),
+}
+
+
+def method_list(result: dict[str, Any]) -> Block:
+    """The methods, with where they come from and what their setting is."""
+    methods = result["methods"]
+    return [
+        Table(
+            ("method", "from", "setting", "frame by frame"),
+            (
+                (emphasised(methods, key), method["paper"], method["knob"], "yes" if method["stream"] else "")
+                for key, method in methods.items()
+            ),
+        )
+    ]
+
+
+def matched(subjects: str, title: str, name: str, result: dict[str, Any]) -> Block:
+    """
+    Each method at equal KL, equal multiply-adds and equal time, and the methods of this package over the best others.
+
+    Args:
+        subjects, title: the set, and what it is called.
+        name: of the plots.
+        result: the part.
+    """
+    curves, methods = curves_of(result, subjects), result["methods"]
+    found = subjects_of(result, subjects)
+    if not found:
+        return []
+    what = f"{len(found)} videos" if len(found) > 1 else found[0]
+    lines: Block = [
+        f"{result['model']}, {title} ({what}): multiply-adds in % of the dense model at equal KL, and KL at equal "
+        "multiply-adds and at equal wall-clock. KL is the mean per frame; between settings it is interpolated on "
+        "logarithmic axes. A dash: the sweep does not reach there.",
+        Table(
+            (
+                "method",
+                *(f"multiply-adds at KL {target:g}" for target in TARGETS),
+                *(f"KL at {saving}x fewer" for saving in SAVINGS),
+                *(f"KL at {time:.0%} of the time" for time in TIMES),
+            ),
+            (_matched_row(curves, methods, key) for key in curves if not key.startswith("dense")),
+        ),
+    ]
+    comparison = compared(curves, methods)
+    if comparison:
+        lines += [
+            "Multiply-adds over those of the best baseline, at equal KL:",
+            _comparison_table({"": comparison}, methods),
+        ]
+    if name in SWEEP_PLOTS:
+        lines += [
+            f"![KL over multiply-adds](images/benchmarks/{name}.png)",
+            f"![KL over wall-clock](images/benchmarks/{name}_time.png)",
+        ]
+    return lines
+
+
+def _matched_row(curves: Curves, methods: dict[str, Any], key: str) -> list[str]:
+    curve = curves[key]
+    return [
+        emphasised(methods, key),
+        *(_cost_text(cost_at_kl(points(curve), target)) for target in TARGETS),
+        *(_kl_text(kl_at_cost(points(curve), 1 / saving)) for saving in SAVINGS),
+        *(_kl_text(kl_at_cost(points(curve, "time"), time)) for time in TIMES),
+    ]
+
+
+def _cost_text(cost: Cost | None) -> str:
+    return "-" if cost is None else f"{'under ' if cost.at_most else ''}{cost.share:.1%}"
+
+
+def _kl_text(kl: float | None) -> str:
+    return "-" if kl is None else f"{kl:.4f}"
+
+
+Comparison = dict[str, list[tuple[Cost | None, tuple[str, Cost] | None]]]
+"""By method of this package: for each target its cost, and the best baseline with its cost."""
+
+
+def compared(curves: Curves, methods: dict[str, Any]) -> Comparison:
+    """The methods of this package and the best baselines, at each of `TARGETS`."""
+    return {
+        key: [
+            (cost_at_kl(points(curves[key]), target), best_baseline(curves, rivals(methods, key), target))
+            for target in TARGETS
+        ]
+        for key in curves
+        if methods[key]["ours"] and any(is_baseline(methods, other) for other in curves)
+    }
+
+
+def _comparison_table(comparisons: dict[str, Comparison], methods: dict[str, Any]) -> Table:
+    def text(ours: Cost | None, best: tuple[str, Cost] | None) -> str:
+        if ours is None:
+            return "-"
+        if best is None:
+            return "no baseline gets there"
+        name, cost = methods[best[0]]["title"], best[1]
+        # An upper bound on either side leaves a bound on the quotient, or nothing that can be said.
+        if cost.at_most:
+            return f"not known ({name} under {cost.share:.1%})"
+        return f"{'under ' if ours.at_most else ''}{ours.share / cost.share:.2f} ({name})"
+
+    rows = [
+        [*([group] if group else []), emphasised(methods, key), *(text(*pair) for pair in pairs)]
+        for group, comparison in comparisons.items()
+        for key, pairs in comparison.items()
+    ]
+    grouped = any(comparisons) and "" not in comparisons
+    header = [*(["videos"] if grouped else []), "method", *(f"at KL {target:g}" for target in TARGETS)]
+    return Table(header, rows)
+
+
+def half_by_half(result: dict[str, Any]) -> Block:
+    """The comparison on two halves of the videos, so that what was tuned on one is seen on the other."""
+    videos = subjects_of(result, "real")
+    if len(videos) < 2:
+        return []
+    halves = {"first, third, ...": videos[::2], "second, fourth, ...": videos[1::2]}
+    comparisons = {
+        name: compared(curves_of(result, "real", half), result["methods"]) for name, half in halves.items() if half
+    }
+    listed = "; ".join(f"{name} by name: {', '.join(half)}" for name, half in halves.items())
+    return [
+        f"The videos of static cameras in two halves ({listed}). Multiply-adds over those of the best baseline, at "
+        "equal KL:",
+        _comparison_table(comparisons, result["methods"]),
+    ]
+
+
+def every_setting(subjects: str, result: dict[str, Any]) -> Block:
+    """Everything that was measured of each method and setting, the mean over the videos."""
+    curves, methods = curves_of(result, subjects), result["methods"]
+    if not curves:
+        return []
+    return [
+        Table(
+            (
+                "method",
+                "setting",
+                "multiply-adds",
+                "wall-clock",
+                "KL per frame",
+                "KL of the clip",
+                "agreement, frames",
+                "agreement, clips",
+                "flicker (dense)",
+                "worst (KL)",
+            ),
+            (
+                (
+                    emphasised(methods, key),
+                    f"{entry.setting:g}",
+                    f"{entry.values['share']:.1%}",
+                    f"{entry.values['time']:.1%}",
+                    f"{entry.values['kl']:.4f}",
+                    f"{entry.values['clip_kl']:.4f}",
+                    f"{entry.values['agreement']:.3f}",
+                    f"{entry.values['clip_agreement']:.2f}",
+                    f"{entry.values['flicker']:.3f} ({entry.values['dense_flicker']:.3f})",
+                    f"{entry.worst} ({entry.worst_kl:.4f})",
+                )
+                for key, curve in curves.items()
+                for entry in reversed(curve)
+            ),
+        )
+    ]
+
+
+def labelled(demo: dict[str, Any], motion: dict[str, Any]) -> Block:
+    """Accuracy of what ships, at every setting."""
+    lines: Block = []
+    for result, subjects in ((demo, "demo"), (motion, "motion")):
+        curves, methods = curves_of(result, subjects), result["methods"]
+        dense = [entry.values["dense_accuracy"] for curve in curves.values() for entry in curve]
+        if dense:
+            lines += [
+                f"{result['model']}, {', '.join(subjects_of(result, subjects))}: accuracy (dense {dense[0]:.1%}).",
+                Table(
+                    ("method", "multiply-adds: accuracy"),
+                    (
+                        (
+                            emphasised(methods, key),
+                            ", ".join(
+                                f"{entry.values['share']:.0%}: {entry.values['accuracy']:.1%}"
+                                for entry in reversed(curve)
+                            ),
+                        )
+                        for key, curve in curves.items()
+                    ),
+                ),
+            ]
+    return lines
+
+
+def draw_sweep(result: dict[str, Any], subjects: str, title: str, name: str, folder: Path) -> list[Path]:
+    """KL over multiply-adds and over wall-clock; returns the pictures."""
+    curves = curves_of(result, subjects)
+    drawn = []
+    if any(not key.startswith("dense") for key in curves):
+        for cost, path in (("share", folder / f"{name}.png"), ("time", folder / f"{name}_time.png")):
+            plots.fidelity(curves, result["methods"], cost, title, path)
+            drawn.append(path)
+    return drawn

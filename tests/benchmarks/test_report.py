@@ -1,0 +1,168 @@
+"""Curves, tables and plots of the benchmarks, from small made-up results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.aggregate import best_baseline, curves_of, rivals
+from benchmarks.curves import Cost, cost_at_kl, kl_at_cost, pareto_front, percentile
+from benchmarks.report import as_markdown, fill, write_report
+from benchmarks.store import Results
+from benchmarks.table import Table, as_latex
+
+
+def law(share: float, factor: float = 0.01) -> float:
+    """A power law: KL at a share."""
+    return factor * share**-1.5
+
+
+METHODS: dict[str, Any] = {
+    "dense": {"title": "dense", "paper": "", "knob": "none", "stream": False, "ours": False},
+    "bidirectional": {"title": "reuse, both", "paper": "", "knob": "threshold", "stream": False, "ours": True},
+    "causal": {"title": "reuse, causal", "paper": "", "knob": "threshold", "stream": True, "ours": True},
+    "skip_hold": {"title": "held", "paper": "", "knob": "share", "stream": True, "ours": False},
+    "skip_interpolate": {"title": "interpolated", "paper": "", "knob": "share", "stream": False, "ours": False},
+}
+FACTORS = {"bidirectional": 0.001, "causal": 0.004, "skip_hold": 0.008, "skip_interpolate": 0.002}
+VIDEOS = ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    found = Results(tmp_path / "results.json")
+    header: dict[str, Any] = {
+        "command": "python -m benchmarks run",
+        "machine": {"cpu": "a CPU", "cores": 2, "threads": 2},
+        "versions": {"python": "3", "torch": "2", "transformers": "5", "hf_ttr": "0"},
+        "model": "some_model",
+        "methods": METHODS,
+    }
+
+    def cell(method: str, share: float, video: str, factor: float) -> dict[str, Any]:
+        scale = {"a.mp4": 0.5, "b.mp4": 1.0, "c.mp4": 1.0, "d.mp4": 1.5}[video]
+        kl = scale * law(share, factor) if factor else 0.0
+        return {
+            "share": share,
+            "kl": kl,
+            "clip_kl": kl / 2,
+            "agreement": 0.9,
+            "clip_agreement": 1.0,
+            "flicker": 0.1,
+            "dense_flicker": 0.2,
+            "seconds": 2 * share,
+            "dense_seconds": 1.0,
+        }
+
+    found.open_part("fidelity", "vit", header)
+    for video in VIDEOS:
+        found.put("fidelity", "vit", f"vit real | dense | 0 | {video}", {}, cell("dense", 1.0, video, 0.0))
+        for method, factor in FACTORS.items():
+            for share in (0.5, 0.2, 0.1, 0.05):
+                key = f"vit real | {method} | {share:g} | {video}"
+                found.put("fidelity", "vit", key, {}, cell(method, share, video, factor))
+    found.open_part("speed", "latency", header)
+    for method, pace in (("causal", 1.0), ("skip_hold", 2.0)):
+        values = {"setting": 0.25, "milliseconds": [pace * step for step in range(1, 102)]}
+        found.put("speed", "latency", f"stream | {method}", {}, values)
+    found.open_part("memory", "peak", header)
+    for method, mib in (("dense", 100.0), ("bidirectional", 40.0)):
+        found.put("memory", "peak", f"16 frames | {method}", {}, {"setting": 0.1, "mib": mib})
+    found.open_part("scaling", "scaling_share", header)
+    for share in (0.1, 0.5):
+        values = {"computed_share": share, "multiply_add_ratio": 1 / share, "wall_clock_ratio": 0.9 / share}
+        found.put("scaling", "scaling_share", f"share | ViT-small | {share:g}", {}, {**values, "realised": 0.9})
+    return found
+
+
+def test_interpolation_is_exact_on_a_power_law() -> None:
+    points = [(share, law(share)) for share in (1.0, 0.4, 0.13, 0.05)]
+    cost = cost_at_kl(points, law(0.2))
+    assert cost is not None and cost.share == pytest.approx(0.2) and not cost.at_most
+    assert kl_at_cost(points, 0.07) == pytest.approx(law(0.07))
+
+
+def test_what_lies_outside_a_curve_is_not_made_up() -> None:
+    points = [(0.5, 0.01), (0.1, 0.1)]
+    assert cost_at_kl(points, 0.001) is None
+    assert cost_at_kl(points, 0.2) == Cost(0.1, at_most=True)
+    assert kl_at_cost(points, 0.05) is None and kl_at_cost(points, 0.6) is None
+    assert cost_at_kl([], 0.1) is None and kl_at_cost([], 0.1) is None
+
+
+def test_a_curve_that_comes_down_to_zero_still_has_a_crossing() -> None:
+    cost = cost_at_kl([(1.0, 0.0), (0.5, 0.1)], 0.01)
+    assert cost is not None and 0.5 < cost.share < 1
+
+
+def test_pareto_front() -> None:
+    points = [(0.5, 0.1), (0.2, 0.3), (0.3, 0.4), (0.6, 0.1), (0.9, 0.05), (0.2, 0.5)]
+    front = pareto_front(points)
+    assert front == [(0.2, 0.3), (0.5, 0.1), (0.9, 0.05)]
+    assert all(any(a <= x and b <= y for a, b in front) for x, y in points)
+
+
+def test_percentiles() -> None:
+    values = [float(value) for value in range(100, -1, -1)]
+    assert [percentile(values, share) for share in (0, 0.5, 0.9, 0.99, 1)] == [0, 50, 90, 99, 100]
+    assert percentile([1.0, 2.0], 0.5) == 1.5 and percentile([3.0], 0.99) == 3.0
+
+
+def test_curves_are_means_over_videos_that_all_have(results: Results) -> None:
+    part = results.part("vit")
+    curves = curves_of(part, "real")
+    entry = next(entry for entry in curves["skip_hold"] if entry.setting == 0.2)
+    assert entry.values["kl"] == pytest.approx(law(0.2, 0.008), rel=1e-4)
+    assert (entry.worst, entry.values["time"]) == ("d.mp4", pytest.approx(0.4))
+    part["rows"] = [row for row in part["rows"] if row["key"][1:] != ["skip_hold", "0.2", "c.mp4"]]
+    assert [entry.setting for entry in curves_of(part, "real")["skip_hold"]] == [0.05, 0.1, 0.5]
+
+
+def test_a_stream_is_compared_with_streams(results: Results) -> None:
+    assert rivals(METHODS, "causal") == ["skip_hold"]
+    assert rivals(METHODS, "bidirectional") == ["skip_hold", "skip_interpolate"]
+    name, cost = best_baseline(curves_of(results.part("vit"), "real"), rivals(METHODS, "bidirectional"), 0.05)
+    assert name == "skip_interpolate" and cost.share == pytest.approx((0.05 / 0.002) ** (-1 / 1.5), rel=1e-4)
+
+
+def test_the_report_fills_documents_and_writes_latex_and_plots(results: Results, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    names = ("vit_methods", "vit_real_matched", "vit_halves", "vit_real_settings", "latency", "peak", "scaling")
+    blocks = "\n".join(f"<!-- results: {name} -->\nstale\n<!-- /results -->" for name in (*names, "ablation"))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("no markers\n")
+    (tmp_path / "docs" / "benchmarks.md").write_text(f"# Title\n{blocks}\nend\n")
+    changed = [path.relative_to(tmp_path).as_posix() for path in write_report(results, tmp_path)]
+    text = (tmp_path / "docs" / "benchmarks.md").read_text()
+    assert text.startswith("# Title\n") and text.endswith("end\n") and text.count("stale") == 1
+    # Two power laws of the same exponent: the quotient of the costs is that of the factors to the power of 1 / 1.5.
+    quotient = (0.001 / 0.002) ** (1 / 1.5)
+    assert "not known" not in text and f"{quotient:.2f} (interpolated)" in text
+    assert text.count(f"{(0.004 / 0.008) ** (1 / 1.5):.2f} (held)") >= 4
+    assert "a.mp4, c.mp4" in text and "b.mp4, d.mp4" in text
+    assert "| **reuse, causal** | 0.25 | 51.0 | 91.0 | 100.0 |" in text
+    assert "| **reuse, both** | 40 MiB (0.40) |" in text
+    assert "2 cores of a CPU (2 threads), torch 2, transformers 5" in text
+    tex = (tmp_path / "docs" / "tables" / "vit_real_matched.tex").read_text()
+    assert r"\toprule" in tex and r"some\_model" not in tex.split(r"\begin{tabular}")[1] and "**" not in tex
+    for name in ("vit_real", "vit_real_time", "latency", "memory", "scaling"):
+        picture = f"docs/images/benchmarks/{name}.png"
+        assert picture in changed and 0 < (tmp_path / picture).stat().st_size < 80_000
+    before = text
+    write_report(results, tmp_path)
+    assert (tmp_path / "docs" / "benchmarks.md").read_text() == before
+
+
+def test_a_block_without_results_stays() -> None:
+    text = "<!-- results: unknown -->\nkept\n<!-- /results -->"
+    assert fill(text, {}) == text
+    assert fill(text, {"unknown": ["new"]}) == "<!-- results: unknown -->\n\nnew\n\n<!-- /results -->"
+
+
+def test_tables_in_markdown_and_latex() -> None:
+    block = ["Share_of 100%", Table(("a_b", "c"), [("**50%**", "x & y"), ("1", "2")])]
+    assert as_markdown(block) == "Share_of 100%\n\n| a_b | c |\n|---|---|\n| **50%** | x & y |\n| 1 | 2 |"
+    latex = as_latex(block)
+    assert r"\textbf{50\%} & x \& y \\" in latex and r"a\_b & c \\" in latex and "% Share_of 100%" in latex
