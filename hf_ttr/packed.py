@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .kernels.frame_links import FrameLinks
+from .kernels.interpolated_attention import interpolated_attention, kernel_unavailable_reason
 from .planning.plan import ReusePlan
 
 
@@ -156,6 +158,7 @@ class FrameCall:
     Attributes:
         plan (`ReusePlan`): the plan.
         layout (`PackedLayout`, *optional*): the grouping of the query rows; `None` where whole frames are computed.
+        links (`FrameLinks`, *optional*): what the attention kernel needs instead; `None` where there is no GPU.
         first_tokens_only (`bool`): whether outputs are wanted for the CLS tokens alone.
         output_rows (`torch.LongTensor` of shape `(batch * frames,)`, *optional*): the packed rows of the CLS tokens,
             where they alone are wanted.
@@ -167,6 +170,7 @@ class FrameCall:
     plan: ReusePlan
     layout: PackedLayout | None
     first_tokens_only: bool
+    links: FrameLinks | None = None
     output_rows: torch.Tensor | None = None
     observed_streams: torch.Tensor | None = None
     observed_frames: torch.Tensor | None = None
@@ -184,6 +188,8 @@ class FrameCall:
             counts = [1] * len(plan.row_counts) if first_tokens_only else plan.row_counts
             layout = PackedLayout.of(plan, counts)
         call = cls(plan, layout, first_tokens_only)
+        if layout is not None and device.type == "cuda":
+            call.links = FrameLinks.of(plan, counts)
         if first_tokens_only and layout is not None:
             call.output_rows = first_rows
         if plan.record_saliency:
@@ -255,6 +261,12 @@ def packed_attention(
     if call.layout is None:
         return attention(module, query, keys, values, None, scaling=scaling, **kwargs)
     rows = query[0].transpose(0, 1)
+    # "sdpa" leaves the choice of the kernel to us; an implementation that was asked for by name is used.
+    if call.links is not None and module.config._attn_implementation == "sdpa":
+        # Views: rows of the table, or of what the cache holds, lie side by side.
+        tables = [states.transpose(1, 2).flatten(0, 1) for states in (keys, values)]
+        if kernel_unavailable_reason(rows, *tables) is None:
+            return interpolated_attention(rows, *tables, call.links, scaling)[None], None
     outputs = []
     for group in call.layout.groups:
         group_query = rows[group.queries]
