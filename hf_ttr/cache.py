@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from .packed import assemble
+from .packed import assemble, pair_links
 from .planning.plan import NEVER, ReusePlan
 from .planning.stream_state import StreamState
 
@@ -294,7 +294,7 @@ class TemporalReuseCache(ReuseCache):
             return states.squeeze(1).clone()
         if plan.is_dense:
             return states.squeeze(1)
-        links = (part.flatten() for part in (plan.left, plan.right, plan.alpha))
+        links = pair_links(*(part.flatten() for part in (plan.left, plan.right, plan.alpha)))
         return assemble(states[0, 0], *links).unflatten(0, (-1, plan.shape[2]))
 
     def reset(self, streams: Sequence[int] | torch.Tensor | None = None) -> None:

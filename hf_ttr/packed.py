@@ -30,15 +30,14 @@ class FrameGroup:
     Attributes:
         frames (`list[int]`): the frames, numbered by stream and time.
         queries (`torch.LongTensor` of shape `(group, size)`): their query rows; a short frame repeats its first row.
-        left, right (`torch.LongTensor` of shape `(group * tokens,)`), alpha (`torch.Tensor` of the same shape):
-            of which table rows their keys and values are made; see `ReusePlan`.
+        links (`torch.LongTensor` of shape `(group * tokens, 2)`), shares (`torch.FloatTensor` of the same shape):
+            of which two table rows their keys and values are made, and how much of each; see `ReusePlan`.
     """
 
     frames: list[int]
     queries: torch.Tensor
-    left: torch.Tensor
-    right: torch.Tensor
-    alpha: torch.Tensor
+    links: torch.Tensor
+    shares: torch.Tensor
 
 
 @dataclass
@@ -121,7 +120,7 @@ class PackedLayout:
                 places[frame] = range(offset, offset + len(own))
                 offset += size
             chosen = torch.tensor(members, device=device)
-            links = (part[chosen].flatten() for part in (left, right, alpha))
+            links = pair_links(*(part[chosen].flatten() for part in (left, right, alpha)))
             groups.append(FrameGroup(members, torch.tensor(queries, device=device), *links))
         for stream, members in by_stream.items():
             query_rows = [row for frame in members for row in range(starts[frame], starts[frame + 1])]
@@ -232,7 +231,7 @@ class FrameCall:
 
 def packed_attention(
     attention: Callable[..., tuple[torch.Tensor, torch.Tensor | None]],
-    module: nn.Module,
+    module: Any,
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
@@ -264,9 +263,9 @@ def packed_attention(
     # "sdpa" leaves the choice of the kernel to us; an implementation that was asked for by name is used.
     if call.links is not None and module.config._attn_implementation == "sdpa":
         # Views: rows of the table, or of what the cache holds, lie side by side.
-        tables = [states.transpose(1, 2).flatten(0, 1) for states in (keys, values)]
-        if kernel_unavailable_reason(rows, *tables) is None:
-            return interpolated_attention(rows, *tables, call.links, scaling)[None], None
+        key_table, value_table = (states.transpose(1, 2).flatten(0, 1) for states in (keys, values))
+        if kernel_unavailable_reason(rows, key_table, value_table) is None:
+            return interpolated_attention(rows, key_table, value_table, call.links, scaling)[None], None
     outputs = []
     for group in call.layout.groups:
         group_query = rows[group.queries]
@@ -288,9 +287,9 @@ def frames_of(states: torch.Tensor, group: FrameGroup, plan: ReusePlan) -> torch
     _, heads, _, head_dim = states.shape
     table = states[0].transpose(0, 1).flatten(1)
     if plan.is_hold:
-        wanted = table.index_select(0, group.left)
+        wanted = table.index_select(0, group.links[:, 0])
     else:
-        wanted = assemble(table, group.left, group.right, group.alpha)
+        wanted = assemble(table, group.links, group.shares)
     return wanted.view(len(group.frames), -1, heads, head_dim).transpose(1, 2)
 
 
@@ -323,19 +322,21 @@ def table_attention(
     return (of_rows.to(values.dtype) @ values).transpose(0, 1)
 
 
-def assemble(table: torch.Tensor, left: torch.Tensor, right: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+def pair_links(left: torch.Tensor, right: torch.Tensor, alpha: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Left and right rows side by side, and the share of each, `(n, 2)`, out of tensors of shape `(n,)`."""
+    return torch.stack([left, right], dim=1), torch.stack([1 - alpha, alpha], dim=1)
+
+
+def assemble(table: torch.Tensor, links: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     """
-    Interpolates rows of a table: `(1 - alpha) * table[left] + alpha * table[right]`.
+    Interpolates rows of a table.
 
     Args:
-        table (`torch.Tensor` of shape `(rows, dim)`), left, right (`torch.LongTensor` of shape `(n,)`),
-        alpha (`torch.Tensor` of shape `(n,)`).
+        table (`torch.Tensor` of shape `(rows, dim)`): the rows.
+        links, shares (of shape `(n, 2)`): as `pair_links` returns them.
 
     Returns:
         `torch.Tensor` of shape `(n, dim)`, in the dtype of the table.
     """
     # One pass over the output instead of two gathers and a lerp: assembling is bound by memory.
-    weights = torch.stack([1 - alpha, alpha], dim=1).to(table.dtype)
-    return nn.functional.embedding_bag(
-        torch.stack([left, right], dim=1), table, mode="sum", per_sample_weights=weights
-    )
+    return nn.functional.embedding_bag(links, table, mode="sum", per_sample_weights=shares.to(table.dtype))

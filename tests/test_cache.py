@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 
 from hf_ttr import TemporalReuseCache
 from hf_ttr.cache import StreamState, TemporalReuseCacheLayer
-from hf_ttr.packed import assemble
+from hf_ttr.packed import assemble, pair_links
 from hf_ttr.planning.plan import NEVER, ReusePlan
 
 
@@ -42,7 +42,7 @@ def assembled(states: torch.Tensor, plan: ReusePlan) -> torch.Tensor:
     """What a layer returned, `(batch * frames, heads, tokens, head_dim)` where it is a table as well."""
     if plan.is_dense or plan.is_single:
         return states
-    links = (part.flatten() for part in (plan.left, plan.right, plan.alpha))
+    links = pair_links(*(part.flatten() for part in (plan.left, plan.right, plan.alpha)))
     rows = assemble(states[0].transpose(0, 1).flatten(1), *links)
     return rows.view(-1, plan.shape[2], HEADS, HEAD_DIM).transpose(1, 2)
 

@@ -15,6 +15,7 @@ from hf_ttr.packed import (
     assemble,
     packed_attention,
     padded_size,
+    pair_links,
 )
 from hf_ttr.planning.plan import ReusePlan
 
@@ -204,12 +205,14 @@ def test_assembling_interpolates_rows(dtype: torch.dtype) -> None:
     left, right = torch.tensor([0, 5, 1, 2]), torch.tensor([5, 5, 3, 0])
     alpha = torch.tensor([0.0, 0.0, 0.5, 0.25])
     expected = (1 - alpha)[:, None] * table[left].float() + alpha[:, None] * table[right].float()
-    assembled = assemble(table, left, right, alpha)
+    assembled = assemble(table, *pair_links(left, right, alpha))
     assert assembled.dtype == dtype
     torch.testing.assert_close(assembled.float(), expected, rtol=2e-2 if dtype == torch.bfloat16 else 1e-6, atol=0)
 
 
 def test_assembling_has_a_gradient() -> None:
     table = torch.randn(3, 2, requires_grad=True)
-    assemble(table, torch.tensor([0, 1]), torch.tensor([2, 1]), torch.tensor([0.25, 0.0])).sum().backward()
+    assemble(
+        table, *pair_links(torch.tensor([0, 1]), torch.tensor([2, 1]), torch.tensor([0.25, 0.0]))
+    ).sum().backward()
     assert table.grad[:, 0].tolist() == [0.75, 1.0, 0.25]

@@ -13,22 +13,26 @@ def choose_changed(
     features: torch.Tensor,
     reference: torch.Tensor | None,
     age: torch.Tensor | None,
+    debt: torch.Tensor | None,
     weights: torch.Tensor,
     grid: tuple[int, int],
     config: TemporalReuseConfig,
     budget: float | None = None,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Frame after frame, computes the patches that differ from what they were when last computed.
+    Frame after frame, computes the patches whose errors since they were last computed have added up to the price.
 
     The reference is the embedding at the last computation, not the previous frame, so slow drift is noticed (Eventful
-    Transformers, Dutson et al. 2023). A patch is computed if its error exceeds the threshold, if it is too old, or if
-    the frame is a scene cut; with a budget, at most that share of each frame is, the largest errors first.
+    Transformers, Dutson et al. 2023). A patch is computed if the sum of its squared errors since then exceeds the
+    square of the threshold, which is what a corner costs in a clip. That is the rule of ski rental: without knowing
+    the future, never pay more than twice the best (Karlin et al. 1988). It is also computed if it is too old, or if
+    the frame is a scene cut; with a budget, at most that share of each frame is, the largest sums first.
 
     Args:
         features (`torch.FloatTensor` of shape `(batch, frames, patches, dim)`): embeddings over their mean norm.
         reference (`torch.FloatTensor` of shape `(batch, patches, dim)`, *optional*): those last computed.
         age (`torch.LongTensor` of shape `(batch, patches)`, *optional*): frames since then, `NEVER` = not valid.
+        debt (`torch.FloatTensor` of shape `(batch, patches)`, *optional*): the sums so far; left out, they are 0.
         weights (`torch.FloatTensor` of shape `(batch, patches)`): factors of the errors.
         grid (`tuple[int, int]`): rows and columns of patches.
         config: the settings.
@@ -37,30 +41,35 @@ def choose_changed(
 
     Returns:
         `torch.BoolTensor` of shape `(batch, planned, patches)`: the patches to compute, for the frames up to and with
-        the first one after which the saliency is known anew, or for all.
+        the first one after which the saliency is known anew, or for all; and the sums after them, a
+        `torch.FloatTensor` of shape `(batch, patches)`.
     """
     batch, frames, positions, _ = features.shape
     if reference is None or age is None:
         reference = features[:, 0]
         age = torch.full((batch, positions), NEVER, device=features.device)
-    threshold = config.effective_threshold()
+    if debt is None:
+        debt = torch.zeros_like(weights)
+    price = config.effective_threshold() ** 2
+    cut_price = price if price > 0 else DEFAULT_THRESHOLD**2
     chosen = []
     for frame in range(frames):
-        difference = (features[:, frame] - reference).square().sum(-1)
-        difference = spread_over_neighbours(difference, grid, config.context_weight, config.context_size)
-        error = difference.sqrt() * weights
+        error = (features[:, frame] - reference).square().sum(-1)
+        error = spread_over_neighbours(error, grid, config.context_weight, config.context_size) * weights.square()
+        debt = debt + error
         due = age >= (NEVER if config.max_age is None else config.max_age)
-        changed = due | (error > threshold)
-        cut_threshold = threshold if threshold > 0 else DEFAULT_THRESHOLD
-        cut = (error > cut_threshold).float().mean(-1, keepdim=True) > config.scene_cut
+        changed = due | (debt > price)
+        # What small errors added up to is no cut.
+        cut = (error > cut_price).float().mean(-1, keepdim=True) > config.scene_cut
         if budget is not None:
-            order = torch.where(due, torch.inf, error).sort(dim=-1, descending=True, stable=True).indices
+            order = torch.where(due, torch.inf, debt).sort(dim=-1, descending=True, stable=True).indices
             rank = order.argsort(-1)
             changed = (changed & (rank + 1 <= budget * positions)) | (age >= NEVER)
         changed = changed | cut
+        debt = torch.where(changed, 0.0, debt)
         chosen.append(changed)
         if config.saliency_weight > 0 and frame + 1 < frames and bool(changed.all(-1).any()):
             break
         reference = torch.where(changed[..., None], features[:, frame], reference)
         age = torch.where(changed, 1, (age + 1).clamp(max=NEVER))
-    return torch.stack(chosen, dim=1)
+    return torch.stack(chosen, dim=1), debt

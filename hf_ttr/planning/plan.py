@@ -38,6 +38,8 @@ class ReusePlan:
             Whether tokens may lie between two rows; otherwise left and right are the same everywhere.
         planning_multiply_adds (`int`):
             What making the plan cost, per stream.
+        debt (`torch.FloatTensor` of shape `(batch, patches)`, *optional*):
+            Sum of the squared errors of each patch since it was last computed, where the planner keeps count.
     """
 
     computed: torch.Tensor
@@ -49,6 +51,7 @@ class ReusePlan:
     record_saliency: bool = False
     interpolate: bool = False
     planning_multiply_adds: int = 0
+    debt: torch.Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -70,15 +69,16 @@ class Planner:
         if past is not None:
             weights = saliency_weights(past.saliency, self.config.saliency_weight)
         features = patches[:, :MAX_FRAMES].float() / scale[:, None, None, None]
-        reference = age = None
+        reference = age = debt = None
         if past is not None:
             reference = past.reference.float() / scale[:, None, None]
-            age = past.age[:, self.prefix_tokens :]
+            age, debt = past.age[:, self.prefix_tokens :], past.debt
         bidirectional = self.config.mode == "bidirectional"
-        choose: Callable[..., torch.Tensor] = choose_corners if bidirectional else choose_changed
-        chosen = choose(
-            features, reference, age, weights, self.grid, self.config, self._patch_budget(features.shape[1])
-        )
+        settings = (weights, self.grid, self.config, self._patch_budget(features.shape[1]))
+        if bidirectional:
+            chosen, debt = choose_corners(features, reference, age, *settings), None
+        else:
+            chosen, debt = choose_changed(features, reference, age, debt, *settings)
         computed = torch.cat([chosen.new_ones(*chosen.shape[:2], self.prefix_tokens), chosen], dim=-1)
         self._planned_frames += computed.shape[1]
         self._computed_tokens = self._computed_tokens + computed.sum((1, 2))
@@ -88,6 +88,7 @@ class Planner:
             interpolate=bidirectional,
             record_saliency=self.config.saliency_weight > 0,
         )
+        plan.debt = debt
         if bidirectional:
             points = features.shape[1] + (past is not None)
             plan.planning_multiply_adds = positions * points * points * patches.shape[-1] if points > 1 else 0
@@ -122,7 +123,8 @@ class Planner:
             reference = torch.where(last_time[..., None] >= 0, reference, streams.reference)
         if observed is not None and attention is not None:
             saliency = saliency.index_copy(0, observed, attention[:, self.prefix_tokens :])
-        return StreamState(reference.detach(), plan.age, scale, saliency)
+        debt = torch.zeros_like(saliency) if plan.debt is None else plan.debt
+        return StreamState(reference.detach(), plan.age, scale, saliency, debt)
 
     def _patch_budget(self, frames: int) -> float | torch.Tensor | None:
         """

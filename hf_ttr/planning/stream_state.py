@@ -18,12 +18,15 @@ class StreamState:
         scale (`torch.Tensor` of shape `(batch,)`): mean norm of the patch embeddings of the stream's first frame.
         saliency (`torch.Tensor` of shape `(batch, patches)`): attention of the CLS token in the last whole frame,
             NaN where none was seen.
+        debt (`torch.Tensor` of shape `(batch, patches)`): sum of the squared errors of each patch since it was last
+            computed, relative to the scale and weighted; mode "causal" keeps count.
     """
 
     reference: torch.Tensor
     age: torch.Tensor
     scale: torch.Tensor
     saliency: torch.Tensor
+    debt: torch.Tensor
 
     @property
     def batch_size(self) -> int:

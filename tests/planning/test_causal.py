@@ -43,7 +43,7 @@ def choose(
     age = torch.ones(batch, positions, dtype=torch.long) if age is None else age
     weights = torch.ones(batch, positions) if weights is None else weights
     reference = torch.zeros(batch, positions, dim)
-    return choose_changed(features, reference, age, weights, GRID, config, config.compute_budget)
+    return choose_changed(features, reference, age, None, weights, GRID, config, config.compute_budget)[0]
 
 
 def chosen_positions(chosen: torch.Tensor, frame: int = 0, stream: int = 0) -> list[int]:
@@ -52,7 +52,7 @@ def chosen_positions(chosen: torch.Tensor, frame: int = 0, stream: int = 0) -> l
 
 def test_new_streams_compute_their_first_frame_and_then_what_changed() -> None:
     features = levels([0.0], [0.0, 1.0], [0.0, 1.0])
-    chosen = choose_changed(features, None, None, torch.ones(1, POSITIONS), GRID, settings(threshold=0.5))
+    chosen, _ = choose_changed(features, None, None, None, torch.ones(1, POSITIONS), GRID, settings(threshold=0.5))
     assert chosen[0, 0].all()
     assert chosen_positions(chosen, 1) == [1]
     assert chosen_positions(chosen, 2) == []
@@ -63,6 +63,27 @@ def test_the_reference_is_the_last_computation_not_the_last_frame() -> None:
     chosen = choose(drift, settings(threshold=0.5))
     assert chosen[0, :, 0].tolist() == [False, False, True, False, False, True]
     assert not chosen[0, :, 1:].any()
+
+
+def test_small_errors_add_up() -> None:
+    # Squared errors of 0.04 and 0.01 a frame; a token is computed when their sum exceeds 0.13.
+    chosen = choose(levels(*[[0.2, 0.1]] * 16), settings(threshold=0.13**0.5))
+    assert chosen[0, :, 0].tolist() == [time == 3 for time in range(16)]
+    assert chosen[0, :, 1].tolist() == [time == 13 for time in range(16)]
+    assert not chosen[0, :, 2:].any()
+
+
+def test_what_small_errors_add_up_to_is_no_scene_cut() -> None:
+    still = [0.2] * 7 + [0.01] * 5
+    chosen = choose(levels(*[still] * 4), settings(threshold=0.13**0.5, scene_cut=0.5))
+    assert chosen_positions(chosen, 3) == list(range(7))
+
+
+def test_what_a_budget_left_is_computed_in_a_later_frame() -> None:
+    features = levels(*[[0.7, 0.9, 0.8]] * 3)
+    chosen = choose(features, settings(compute_budget=1 / 12))
+    # What was left has waited, and comes before what is as far from its reference but did not.
+    assert [chosen_positions(chosen, frame) for frame in range(3)] == [[1], [2], [0]]
 
 
 def test_an_error_at_the_threshold_is_reused() -> None:
@@ -180,10 +201,11 @@ def test_frame_by_frame_is_the_same_as_at_once() -> None:
     features = torch.randn(2, 6, POSITIONS, 4, generator=torch.Generator().manual_seed(1)).cumsum(1) * 0.2
     config = settings(threshold=0.9, max_age=3, context_weight=1.0)
     together = choose(features, config)
-    reference, age = torch.zeros(2, POSITIONS, 4), torch.ones(2, POSITIONS, dtype=torch.long)
+    reference, age, debt = torch.zeros(2, POSITIONS, 4), torch.ones(2, POSITIONS, dtype=torch.long), None
     for time in range(6):
         frame = features[:, time : time + 1]
-        chosen = choose_changed(frame, reference, age, torch.ones(2, POSITIONS), GRID, config)[:, 0]
+        chosen, debt = choose_changed(frame, reference, age, debt, torch.ones(2, POSITIONS), GRID, config)
+        chosen = chosen[:, 0]
         assert torch.equal(chosen, together[:, time])
         reference = torch.where(chosen[..., None], features[:, time], reference)
         age = torch.where(chosen, 1, age + 1)

@@ -31,6 +31,7 @@ def state(batch: int, frame: torch.Tensor, age: int = 1) -> StreamState:
         age=torch.full((batch, PATCHES + 1), age),
         scale=frame.norm(dim=-1).mean(-1),
         saliency=torch.full((batch, PATCHES), torch.nan),
+        debt=torch.zeros(batch, PATCHES),
     )
 
 
