@@ -9,7 +9,20 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from . import ablation, clips, memory, motion, plots, ratios, replay, scaling, speed_methods, speed_videomae, windows
+from . import (
+    ablation,
+    clips,
+    linear_kernels,
+    memory,
+    motion,
+    plots,
+    ratios,
+    replay,
+    scaling,
+    speed_methods,
+    speed_videomae,
+    windows,
+)
 from .fidelity import STATIC
 from .speed import speed_table
 from .store import Results
@@ -31,6 +44,7 @@ def blocks() -> Blocks:
         "windows": windows.table,
         "speed": lambda result: [speed_table(result["rows"])],
         "speed_videomae": speed_videomae.table,
+        "linear_kernels": linear_kernels.table,
     }
     found: Blocks = {name: ((name,), partial(_with_heading, name, make)) for name, make in plain.items()}
     sets = {

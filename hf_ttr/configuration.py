@@ -28,7 +28,8 @@ class TemporalReuseConfig(PretrainedConfig):
             VideoMAE sees a whole window at once: see `representative`.
         threshold (`float`, *optional*):
             Largest error of a reused token: the distance between its patch embedding and the reused one, relative to
-            the mean norm of the stream's patch embeddings. 0 computes every token. Left out, it is found from
+            the mean norm of the stream's patch embeddings. Errors of a position add up over the frames in which it is
+            reused: their squares, to the square of the threshold. 0 computes every token. Left out, it is found from
             `compute_budget`, or is 0.1 (VideoMAE: 0.4) where there is no budget either.
         compute_budget (`float`, *optional*):
             Share of tokens to compute, in (0, 1]. The planner finds the threshold that meets it. With `threshold`

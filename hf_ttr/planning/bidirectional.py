@@ -14,8 +14,12 @@ from torch import nn
 
 from ..configuration import TemporalReuseConfig
 from .importance import spread_over_neighbours
-from .plan import NEVER
+from .plan import NEVER, linear_alpha, next_index, past_index
 from .search import within_budget
+
+
+TIME_WEIGHT = 0.01
+"""Squared distance of two corners, relative to the mean norm, at which time counts as much as content between them."""
 
 
 def choose_corners(
@@ -76,6 +80,44 @@ def choose_corners(
     return within_budget(
         computed_at, lambda computed: computed.float().mean((-1, -2)), gram.new_full((batch,), floor), budget
     )
+
+
+def content_alpha(
+    features: torch.Tensor, reference: torch.Tensor | None, past_age: torch.Tensor | None, computed: torch.Tensor
+) -> torch.Tensor:
+    """
+    How much of the next corner is in each reused token, by content, and by time where the corners are alike.
+
+    A background that an object leaves changes in a step, not in a ramp: the share of the next corner is that which
+    brings the token's embedding nearest to the line between its corners. Noise must not decide between corners that
+    hardly differ, so `TIME_WEIGHT` draws the share towards the linear one (ridge regression).
+
+    Args:
+        features, reference: as in `choose_corners`.
+        past_age (`torch.LongTensor` of shape `(batch, patches)`, *optional*): age of the reference.
+        computed (`torch.BoolTensor` of shape `(batch, frames, patches)`): the corners.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch, frames, patches)`, in [0, 1]; 0 where a token is computed or held.
+    """
+    index = past_index(computed, past_age)
+    left = index.cummax(1).values
+    right = next_index(index, left)
+    by_time = linear_alpha(left, right, past_age)[:, 1:]
+    points = torch.cat([features[:, :1] if reference is None else reference[:, None], features], dim=1)
+    alphas = []
+    # Frame by frame, so that the corners of all tokens are never in memory at once; and by differences, as inner
+    # products would lose the small ones to rounding.
+    for frame in range(features.shape[1]):
+        before, after = (
+            points.gather(1, corner[:, frame + 1, None, :, None].expand(-1, -1, -1, points.shape[-1]))[:, 0]
+            for corner in (left, right)
+        )
+        step = after - before
+        along = ((features[:, frame] - before) * step).sum(-1)
+        share = (along + TIME_WEIGHT * by_time[:, frame]) / (step.square().sum(-1) + TIME_WEIGHT)
+        alphas.append(torch.where(left[:, frame + 1] == right[:, frame + 1], 0.0, share.clamp(0, 1)))
+    return torch.stack(alphas, dim=1)
 
 
 def polyline_errors(gram: torch.Tensor, age: torch.Tensor, max_age: int | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from ..configuration import TemporalReuseConfig
-from .bidirectional import choose_corners
+from .bidirectional import choose_corners, content_alpha
 from .causal import choose_changed
 from .importance import saliency_weights
 from .plan import NEVER, ReusePlan
@@ -74,7 +75,7 @@ class Planner:
             reference = past.reference.float() / scale[:, None, None]
             age, debt = past.age[:, self.prefix_tokens :], past.debt
         bidirectional = self.config.mode == "bidirectional"
-        settings = (weights, self.grid, self.config, self._patch_budget(features.shape[1]))
+        settings: tuple[Any, ...] = (weights, self.grid, self.config, self._patch_budget(features.shape[1]))
         if bidirectional:
             chosen, debt = choose_corners(features, reference, age, *settings), None
         else:
@@ -90,6 +91,8 @@ class Planner:
         )
         plan.debt = debt
         if bidirectional:
+            by_content = content_alpha(features, reference, age, chosen)
+            plan.alpha = torch.cat([plan.alpha[..., : self.prefix_tokens], by_content], dim=-1)
             points = features.shape[1] + (past is not None)
             plan.planning_multiply_adds = positions * points * points * patches.shape[-1] if points > 1 else 0
         return plan
@@ -123,8 +126,7 @@ class Planner:
             reference = torch.where(last_time[..., None] >= 0, reference, streams.reference)
         if observed is not None and attention is not None:
             saliency = saliency.index_copy(0, observed, attention[:, self.prefix_tokens :])
-        debt = torch.zeros_like(saliency) if plan.debt is None else plan.debt
-        return StreamState(reference.detach(), plan.age, scale, saliency, debt)
+        return StreamState(reference.detach(), plan.age, scale, saliency, plan.debt)
 
     def _patch_budget(self, frames: int) -> float | torch.Tensor | None:
         """

@@ -18,15 +18,19 @@ class StreamState:
         scale (`torch.Tensor` of shape `(batch,)`): mean norm of the patch embeddings of the stream's first frame.
         saliency (`torch.Tensor` of shape `(batch, patches)`): attention of the CLS token in the last whole frame,
             NaN where none was seen.
-        debt (`torch.Tensor` of shape `(batch, patches)`): sum of the squared errors of each patch since it was last
-            computed, relative to the scale and weighted; mode "causal" keeps count.
+        debt (`torch.Tensor` of shape `(batch, patches)`, *optional*): sum of the squared errors of each patch since it
+            was last computed, weighted and relative to the scale; mode "causal" keeps count. Left out, it is 0.
     """
 
     reference: torch.Tensor
     age: torch.Tensor
     scale: torch.Tensor
     saliency: torch.Tensor
-    debt: torch.Tensor
+    debt: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.debt is None:
+            self.debt = torch.zeros_like(self.saliency)
 
     @property
     def batch_size(self) -> int:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hf_ttr import TemporalReuseConfig
-from hf_ttr.planning.bidirectional import choose_corners
+from hf_ttr.planning.bidirectional import TIME_WEIGHT, choose_corners, content_alpha
 from hf_ttr.planning.importance import neighbourhood_mean
 from hf_ttr.planning.plan import NEVER
 
@@ -168,3 +168,50 @@ def test_streams_do_not_know_of_each_other(budget: float | None) -> None:
         part = slice(stream, stream + 1)
         alone = choose_corners(features[part], reference[part], age[part], weights[part], GRID, config, budget)
         assert torch.equal(alone, together[part])
+
+
+def two_corners(values: list[float], length: float) -> torch.Tensor:
+    """One patch that is `length` times each value along some direction, computed in its first and last frame."""
+    features = length * torch.tensor(values).view(1, -1, 1, 1) * torch.tensor([0.6, 0.8])
+    computed = torch.zeros(1, len(values), 1, dtype=torch.bool)
+    computed[:, [0, -1]] = True
+    return content_alpha(features, None, None, computed)[0, :, 0]
+
+
+def test_a_step_is_followed_and_the_share_stays_between_the_corners() -> None:
+    alpha = two_corners([0.0, 0.0, 0.0, 1.0, 1.5, -0.5, 1.0], length=50.0)
+    torch.testing.assert_close(alpha, torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]), atol=1e-4, rtol=0)
+
+
+def test_between_equal_corners_time_decides() -> None:
+    assert two_corners([1.0] * 5, length=3.0).tolist() == [0.0, 0.25, 0.5, 0.75, 0.0]
+
+
+def test_content_and_time_count_alike_at_the_time_weight() -> None:
+    alpha = two_corners([0.0, 1.0, 1.0, 0.0, 1.0], length=TIME_WEIGHT**0.5)
+    torch.testing.assert_close(alpha, torch.tensor([0.0, 0.625, 0.75, 0.375, 0.0]))
+
+
+def test_content_is_compared_with_the_cached_corner_where_it_is_valid() -> None:
+    reference = torch.zeros(1, 2, 1)
+    features = torch.tensor([[[[9.0], [5.0]], [[9.0], [7.0]], [[12.0], [7.0]]]])
+    computed = torch.tensor([[[False, True], [False, False], [True, False]]])
+    alpha = content_alpha(features, reference, torch.tensor([[1, NEVER]]), computed)
+    # The first position goes from 0 to 12 and is at 9; the second is held after its first frame.
+    torch.testing.assert_close(alpha[0, :, 0], torch.tensor([0.75, 0.75, 0.0]), atol=1e-3, rtol=0)
+    assert not alpha[0, :, 1].any()
+
+
+def test_shares_by_content_come_nearer_than_linear_ones() -> None:
+    features, reference = random_walks(2, 9)
+    age = torch.ones(2, PATCHES, dtype=torch.long)
+    computed = torch.zeros(2, 9, PATCHES, dtype=torch.bool)
+    computed[:, -1] = True
+    alpha = content_alpha(features, reference, age, computed)[..., None]
+    linear = torch.arange(1, 10).view(1, -1, 1, 1) / 9
+    errors = [
+        (torch.lerp(reference[:, None], features[:, -1:], share) - features)[:, :-1].square().sum((1, 3))
+        for share in (alpha, linear)
+    ]
+    assert ((alpha >= 0) & (alpha <= 1)).all()
+    assert (errors[0] <= errors[1] + 1e-5).all()

@@ -112,6 +112,33 @@ def test_positions_with_more_attention_are_computed_sooner() -> None:
     assert not computed[0].any()
 
 
+def test_a_clip_is_interpolated_by_content_and_a_stream_held() -> None:
+    first = patches(1, 1)
+    clip = first + patches(1, 12, seed=1).cumsum(1) * 0.3
+    plan = planner("bidirectional", threshold=0.8, scene_cut=1).plan(clip, state(1, first[:, 0]))
+    reused = ~plan.computed & (plan.left != plan.right)
+    by_time = ReusePlan.build(plan.computed, state(1, first[:, 0]).age, interpolate=True).alpha
+    assert reused.any()
+    assert (plan.alpha[reused] - by_time[reused]).abs().max() > 0.2
+    assert (plan.alpha[~reused] == 0).all()
+    assert not planner("causal").plan(clip, state(1, first[:, 0])).alpha.any()
+
+
+def test_a_stream_remembers_what_its_errors_added_up_to() -> None:
+    still = patches(1, 1)
+    streams = state(1, still[:, 0])
+    moved = still.repeat(1, 6, 1, 1)
+    moved[..., 2, 0] += 0.1 * streams.scale
+    maker = planner(threshold=0.1 * 3.5**0.5, context_weight=0)
+    times = []
+    for frame in moved.split(1, dim=1):
+        plan = maker.plan(frame, streams)
+        times.append(plan.computed[0, 0, 3].item())
+        streams = maker.remember(plan, frame, streams)
+        assert (streams.debt[0, [0, 1, 3, 4, 5]] == 0).all()
+    assert times == [False, False, False, True, False, False]
+
+
 def test_long_clips_are_planned_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner_module, "MAX_FRAMES", 4)
     still = patches(1, 1)
