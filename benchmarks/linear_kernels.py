@@ -68,7 +68,7 @@ def cells(quick: bool) -> Iterable[Cell]:
 
 def table(result: dict[str, Any]) -> list[Table]:
     """GFLOP/s by rows and kernel."""
-    names = [name for name in result["rows"][0] if name not in ("rows", "key")]
+    names = [name for name in kernels() if name in result["rows"][0]]
     return [
         Table(
             ("rows", *(f"{name}, GFLOP/s" for name in names)),

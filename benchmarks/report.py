@@ -163,7 +163,7 @@ def source(result: dict[str, Any]) -> str:
 
 
 def _with_heading(name: str, make: Callable[..., Block], result: dict[str, Any]) -> Block:
-    title = name.replace("_", " of ").capitalize()
+    title = name.replace("speed_", "speed of ").replace("_", " ").capitalize()
     return [f"### {title}: {result['model']}", source(result), *make(result)]
 
 
