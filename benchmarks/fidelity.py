@@ -20,7 +20,7 @@ from .methods.base import Method, StreamMethod
 from .runner import Cell, Part
 
 
-FRAMES, QUICK_FRAMES = 100, 32
+FRAMES, QUICK_FRAMES = 300, 32
 CLIP_FRAMES = 16
 MOTION_CLIPS, MOTION_SEED = 360, 1
 """Not the seed of the clips that the model was accepted on."""
