@@ -384,8 +384,8 @@ class TestMemory:
         cache = filled_cache(batch, tokens, layers)
         states = 2 * layers * tokens * HEADS * HEAD_DIM * 4
         output, reference = tokens * 10 * 4, (tokens - 1) * 5 * 4
-        age, scale, saliency = tokens * 8, 4, (tokens - 1) * 4
-        assert cache.memory_bytes == batch * (states + output + reference + age + scale + saliency)
+        age, scale, saliency, debt = tokens * 8, 4, (tokens - 1) * 4, (tokens - 1) * 4
+        assert cache.memory_bytes == batch * (states + output + reference + age + scale + saliency + debt)
 
 
 class TestOwner:
