@@ -24,6 +24,8 @@ from hf_ttr.planning.window_planner import WindowPlanner
 from .common import kl_divergence, real_data
 from .fidelity import fights
 from .measures import Clip
+from .methods.clip_dropping import tubelet_changes
+from .methods.clip_model import ClipModel
 from .runner import Cell, Part
 from .table import Block, Table
 
@@ -102,7 +104,7 @@ class Arena:
         rows, threshold = self.rows_within(ratio), 0.0
         kept: list[torch.Tensor] = []
         if name.startswith("RLT"):
-            changes = [run_length_changes(clip.pixels, self.model.config, self.grid) for clip in self.clips]
+            changes = [tubelet_changes(clip.pixels, ClipModel(self.model).patch_size) for clip in self.clips]
 
             def costs(value: float) -> list[int]:
                 counts = [int((change > value).sum()) for change in changes]
@@ -183,20 +185,6 @@ def meeting(costs: Callable[[float], list[int]], target: float) -> float:
         found = costs(math.exp(middle))
         low, high = (low, middle) if sum(found) <= target * len(found) else (middle, high)
     return math.exp(high)
-
-
-def run_length_changes(pixels: torch.Tensor, config: Any, grid: tuple[int, int]) -> torch.Tensor:
-    """
-    The gate of run-length tokenization (Choudhury et al. 2024): mean absolute difference of the pixels of a patch
-    between the last frame of a tubelet and the first frame of the one before; the first tubelet is always kept.
-
-    Returns:
-        `torch.FloatTensor` of shape `(times, positions)`, infinite where a token is kept in any case.
-    """
-    tubelets = pixels.unflatten(0, (-1, config.tubelet_size))
-    change = (tubelets[1:, -1] - tubelets[:-1, 0]).abs().mean(1)
-    patches = torch.nn.functional.adaptive_avg_pool2d(change, grid).flatten(1)
-    return torch.cat([torch.full_like(patches[:1], torch.inf), patches])
 
 
 def cells(quick: bool) -> Iterable[Cell]:

@@ -135,19 +135,29 @@ def _vit_cells(quick: bool) -> Iterable[Cell]:
         yield from sweep_cells("vit", name, chosen, vit_methods(), reference, quick, frames=frames)
 
 
-def _fight_cells(quick: bool) -> Iterable[Cell]:
-    """Labelled clips of surveillance cameras through the model of frames, which knows other classes: agreement."""
+def _fight_cells(
+    model_name: str, model_class: Any, methods: Callable[[], Methods], quick: bool, **settings: Any
+) -> Iterable[Cell]:
+    """Labelled clips of surveillance cameras through models that know other classes: agreement."""
     folder = real_data()
-    directory = folder / "models" / "vit-tiny-tin200"
-    processor, model = _loaders(directory, ViTForImageClassification)
+    directory = folder / "models" / f"{model_name}-tiny-tin200"
+    processor, model = _loaders(directory, model_class)
 
     @lru_cache(maxsize=1)
     def reference(subject: str) -> tuple[Any, Reference]:
         clips = list(fights(folder, "test", processor(), 1 if quick else None))
-        return model(), Reference.of(vit_methods()["dense"](model()), clips)
+        return model(), Reference.of(methods()["dense"](model()), clips)
 
     subject = "1 clip" if quick else "all clips"
-    return sweep_cells("vit", "fights", [subject], vit_methods(), reference, quick, frames=CLIP_FRAMES)
+    return sweep_cells(model_name, "fights", [subject], methods(), reference, quick, **settings)
+
+
+def _vit_fight_cells(quick: bool) -> Iterable[Cell]:
+    return _fight_cells("vit", ViTForImageClassification, vit_methods, quick, frames=CLIP_FRAMES)
+
+
+def _videomae_fight_cells(quick: bool) -> Iterable[Cell]:
+    return _fight_cells("videomae", VideoMAEForVideoClassification, videomae_methods, quick)
 
 
 def _demo_cells(quick: bool) -> Iterable[Cell]:
@@ -166,20 +176,6 @@ def _demo_cells(quick: bool) -> Iterable[Cell]:
         return model, Reference.of(vit_methods()["dense"](model), [Clip(subject, pixels, label)])
 
     return sweep_cells("vit", "demo", ["demo.mp4"], vit_methods(), reference, quick, frames=frames)
-
-
-def _videomae_fight_cells(quick: bool) -> Iterable[Cell]:
-    folder = real_data()
-    directory = folder / "models" / "videomae-tiny-tin200"
-    processor, model = _loaders(directory, VideoMAEForVideoClassification)
-
-    @lru_cache(maxsize=1)
-    def reference(subject: str) -> tuple[Any, Reference]:
-        clips = list(fights(folder, "test", processor(), 1 if quick else None))
-        return model(), Reference.of(videomae_methods()["dense"](model()), clips)
-
-    subject = "1 clip" if quick else "all clips"
-    return sweep_cells("videomae", "fights", [subject], videomae_methods(), reference, quick)
 
 
 def _videomae_motion_cells(quick: bool) -> Iterable[Cell]:
@@ -258,7 +254,7 @@ def _about_vit(quick: bool) -> dict[str, Any]:
 
 PARTS = (
     Part("fidelity", "vit", _vit_cells, _about_vit),
-    Part("fidelity", "fights", _fight_cells, _about_vit),
+    Part("fidelity", "fights", _vit_fight_cells, _about_vit),
     Part("fidelity", "demo", _demo_cells, lambda quick: {"model": "vit-demo", "methods": described(vit_methods())}),
     Part(
         "fidelity",

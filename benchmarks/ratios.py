@@ -18,6 +18,7 @@ from hf_ttr.flops import TransformerCost
 
 from .common import kl_divergence, real_data
 from .fidelity import STATIC
+from .methods.frame_skipping import interpolated
 from .runner import Cell, Part
 from .table import Block, Table
 
@@ -211,14 +212,9 @@ def skip_frames(logits: torch.Tensor, kept: int, interpolate: bool) -> torch.Ten
     frames = len(logits)
     end = frames - 1 if interpolate else frames - frames / kept
     chosen = torch.linspace(0, end, kept).round().long()
-    time_ = torch.arange(frames)
-    right = torch.searchsorted(chosen, time_).clamp(max=kept - 1)
-    left = torch.where(chosen[right] > time_, right - 1, right)
-    if not interpolate:
-        return logits[chosen[left]]
-    gap = (chosen[right] - chosen[left]).clamp(min=1)
-    alpha = ((time_ - chosen[left]) / gap)[:, None]
-    return torch.lerp(logits[chosen[left]], logits[chosen[right]], alpha)
+    if interpolate:
+        return interpolated(logits[chosen], chosen, frames)
+    return logits[chosen[torch.searchsorted(chosen, torch.arange(frames), right=True) - 1]]
 
 
 def table(result: dict[str, Any]) -> Block:

@@ -74,14 +74,14 @@ class TransformerCost:
 
     def rows(self, rows: int, queries: int, keys: int) -> int:
         """Multiply-adds of `rows` rows in all layers, of which `queries` attend to `keys` keys each."""
-        return self.layers * self.packed(rows, queries * keys)
+        return self.layers * self.layer(rows, queries * keys)
 
-    def packed(self, rows: int, pairs: int) -> int:
-        """Multiply-adds of a reuse pass of `rows` rows in one layer, with so many pairs of a query and a key."""
+    def layer(self, rows: int, pairs: int) -> int:
+        """Multiply-adds of `rows` rows in one layer, with so many pairs of a query and a key."""
         return rows * (self.key_value + self.row) + pairs * self.pair
 
-    def packed_first_tokens(self, rows: int, pairs: int, frames: int) -> int:
-        """The same in a last layer that computes outputs for the CLS tokens of `frames` frames alone."""
+    def layer_of_first_tokens(self, rows: int, pairs: int, frames: int) -> int:
+        """The same in a layer that computes outputs for the CLS tokens of `frames` frames alone."""
         return rows * self.key_value + frames * self.row + pairs * self.pair
 
 
@@ -136,20 +136,14 @@ class CostCounter:
         observed = [] if call.observed_streams is None else call.observed_streams.tolist()
         for stream in range(batch):
             rows = sum(plan.row_counts[stream * frames : (stream + 1) * frames])
-            pairs, last_pairs = (
-                frames * tokens * (1 if part.first_tokens_only else tokens)
-                if part.layout is None
-                else part.layout.pairs[stream]
-                for part in (call, last_call)
-            )
-            last = (
-                self.cost.packed_first_tokens(rows, last_pairs, frames)
-                if last_call.first_tokens_only
-                else self.cost.packed(rows, last_pairs)
-            )
+            pairs, last_pairs = call.pairs(stream), last_call.pairs(stream)
+            if last_call.first_tokens_only:
+                last = self.cost.layer_of_first_tokens(rows, last_pairs, frames)
+            else:
+                last = self.cost.layer(rows, last_pairs)
             self.computed[stream] += rows
             self.multiply_adds[stream] += plan.planning_multiply_adds + last
-            self.multiply_adds[stream] += (self.cost.layers - 1) * self.cost.packed(rows, pairs)
+            self.multiply_adds[stream] += (self.cost.layers - 1) * self.cost.layer(rows, pairs)
             if stream in observed:
                 self.multiply_adds[stream] += self.cost.layers * tokens * self.cost.pair // 2
         self.plans.append(plan.computed)

@@ -39,6 +39,17 @@ class FrameGroup:
     links: torch.Tensor
     shares: torch.Tensor
 
+    @classmethod
+    def of(cls, plan: ReusePlan, frames: list[int], counts: list[int], size: int) -> FrameGroup:
+        """Of frames padded to `size` rows; `counts` are the query rows of every frame of the plan."""
+        starts = [0, *accumulate(counts)]
+        queries = [
+            [*range(starts[frame], starts[frame + 1]), *[starts[frame]] * (size - counts[frame])] for frame in frames
+        ]
+        chosen = torch.tensor(frames, device=plan.computed.device)
+        links = pair_links(*(part.flatten(0, 1)[chosen].flatten() for part in (plan.left, plan.right, plan.alpha)))
+        return cls(frames, torch.tensor(queries, device=chosen.device), *links)
+
 
 @dataclass
 class TableGroup:
@@ -60,6 +71,25 @@ class TableGroup:
     left: torch.Tensor
     right: torch.Tensor
     alpha: torch.Tensor
+
+    @classmethod
+    def of(cls, plan: ReusePlan, frames: list[int], counts: list[int]) -> TableGroup:
+        """Of frames of one stream; `counts` are the query rows of every frame of the plan."""
+        batch, stream_frames, tokens = plan.shape
+        device = plan.computed.device
+        starts = [0, *accumulate(counts)]
+        queries = torch.tensor([row for frame in frames for row in range(starts[frame], starts[frame + 1])])
+        of_query = torch.tensor([frame for frame in frames for _ in range(counts[frame])], device=device)
+        # Of the whole table the stream owns its part of the past, then its computed rows.
+        stream = frames[0] // stream_frames
+        past = tokens if plan.has_past else 0
+        first_row = sum(plan.row_counts[: stream * stream_frames])
+        past_shift, shift = stream * past, batch * past + first_row - past
+        left, right, alpha = (part.flatten(0, 1)[of_query] for part in (plan.left, plan.right, plan.alpha))
+        left, right = (torch.where(rows < batch * past, rows - past_shift, rows - shift) for rows in (left, right))
+        rows = torch.arange(table_size(plan, stream), device=device)
+        table_rows = None if batch == 1 else torch.where(rows < past, rows + past_shift, rows + shift)
+        return cls(frames, queries.to(device), table_rows, left, right, alpha)
 
 
 @dataclass
@@ -88,58 +118,42 @@ class PackedLayout:
         """
         batch, frames, tokens = plan.shape
         device = plan.computed.device
-        starts = [0, *accumulate(counts)]
-        computed = [0, *accumulate(sum(plan.row_counts[stream * frames :][:frames]) for stream in range(batch))]
-        past = tokens if plan.has_past else 0
         # Held tokens come frame by frame in a stream, whatever the length of a call: they cost the same in each.
         may_use_table = device.type == "cpu" and plan.interpolate and not plan.is_single
+        tables = [table_size(plan, stream) for stream in range(batch)]
         pairs = [0] * batch
         by_size: dict[int, list[int]] = {}
         by_stream: dict[int, list[int]] = {}
         for frame, count in enumerate(counts):
             stream = frame // frames
-            table = past + computed[stream + 1] - computed[stream]
             if not count:
                 continue
-            if may_use_table and count * (table + 3 * tokens) <= TABLE_LIMIT * tokens:
+            if may_use_table and count * (tables[stream] + 3 * tokens) <= TABLE_LIMIT * tokens:
                 by_stream.setdefault(stream, []).append(frame)
-                pairs[stream] += count * table
+                pairs[stream] += count * tables[stream]
             else:
-                by_size.setdefault(padded_size(count, tokens), []).append(frame)
-                pairs[stream] += padded_size(count, tokens) * tokens
+                size = padded_size(count, tokens)
+                by_size.setdefault(size, []).append(frame)
+                pairs[stream] += size * tokens
 
-        left, right, alpha = (part.flatten(0, 1) for part in (plan.left, plan.right, plan.alpha))
-        groups: list[FrameGroup | TableGroup] = []
-        places: list[range] = [range(0)] * len(counts)
+        groups: list[FrameGroup | TableGroup] = [
+            *(FrameGroup.of(plan, members, counts, size) for size, members in by_size.items()),
+            *(TableGroup.of(plan, members, counts) for members in by_stream.values()),
+        ]
+        places = [range(0)] * len(counts)
         offset = 0
-        for size, members in by_size.items():
-            queries = []
-            for frame in members:
-                own = range(starts[frame], starts[frame + 1])
-                queries.append([*own, *[own.start] * (size - len(own))])
-                places[frame] = range(offset, offset + len(own))
-                offset += size
-            chosen = torch.tensor(members, device=device)
-            links = pair_links(*(part[chosen].flatten() for part in (left, right, alpha)))
-            groups.append(FrameGroup(members, torch.tensor(queries, device=device), *links))
-        for stream, members in by_stream.items():
-            query_rows = [row for frame in members for row in range(starts[frame], starts[frame + 1])]
-            for frame in members:
+        for group in groups:
+            for frame in group.frames:
                 places[frame] = range(offset, offset + counts[frame])
-                offset += counts[frame]
-            of_query = torch.tensor([frame for frame in members for _ in range(counts[frame])], device=device)
-            # Of the whole table the stream owns its part of the past, then its computed rows.
-            shift = batch * past + computed[stream] - past
-            rows = torch.arange(past + computed[stream + 1] - computed[stream], device=device)
-            own_left, own_right = (
-                torch.where(part < batch * past, part - stream * past, part - shift)[of_query]
-                for part in (left, right)
-            )
-            table_rows = None if batch == 1 else torch.where(rows < past, rows + stream * past, rows + shift)
-            packed_rows = torch.tensor(query_rows, device=device)
-            groups.append(TableGroup(members, packed_rows, table_rows, own_left, own_right, alpha[of_query]))
+                offset += group.queries.shape[1] if isinstance(group, FrameGroup) else counts[frame]
         restore = torch.tensor([place for frame in places for place in frame], dtype=torch.long, device=device)
         return cls(groups, restore, pairs)
+
+
+def table_size(plan: ReusePlan, stream: int) -> int:
+    """Rows of the plan's table that belong to a stream: its past, if there is one, and what is computed of it."""
+    _, frames, tokens = plan.shape
+    return (tokens if plan.has_past else 0) + sum(plan.row_counts[stream * frames : (stream + 1) * frames])
 
 
 def padded_size(count: int, tokens: int) -> int:
@@ -206,6 +220,13 @@ class FrameCall:
         if not self.first_tokens_only:
             return hidden_states
         return hidden_states[:, :1] if self.output_rows is None else hidden_states[:, self.output_rows]
+
+    def pairs(self, stream: int) -> int:
+        """How many pairs of a query and a key attention computes for a stream in this layer, padding included."""
+        if self.layout is not None:
+            return self.layout.pairs[stream]
+        _, frames, tokens = self.plan.shape
+        return frames * tokens * (1 if self.first_tokens_only else tokens)
 
     def observed_attention(self, query: torch.Tensor, keys: torch.Tensor, scaling: float) -> torch.Tensor:
         """

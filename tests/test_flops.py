@@ -85,9 +85,9 @@ def test_a_window_costs_its_rows_and_the_rows_that_they_attend_to() -> None:
 
 
 def test_a_reuse_pass_costs_its_rows() -> None:
-    assert COST.packed(rows=40, pairs=500) == 40 * (11 + 13) + 500 * 17
+    assert COST.layer(rows=40, pairs=500) == 40 * (11 + 13) + 500 * 17
     # The last layer computes keys and values of all rows, and the rest of the CLS rows alone.
-    assert COST.packed_first_tokens(rows=40, pairs=45, frames=5) == 40 * 11 + 5 * 13 + 45 * 17
+    assert COST.layer_of_first_tokens(rows=40, pairs=45, frames=5) == 40 * 11 + 5 * 13 + 45 * 17
 
 
 def test_a_counter_adds_up_plans_stream_by_stream() -> None:

@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 import hf_ttr
-from benchmarks.methods import VIDEOMAE, Method
+from benchmarks.methods import VIDEOMAE
 from benchmarks.methods.accumulation import TemporalAccumulation, activation, kept_tokens
 from benchmarks.methods.clip_dropping import FewerFrames, RandomTokens, RunLength, Tubes, tubelet_changes
 from benchmarks.methods.clip_model import ClipModel
@@ -18,6 +16,7 @@ from benchmarks.methods.reuse import ClipReuse
 from hf_ttr.flops import TransformerCost
 
 from ..tiny import TINY_VIDEOMAE, tiny_videomae
+from .counting import assert_close, profiled
 
 
 POSITIONS, TIMES = 36, 4
@@ -40,16 +39,6 @@ def pixels() -> torch.Tensor:
 @torch.no_grad()
 def dense_logits(model: Any, pixels: torch.Tensor) -> torch.Tensor:
     return model(pixels[None]).logits
-
-
-def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
-
-
-def profiled(method: Method, pixels: torch.Tensor) -> float:
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        method.clip(pixels)
-    return counter.get_total_flops() / 2
 
 
 @pytest.mark.parametrize("key", VIDEOMAE)

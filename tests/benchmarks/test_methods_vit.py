@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 import hf_ttr
-from benchmarks.methods import VIT, Method, StreamMethod
+from benchmarks.methods import VIT, StreamMethod
 from benchmarks.methods.eventful import (
     ClsGate,
     ClsPreviousFrameGate,
@@ -27,6 +25,7 @@ from benchmarks.methods.stc import RareReferences, SelectiveCaching, dependent_l
 from hf_ttr.flops import TransformerCost
 
 from ..tiny import TINY_VIT, make_clip, tiny_parent
+from .counting import assert_close, profiled
 
 
 FRAMES = 12
@@ -53,16 +52,6 @@ def noise() -> torch.Tensor:
 @torch.no_grad()
 def dense_logits(model: Any, pixels: torch.Tensor) -> torch.Tensor:
     return model(pixels).logits
-
-
-def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
-
-
-def profiled(method: Method, pixels: torch.Tensor) -> float:
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        method.clip(pixels)
-    return counter.get_total_flops() / 2
 
 
 @pytest.mark.parametrize("key", VIT)
