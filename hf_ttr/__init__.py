@@ -14,12 +14,14 @@ from .models import (
     TemporalReuseViTForVideoClassification,
     TemporalReuseViTModel,
 )
+from .optimization import OptimizationReport, optimize
 from .window_cache import TemporalReuseWindowCache
 
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "OptimizationReport",
     "TemporalReuseCache",
     "TemporalReuseConfig",
     "TemporalReuseImageProcessor",
@@ -32,6 +34,7 @@ __all__ = [
     "TemporalReuseVideoMAEModel",
     "TemporalReuseVideoProcessor",
     "TemporalReuseWindowCache",
+    "optimize",
     "with_temporal_reuse",
 ]
 

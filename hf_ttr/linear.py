@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+
+from .packed_weights import PACKED_ROWS, PackedWeights
 
 
 MIN_WEIGHTS = 2**17
@@ -31,7 +34,14 @@ class FewRowsLinear(TorchFunctionMode):
     frame with reuse the transposed product (weights first) is up to a third faster where the rows fill its columns,
     and oneDNN a tenth where they do not, with the same weights and no packed copy of them. What is not such a layer
     (quantized, adapted, on another device, under autograd) runs as ever. The context holds for one thread.
+
+    Args:
+        packed_weights (`PackedWeights`, *optional*): with them, oneDNN serves up to `PACKED_ROWS` rows.
     """
+
+    def __init__(self, packed_weights: PackedWeights | None = None) -> None:
+        super().__init__()
+        self.packed_weights = packed_weights
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict | None = None
@@ -39,12 +49,30 @@ class FewRowsLinear(TorchFunctionMode):
         """Replaces `linear` where it can; hands everything else on."""
         if func is nn.functional.linear and not kwargs and len(args) == 3 and _is_plain(*args):
             rows = args[0].numel() // args[0].shape[-1]
+            if self.packed_weights is not None and rows <= PACKED_ROWS:
+                packed = self.packed_weights.of(args[1])
+                if packed is not None:
+                    return torch.ops.mkldnn._linear_pointwise(args[0], packed, args[2], "none", [], "")
             padding = -rows % COLUMNS
             if padding <= MAX_PADDING * rows:
                 return transposed_linear(*args, padding)
-            if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+            if has_onednn():
                 return torch.ops.mkldnn._linear_pointwise(*args, "none", [], "")
         return func(*args, **(kwargs or {}))
+
+
+def few_rows_linear(
+    layers: Iterable[nn.Module], packed_weights: PackedWeights | None
+) -> AbstractContextManager[object]:
+    """The context in which to run layers: compiled ones bring products of their own, which it must not step into."""
+    if any(layer._compiled_call_impl is not None for layer in layers):
+        return nullcontext()
+    return FewRowsLinear(packed_weights)
+
+
+def has_onednn() -> bool:
+    """Whether torch was built with the products of oneDNN."""
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def transposed_linear(

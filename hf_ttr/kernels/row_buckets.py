@@ -56,6 +56,13 @@ class RowBuckets:
             states (`torch.Tensor`): packed rows, such as `(1, rows, hidden_size)`.
             dim (`int`): the dimension of the rows.
         """
-        rows = states.shape[dim]
-        behind = states.dim() - 1 - dim % states.dim()
-        return nn.functional.pad(states, (0, 0) * behind + (0, self.size(rows) - rows))
+        return pad_rows(states, self.size(states.shape[dim]), dim)
+
+
+def pad_rows(states: torch.Tensor, rows: int, dim: int = -2) -> torch.Tensor:
+    """Adds rows of zeros along a dimension until there are so many."""
+    missing = rows - states.shape[dim]
+    if not missing:
+        return states
+    behind = states.dim() - 1 - dim % states.dim()
+    return nn.functional.pad(states, (0, 0) * behind + (0, missing))

@@ -14,12 +14,15 @@ from torch import nn
 
 from ..configuration import TemporalReuseConfig
 from .importance import spread_over_neighbours
-from .plan import NEVER, linear_alpha, next_index, past_index
+from .plan import NEVER, next_index, past_index
 from .search import within_budget
 
 
 TIME_WEIGHT = 0.01
 """Squared distance of two corners, relative to the mean norm, at which time counts as much as content between them."""
+
+TOKENS_AT_ONCE = 512
+"""How many tokens `content_alpha` looks at in one go."""
 
 
 def choose_corners(
@@ -83,7 +86,11 @@ def choose_corners(
 
 
 def content_alpha(
-    features: torch.Tensor, reference: torch.Tensor | None, past_age: torch.Tensor | None, computed: torch.Tensor
+    features: torch.Tensor,
+    reference: torch.Tensor | None,
+    past_age: torch.Tensor | None,
+    computed: torch.Tensor,
+    by_time: torch.Tensor,
 ) -> torch.Tensor:
     """
     How much of the next corner is in each reused token, by content, and by time where the corners are alike.
@@ -96,28 +103,30 @@ def content_alpha(
         features, reference: as in `choose_corners`.
         past_age (`torch.LongTensor` of shape `(batch, patches)`, *optional*): age of the reference.
         computed (`torch.BoolTensor` of shape `(batch, frames, patches)`): the corners.
+        by_time (`torch.FloatTensor` of shape `(batch, frames, patches)`): the linear share; 0 where a token is
+            computed or held.
 
     Returns:
-        `torch.FloatTensor` of shape `(batch, frames, patches)`, in [0, 1]; 0 where a token is computed or held.
+        `torch.FloatTensor` of shape `(batch, frames, patches)`, in [0, 1]; 0 where `by_time` is.
     """
     index = past_index(computed, past_age)
     left = index.cummax(1).values
     right = next_index(index, left)
-    by_time = linear_alpha(left, right, past_age)[:, 1:]
-    points = torch.cat([features[:, :1] if reference is None else reference[:, None], features], dim=1)
-    alphas = []
-    # Frame by frame, so that the corners of all tokens are never in memory at once; and by differences, as inner
-    # products would lose the small ones to rounding.
-    for frame in range(features.shape[1]):
-        before, after = (
-            points.gather(1, corner[:, frame + 1, None, :, None].expand(-1, -1, -1, points.shape[-1]))[:, 0]
-            for corner in (left, right)
-        )
+    alpha = by_time.clone()
+    # Only tokens between two corners, and some at a time, so that their corners stay in the processor's cache; and by
+    # differences, as inner products would lose the small ones to rounding.
+    for tokens in by_time.nonzero().split(TOKENS_AT_ONCE):
+        stream, time, position = tokens.unbind(1)
+        after = features[stream, right[stream, time + 1, position] - 1, position]
+        start = left[stream, time + 1, position]
+        before = features[stream, (start - 1).clamp(min=0), position]
+        if reference is not None:
+            before = torch.where((start == 0)[:, None], reference[stream, position], before)
         step = after - before
-        along = ((features[:, frame] - before) * step).sum(-1)
-        share = (along + TIME_WEIGHT * by_time[:, frame]) / (step.square().sum(-1) + TIME_WEIGHT)
-        alphas.append(torch.where(left[:, frame + 1] == right[:, frame + 1], 0.0, share.clamp(0, 1)))
-    return torch.stack(alphas, dim=1)
+        along = ((features[stream, time, position] - before) * step).sum(-1)
+        share = (along + TIME_WEIGHT * by_time[stream, time, position]) / (step.square().sum(-1) + TIME_WEIGHT)
+        alpha[stream, time, position] = share.clamp(0, 1)
+    return alpha
 
 
 def polyline_errors(gram: torch.Tensor, age: torch.Tensor, max_age: int | None) -> tuple[torch.Tensor, torch.Tensor]:

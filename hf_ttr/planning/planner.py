@@ -91,8 +91,8 @@ class Planner:
         )
         plan.debt = debt
         if bidirectional:
-            by_content = content_alpha(features, reference, age, chosen)
-            plan.alpha = torch.cat([plan.alpha[..., : self.prefix_tokens], by_content], dim=-1)
+            prefix, by_time = plan.alpha.tensor_split([self.prefix_tokens], dim=-1)
+            plan.alpha = torch.cat([prefix, content_alpha(features, reference, age, chosen, by_time)], dim=-1)
             points = features.shape[1] + (past is not None)
             plan.planning_multiply_adds = positions * points * points * patches.shape[-1] if points > 1 else 0
         return plan

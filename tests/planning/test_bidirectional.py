@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from hf_ttr import TemporalReuseConfig
+from hf_ttr.planning import bidirectional
 from hf_ttr.planning.bidirectional import TIME_WEIGHT, choose_corners, content_alpha
 from hf_ttr.planning.importance import neighbourhood_mean
-from hf_ttr.planning.plan import NEVER
+from hf_ttr.planning.plan import NEVER, ReusePlan
 
 
 GRID = (2, 3)
@@ -170,12 +171,20 @@ def test_streams_do_not_know_of_each_other(budget: float | None) -> None:
         assert torch.equal(alone, together[part])
 
 
+def shares(
+    features: torch.Tensor, reference: torch.Tensor | None, age: torch.Tensor | None, computed: torch.Tensor
+) -> torch.Tensor:
+    """`content_alpha` of a plan, whose alpha is linear in time."""
+    by_time = ReusePlan.build(computed, age, interpolate=True).alpha
+    return content_alpha(features, reference, age, computed, by_time)
+
+
 def two_corners(values: list[float], length: float) -> torch.Tensor:
     """One patch that is `length` times each value along some direction, computed in its first and last frame."""
     features = length * torch.tensor(values).view(1, -1, 1, 1) * torch.tensor([0.6, 0.8])
     computed = torch.zeros(1, len(values), 1, dtype=torch.bool)
     computed[:, [0, -1]] = True
-    return content_alpha(features, None, None, computed)[0, :, 0]
+    return shares(features, None, None, computed)[0, :, 0]
 
 
 def test_a_step_is_followed_and_the_share_stays_between_the_corners() -> None:
@@ -196,7 +205,7 @@ def test_content_is_compared_with_the_cached_corner_where_it_is_valid() -> None:
     reference = torch.zeros(1, 2, 1)
     features = torch.tensor([[[[9.0], [5.0]], [[9.0], [7.0]], [[12.0], [7.0]]]])
     computed = torch.tensor([[[False, True], [False, False], [True, False]]])
-    alpha = content_alpha(features, reference, torch.tensor([[1, NEVER]]), computed)
+    alpha = shares(features, reference, torch.tensor([[1, NEVER]]), computed)
     # The first position goes from 0 to 12 and is at 9; the second is held after its first frame.
     torch.testing.assert_close(alpha[0, :, 0], torch.tensor([0.75, 0.75, 0.0]), atol=1e-3, rtol=0)
     assert not alpha[0, :, 1].any()
@@ -207,7 +216,7 @@ def test_shares_by_content_come_nearer_than_linear_ones() -> None:
     age = torch.ones(2, PATCHES, dtype=torch.long)
     computed = torch.zeros(2, 9, PATCHES, dtype=torch.bool)
     computed[:, -1] = True
-    alpha = content_alpha(features, reference, age, computed)[..., None]
+    alpha = shares(features, reference, age, computed)[..., None]
     linear = torch.arange(1, 10).view(1, -1, 1, 1) / 9
     errors = [
         (torch.lerp(reference[:, None], features[:, -1:], share) - features)[:, :-1].square().sum((1, 3))
@@ -215,3 +224,12 @@ def test_shares_by_content_come_nearer_than_linear_ones() -> None:
     ]
     assert ((alpha >= 0) & (alpha <= 1)).all()
     assert (errors[0] <= errors[1] + 1e-5).all()
+
+
+def test_many_tokens_at_once_or_few_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, reference = random_walks(2, 9)
+    age = torch.tensor([1, 4]).view(2, 1).expand(2, PATCHES).contiguous()
+    computed = torch.rand(2, 9, PATCHES, generator=torch.Generator().manual_seed(0)) < 0.3
+    found = shares(features, reference, age, computed)
+    monkeypatch.setattr(bidirectional, "TOKENS_AT_ONCE", 7)
+    assert found.any() and torch.equal(shares(features, reference, age, computed), found)

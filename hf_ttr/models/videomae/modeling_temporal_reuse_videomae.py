@@ -23,8 +23,10 @@ from ...compact import compact_attention
 from ...configuration import as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import ReuseReport, TransformerCost, window_report
-from ...linear import FewRowsLinear
+from ...kernels.row_buckets import RowBuckets, pad_rows
+from ...linear import FewRowsLinear, few_rows_linear
 from ...modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
+from ...packed_weights import PackedWeights
 from ...planning.window_plan import WindowPlan
 from ...planning.window_planner import WindowPlanner
 from ...planning.window_state import WindowState
@@ -67,6 +69,22 @@ class TemporalReuseVideoMAESelfAttention(VideoMAESelfAttention):
             projection(hidden_states).unflatten(-1, (-1, self.attention_head_size)).transpose(1, 2)
             for projection in (self.query, self.key, self.value)
         )
+        output, weights = self.attend(query, key, value, past_key_values, plan)
+        return output.flatten(-2), weights
+
+    @torch.compiler.disable
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        past_key_values: TemporalReuseWindowCache,
+        plan: WindowPlan,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Where rows meet, which compiled code leaves alone; as `compact_attention`, with padding allowed."""
+        padded_rows = query.shape[2]
+        if not plan.is_dense:
+            query, key, value = (states[:, :, : len(plan.rows)] for states in (query, key, value))
         key, value = past_key_values.update(key, value, self.layer_idx, plan)
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -74,7 +92,7 @@ class TemporalReuseVideoMAESelfAttention(VideoMAESelfAttention):
         output, weights = compact_attention(
             attention, self, query, key, value, plan, is_causal=False, scaling=self.scaling, dropout=0.0
         )
-        return output.flatten(-2), weights
+        return pad_rows(output, padded_rows, dim=1), weights
 
 
 class TemporalReuseVideoMAEPreTrainedModel(VideoMAEPreTrainedModel):
@@ -137,6 +155,8 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             layer.attention.attention.__class__ = TemporalReuseVideoMAESelfAttention
             layer.attention.attention.layer_idx = index
         self._fingerprint = WeightsFingerprint()
+        self.packed_weights: PackedWeights | None = None
+        self.row_buckets: RowBuckets | None = None
 
     @can_return_tuple
     def forward(
@@ -242,6 +262,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             pixel_values = torch.cat([pixel_values, missing], dim=1)
         return pixel_values
 
+    @torch.compiler.disable
     def encode_window(
         self,
         pixel_values: torch.Tensor,
@@ -280,11 +301,11 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             rows = slots + positions
         else:
             rows = slots.flatten(0, 1)[plan.rows] + positions[0, plan.rows % plan.slots]
-            rows = rows[None]
+            rows = rows[None] if self.row_buckets is None else self.row_buckets.pad(rows[None])
         if len(plan.rows):
-            with FewRowsLinear():
+            with few_rows_linear(self.encoder.layer, self.packed_weights):
                 layers = self._run_layers(rows, cache, plan, return_dict=True, **kwargs)
-            computed = layers.last_hidden_state.flatten(0, 1)
+            computed = layers.last_hidden_state.flatten(0, 1)[: len(plan.rows)]
         else:
             cache.keep(plan)
             layers, computed = BaseModelOutput(), patches.new_zeros(0, patches.shape[-1])

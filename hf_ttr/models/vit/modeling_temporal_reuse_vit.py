@@ -18,7 +18,8 @@ from ...cache import TemporalReuseCache
 from ...configuration import as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import CostCounter, ReuseReport, TransformerCost
-from ...linear import FewRowsLinear
+from ...kernels.row_buckets import RowBuckets, pad_rows
+from ...linear import few_rows_linear
 from ...modeling_outputs import (
     TemporalReuseImageClassifierOutput,
     TemporalReuseModelOutput,
@@ -27,6 +28,7 @@ from ...modeling_outputs import (
     map_tensors,
 )
 from ...packed import FrameCall, packed_attention
+from ...packed_weights import PackedWeights
 from ...planning.planner import Planner
 from .configuration_temporal_reuse_vit import TemporalReuseViTConfig
 
@@ -73,17 +75,33 @@ class TemporalReuseViTAttention(ViTAttention):
                 (self.v_proj, hidden_states),
             )
         )
+        output, weights = self.attend(query, key, value, past_key_values, call, **kwargs)
+        return self.o_proj(output.flatten(-2)), weights
+
+    @torch.compiler.disable
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        past_key_values: TemporalReuseCache,
+        call: FrameCall,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Where rows meet, which compiled code leaves alone; as `packed_attention`, with padding allowed."""
+        padded_rows = query.shape[2]
+        if call.layout is not None:
+            query, key, value = (states[:, :, : len(call.plan.rows)] for states in (query, key, value))
         key, value = past_key_values.update(key, value, self.layer_idx, call.plan)
         if call.observed_frames is not None:
             past_key_values.observe(call.observed_attention(query, key, self.scaling))
-
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
         output, weights = packed_attention(
             attention, self, query, key, value, call, dropout=0.0, scaling=self.scaling, **kwargs
         )
-        return self.o_proj(output.flatten(-2)), weights
+        return pad_rows(output, padded_rows, dim=1), weights
 
 
 class TemporalReuseViTLayer(ViTLayer):
@@ -138,6 +156,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             layer.attention.__class__ = TemporalReuseViTAttention
             layer.attention.layer_idx = index
         self._fingerprint = WeightsFingerprint()
+        self.packed_weights: PackedWeights | None = None
+        self.row_buckets: RowBuckets | None = None
 
     @can_return_tuple
     def forward(
@@ -186,6 +206,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
                 encoded.reuse.add_head(frames * dense.in_features * dense.out_features)
         return encoded
 
+    @torch.compiler.disable
     def encode_frames(
         self,
         pixel_values: torch.Tensor,
@@ -291,8 +312,12 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             rows = tokens[:, start:stop].flatten(0, 1)
             if not plan.is_dense:
                 rows = rows.flatten(0, 1)[plan.rows][None]
-            with FewRowsLinear():
+                if self.row_buckets is not None:
+                    rows = self.row_buckets.pad(rows)
+            with few_rows_linear(self.layers, self.packed_weights):
                 output = self._run_layers(rows, cache, calls, return_dict=True, **kwargs)
+            if not plan.is_dense:
+                output.last_hidden_state = output.last_hidden_state[:, : len(plan.rows)]
             if not first_tokens_only:
                 output.last_hidden_state = cache.update_output(output.last_hidden_state, plan)
             elif not plan.is_dense:

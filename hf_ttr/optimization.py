@@ -1,0 +1,173 @@
+"""Switches on what makes a model with reuse faster on the machine at hand, and says what it left off and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from .kernels.row_buckets import RowBuckets
+from .linear import MIN_WEIGHTS, has_onednn
+from .packed_weights import PackedWeights
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """
+    One way to be faster.
+
+    Attributes:
+        name (`str`): what it is.
+        applied (`bool`): whether it is on.
+        reason (`str`): what it does here, or why it is off.
+    """
+
+    name: str
+    applied: bool
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {'on' if self.applied else 'off'}, {self.reason}"
+
+
+@dataclass(frozen=True)
+class OptimizationReport:
+    """
+    What `optimize` did; printed, it has a line for each.
+
+    Attributes:
+        optimizations (`list[Optimization]`): in the order in which they were tried.
+    """
+
+    optimizations: list[Optimization] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.optimizations))
+
+
+def optimize(
+    model: PreTrainedModel, dtype: torch.dtype | None = None, compile: bool | str | None = None
+) -> OptimizationReport:
+    """
+    Makes a model with reuse as fast as this machine allows, in place; calls, cache and checkpoints stay as they are.
+
+    - On the CPU, in float32: weights are packed for products of few rows, such as those of one frame of a stream
+      (`hf_ttr.packed_weights`). It costs a second copy of the weights of the layers in memory.
+    - On a GPU: what a layer does row by row is compiled, with rows padded to a few sizes (`RowBuckets`), so that code
+      is made once per size; `ReuseReport` counts the rows without padding. Attention is not part of it: it has a
+      kernel of its own.
+    - With `dtype=torch.bfloat16`: the model is converted, where the device computes in it.
+
+    To quantize as well (`torch.ao.quantization.quantize_dynamic`), do that first: quantized layers bring products of
+    their own and are left alone here.
+
+    Args:
+        model (`PreTrainedModel`): a model of this package, on the device on which it will run.
+        dtype (`torch.dtype`, *optional*): `torch.bfloat16` or `torch.float16`; by default the model keeps its own.
+        compile (`bool` or `str`, *optional*): whether to compile, or the `mode` of `torch.compile`, such as
+            `"reduce-overhead"` for CUDA graphs; by default on GPUs only, as on the CPU it is not faster.
+
+    Returns:
+        `OptimizationReport`: what is on, and what is off for which reason.
+
+    Raises:
+        ValueError: if the model has no reuse, or the dtype is none of these; one sentence.
+
+    Example:
+
+    ```python
+    >>> import hf_ttr
+
+    >>> model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained("hf_ttr/assets/vit-demo")
+    >>> print(hf_ttr.optimize(model, compile=False))  # doctest: +ELLIPSIS
+    compiled layers: off, as asked
+    packed weights: ...
+
+    ```
+    """
+    body: Any = getattr(model, "base_model", None)
+    if not hasattr(body, "row_buckets"):
+        raise ValueError(
+            f"a {type(model).__name__} has no temporal reuse to optimize; convert it with hf_ttr.with_temporal_reuse "
+            "first."
+        )
+    if dtype not in (None, torch.bfloat16, torch.float16):
+        raise ValueError(f"dtype is {dtype}, but optimize converts to torch.bfloat16 or torch.float16, or not at all.")
+    done = [] if dtype is None else [_convert(model, dtype)]
+    layers = next(part for name, part in body.named_modules() if isinstance(part, nn.ModuleList))
+    done.append(_compile(body, layers, compile))
+    done.append(_pack_weights(body, layers))
+    return OptimizationReport(done)
+
+
+def _convert(model: nn.Module, dtype: torch.dtype) -> Optimization:
+    name = str(dtype).removeprefix("torch.")
+    device = _device(model)
+    capable, lacks = True, ""
+    if device.type == "cpu":
+        short = "bf16" if dtype is torch.bfloat16 else "fp16"
+        capable = any(has for flag, has in torch.cpu.get_capabilities().items() if short in flag)
+        lacks = f"this CPU has no {name} instructions"
+    elif device.type == "cuda" and dtype is torch.bfloat16:
+        capable = torch.cuda.is_bf16_supported(including_emulation=False)
+        lacks = "this GPU has no bfloat16 instructions"
+    if not capable:
+        return Optimization(name, False, f"{lacks}, so it would be slower")
+    model.to(dtype)
+    return Optimization(name, True, "the weights were converted")
+
+
+def _compile(body: Any, layers: nn.ModuleList, compile: bool | str | None) -> Optimization:
+    name = "compiled layers"
+    device = _device(body)
+    if compile is None and device.type != "cuda":
+        return Optimization(name, False, f"on {device.type} the products chosen by number of rows are faster")
+    if compile is False:
+        return Optimization(name, False, "as asked")
+    # Padding costs next to nothing on a GPU. Elsewhere code for any number of rows spares it.
+    body.row_buckets = RowBuckets() if device.type == "cuda" else None
+    mode = compile if isinstance(compile, str) else None
+    for layer in layers:
+        layer.compile(mode=mode, dynamic=body.row_buckets is None)
+    rows = "any number of rows" if body.row_buckets is None else "rows padded to a few sizes"
+    return Optimization(name, True, f"for {rows}; the first calls compile")
+
+
+def _pack_weights(body: Any, layers: nn.ModuleList) -> Optimization:
+    name = "packed weights"
+    device = _device(body)
+    weights = [layer.weight for layer in _plain_linear_layers(layers) if layer.weight.numel() >= MIN_WEIGHTS]
+    reason = ""
+    if device.type != "cpu":
+        reason = f"the model is on {device.type}, and they are for the CPU"
+    elif any(layer._compiled_call_impl is not None for layer in layers):
+        reason = "compiled layers have products of their own"
+    elif not has_onednn():
+        reason = "torch was built without oneDNN"
+    elif not weights:
+        reason = f"the layers have no linear weights in float32 of at least {MIN_WEIGHTS} numbers"
+    if reason:
+        return Optimization(name, False, reason)
+    body.packed_weights = PackedWeights()
+    for weight in weights:
+        body.packed_weights.of(weight)
+    size = sum(weight.nbytes for weight in weights) / 2**20
+    return Optimization(name, True, f"{len(weights)} linear layers, {size:.0f} MiB more memory")
+
+
+def _plain_linear_layers(layers: nn.ModuleList) -> Iterable[nn.Linear]:
+    """Linear layers that hold float32 weights themselves: neither quantized nor adapted."""
+    for module in layers.modules():
+        if type(module) is nn.Linear and module.weight.dtype == torch.float32:
+            yield module
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+__all__ = ["Optimization", "OptimizationReport", "optimize"]

@@ -1,0 +1,53 @@
+"""Weights in the order that oneDNN's product of few rows wants them: packed once, instead of in each call."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+
+
+PACKED_ROWS = 63
+"""Up to this many rows the product with packed weights is the fastest of those in `linear.py`."""
+
+
+class PackedWeights:
+    """
+    Packed copies of weights, each as large as the weight itself.
+
+    A weight is packed when it is first asked for, and again when it was changed or moved since. A copy of this object
+    (of a model that holds it) starts empty.
+    """
+
+    def __init__(self) -> None:
+        self._packed: dict[int, tuple[weakref.ref[torch.Tensor], tuple[int, int], torch.Tensor]] = {}
+
+    def of(self, weight: torch.Tensor) -> torch.Tensor | None:
+        """
+        The packed form of a weight.
+
+        Args:
+            weight (`torch.FloatTensor` of shape `(outputs, inputs)`): on the CPU.
+
+        Returns:
+            An opaque tensor for `torch.ops.mkldnn._linear_pointwise`; `None` for weights whose changes torch does not
+            count (made in inference mode).
+        """
+        if weight.is_inference():
+            return None
+        state = (weight.data_ptr(), weight._version)
+        known = self._packed.get(id(weight))
+        if known is not None and known[0]() is weight and known[1] == state:
+            return known[2]
+        key = id(weight)
+        packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_ROWS)
+        forget = self._packed.pop
+        self._packed[key] = (weakref.ref(weight, lambda _: forget(key, None)), state, packed)
+        return packed
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()

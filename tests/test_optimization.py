@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounter
+
+import hf_ttr
+from hf_ttr.kernels.row_buckets import RowBuckets
+
+from .tiny import make_clip, tiny_parent, tiny_videomae
+
+
+SETTINGS: dict[str, Any] = {"compute_budget": 0.4, "context_weight": 0.1, "context_size": 3}
+# Just large enough for the weights to be worth packing.
+WIDE: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 512}
+MAKERS: dict[str, Callable[..., Any]] = {
+    "vit": lambda **config: hf_ttr.with_temporal_reuse(tiny_parent(**config), SETTINGS),
+    "videomae": lambda **config: hf_ttr.with_temporal_reuse(tiny_videomae(**config), SETTINGS),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def make(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Makes a model with reuse of one kind; called again, one with the same weights."""
+    return MAKERS[request.param]
+
+
+def run(model: Any, frames: int = 16, piece: int = 8) -> list[torch.Tensor]:
+    """Logits of the pieces of two streams."""
+    cache, logits = None, []
+    with torch.no_grad():
+        for part in make_clip(frames=frames).split(piece, dim=1):
+            output = model(part, past_key_values=cache)
+            cache = output.past_key_values
+            logits.append(output.logits)
+    return logits
+
+
+def test_packed_weights_change_nothing_but_rounding(make: Callable[..., Any]) -> None:
+    model, expected = make(**WIDE), run(make(**WIDE))
+    report = hf_ttr.optimize(model)
+    assert [(entry.name, entry.applied) for entry in report.optimizations] == [
+        ("compiled layers", False),
+        ("packed weights", True),
+    ]
+    assert "MiB more memory" in str(report)
+    # In each of three layers the two weights of the MLP; the others are too small to be worth it.
+    assert len(model.base_model.packed_weights) == 3 * 2
+    torch.testing.assert_close(run(model), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_optimized_model_is_saved_copied_and_moved_as_ever(make: Callable[..., Any], tmp_path: Path) -> None:
+    model, plain = make(**WIDE), make(**WIDE)
+    hf_ttr.optimize(model)
+    expected = run(plain)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    for other in (loaded, copy.deepcopy(model)):
+        torch.testing.assert_close(run(other), expected, rtol=1e-4, atol=1e-4)
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    torch.testing.assert_close(run(torch.load(file, weights_only=False)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(run(model.double().float()), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_change_are_packed_anew(make: Callable[..., Any]) -> None:
+    model, plain = make(**WIDE), make(seed=1, **WIDE)
+    hf_ttr.optimize(model)
+    model.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(run(model), run(plain), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2], ids=lambda batch: f"B{batch}")
+def test_rows_in_buckets_give_the_same(make: Callable[..., Any], batch: int) -> None:
+    model, expected = make(), run(make())
+    model.base_model.row_buckets = RowBuckets(64)
+    torch.testing.assert_close(run(model), expected, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        states = model.base_model(make_clip(batch=batch, frames=8)).last_hidden_state
+        expected_states = make().base_model(make_clip(batch=batch, frames=8)).last_hidden_state
+    torch.testing.assert_close(states, expected_states, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_compiled_layers_serve_any_number_of_rows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One compilation of what a layer does row by row serves all layers, and calls of all sizes."""
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda module, mode, dynamic: compile_module(module, backend=counter, dynamic=dynamic)
+    )
+    model, plain = MAKERS[kind](), MAKERS[kind]()
+    report = hf_ttr.optimize(model, compile=True)
+    assert [entry.applied for entry in report.optimizations] == [True, False]
+    expected = run(plain)
+    torch.testing.assert_close(run(model), expected, rtol=1e-4, atol=1e-5)
+    compiled = counter.frame_count
+    assert 0 < compiled < 20
+    for budget in (0.3, 0.5, 0.6):
+        for each in (model, plain):
+            each.config.temporal_reuse = hf_ttr.TemporalReuseConfig(**{**SETTINGS, "compute_budget": budget})
+        torch.testing.assert_close(
+            run(model, piece=4 if kind == "vit" else 8),
+            run(plain, piece=4 if kind == "vit" else 8),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+    assert counter.frame_count <= compiled + 2
+    torch._dynamo.reset()
+
+
+def test_a_compiled_model_runs(make: Callable[..., Any]) -> None:
+    """`torch.compile` of the whole model leaves planning and cache alone."""
+    torch._dynamo.reset()
+    model, clip = make(), make_clip(frames=8)
+    with torch.no_grad():
+        expected = model(clip).logits
+        torch.testing.assert_close(torch.compile(model, backend="eager")(clip).logits, expected, rtol=1e-4, atol=1e-5)
+    torch._dynamo.reset()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU: rows in buckets are tested on the CPU.")
+@pytest.mark.parametrize("mode", [True, "reduce-overhead"], ids=str)
+def test_compiled_layers_on_a_gpu(make: Callable[..., Any], mode: bool | str) -> None:
+    model, expected = make().cuda(), run(make())
+    assert hf_ttr.optimize(model, compile=mode).optimizations[0].applied
+    with torch.no_grad():
+        found = model(make_clip(frames=8).cuda()).logits.cpu()
+    torch.testing.assert_close(found, expected[0], rtol=1e-2, atol=1e-2)
+
+
+def test_half_precision_only_where_it_is_computed(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "amx_bf16": False})
+    first = hf_ttr.optimize(model, dtype=torch.bfloat16).optimizations[0]
+    assert str(first) == "bfloat16: off, this CPU has no bfloat16 instructions, so it would be slower"
+    assert model.dtype == torch.float32
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    report = hf_ttr.optimize(model, dtype=torch.bfloat16)
+    assert report.optimizations[0].applied and model.dtype == torch.bfloat16
+    assert not report.optimizations[-1].applied
+    torch.testing.assert_close(run(model)[0].float(), run(make())[0], rtol=0.1, atol=0.1)
+
+
+def test_quantized_models_run_with_reuse(make: Callable[..., Any]) -> None:
+    """Dynamic quantization loses no more with reuse than without; there is nothing left to pack."""
+    model = make(**WIDE)
+    with pytest.warns(DeprecationWarning):
+        quantized = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    assert not any(type(module) is nn.Linear for module in quantized.modules())
+    report = hf_ttr.optimize(quantized)
+    assert not any(entry.applied for entry in report.optimizations)
+    errors = {}
+    for mode in ("bidirectional", "off"):
+        for each in (model, quantized):
+            each.config.temporal_reuse = hf_ttr.TemporalReuseConfig(**SETTINGS, mode=mode)
+        with torch.no_grad():
+            clip = make_clip(frames=8)
+            errors[mode] = (model(clip).logits - quantized(clip).logits).abs().max().item()
+    assert 0 < errors["bidirectional"] < 2 * errors["off"]
+
+
+def test_what_cannot_be_optimized_is_named() -> None:
+    with pytest.raises(ValueError, match="a ViTForImageClassification has no temporal reuse"):
+        hf_ttr.optimize(tiny_parent())
+    with pytest.raises(ValueError, match="dtype is torch.float64"):
+        hf_ttr.optimize(MAKERS["vit"](), dtype=torch.float64)
