@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from statistics import mean
 from typing import Any
 from unittest.mock import patch
 
 import torch
+from transformers import ViTForImageClassification
 
+import hf_ttr
 from hf_ttr.configuration import TemporalReuseConfig
+from hf_ttr.flops import TransformerCost
 from hf_ttr.planning import bidirectional, planner
 
-from .common import real_data
+from .common import kl_divergence, real_data
 from .fidelity import OTHERS, STATIC
-from .ratios import FRAMES, Row, at_ratio, measure_reuse, prepared
 from .runner import Cell, Part
 from .table import Block, Table
 
 
+FRAMES = 49
 RATIOS = (4.0, 8.0)
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -54,9 +57,53 @@ def cells(quick: bool) -> Iterable[Cell]:
     return [cell(video, *job) for video in (STATIC[:1] if quick else STATIC + OTHERS) for job in jobs]
 
 
+@dataclass
+class Row:
+    """
+    One planner on one clip, against the dense model.
+
+    Attributes:
+        video, method, setting: what was run; `setting` is the ratio aimed at.
+        encoder_ratio: dense multiply-adds over those of the method, in the transformer layers.
+        kl: KL divergence from the dense model of the class distribution, mean over frames.
+        agreement: share of frames with the same top class.
+    """
+
+    video: str
+    method: str
+    setting: float
+    encoder_ratio: float
+    kl: float
+    agreement: float
+
+
+@lru_cache(maxsize=1)
+@torch.no_grad()
+def prepared(video: str) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """The model with reuse, the first frames of a video, `(1, frames, ...)`, and the dense model's logits of them."""
+    folder = real_data()
+    directory = folder / "models" / "vit-tiny-tin200"
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory, frame_sampling_rate=1)
+    dense = ViTForImageClassification.from_pretrained(directory, dtype=torch.float32).eval()
+    clip = processor(folder / "videos" / video, num_frames=FRAMES, return_tensors="pt").pixel_values
+    return hf_ttr.with_temporal_reuse(dense), clip, dense(clip[0]).logits
+
+
+@torch.no_grad()
 def _measure(video: str, name: str, ratio: float) -> Row:
-    found = prepared(video)
-    reuse = partial(measure_reuse, found.model, found.clip, found.expected, video, name, ratio)
+    model, clip, expected = prepared(video)
+
+    def reuse(**settings: Any) -> Row:
+        model.config.temporal_reuse = TemporalReuseConfig(**settings)
+        output = model(clip)
+        report, logits = output.reuse, output.frame_logits[0]
+        done, total = report.multiply_adds.item(), report.dense_multiply_adds.item()
+        cost = TransformerCost.of_vit(model.config, report.total_tokens.item() // clip.shape[1])
+        outside = clip.shape[1] * (cost.patch + model.classifier.weight.numel())
+        divergence = kl_divergence(expected, logits).mean().item()
+        agreement = (expected.argmax(-1) == logits.argmax(-1)).float().mean().item()
+        return Row(video, name, ratio, (total - outside) / (done - outside), divergence, agreement)
+
     if name in WHOLE_FRAMES:
         with patch.object(planner, "choose_corners", whole_frames(WHOLE_FRAMES[name])):
             return reuse()
@@ -68,6 +115,20 @@ def _measure(video: str, name: str, ratio: float) -> Row:
         with patch.object(planner, "choose_corners", greedy_corners):
             return at_ratio(at_budget, ratio)
     return at_ratio(at_budget, ratio)
+
+
+def at_ratio(measure: Callable[[float], Row], ratio: float) -> Row:
+    """The row of the largest budget that still saves `ratio` times the multiply-adds of the encoder."""
+    low, high = 0.02, 1.5 / ratio
+    best = None
+    for _ in range(7):
+        budget = (low + high) / 2
+        row = measure(budget)
+        if row.encoder_ratio >= ratio:
+            low, best = budget, row
+        else:
+            high = budget
+    return best if best is not None else measure(low)
 
 
 def whole_frames(step: int) -> Callable[..., torch.Tensor]:

@@ -54,11 +54,11 @@ class Arena:
     """
 
     def __init__(self, model: VideoMAEForVideoClassification, clips: Sequence[Clip]) -> None:
-        self.model = model
+        self.model: Any = model
         self.clips = clips
         self.reuse: Any = hf_ttr.with_temporal_reuse(model)
         self.cost = TransformerCost.of_videomae(model.config)
-        base = self.reuse.videomae
+        base: Any = self.reuse.videomae
         self.grid: tuple[int, int] = base._grid()
         self.times = model.config.num_frames // model.config.tubelet_size
         self.positions = self.grid[0] * self.grid[1]
@@ -79,7 +79,8 @@ class Arena:
         costs = []
         for patches in self.patches:
             plan = planner.plan(patches, None)
-            costs.append(int(window_report(self.cost, plan, [0]).multiply_adds.item()) - plan.planning_multiply_adds)
+            report: Any = window_report(self.cost, plan, [0])
+            costs.append(int(report.multiply_adds.item()) - plan.planning_multiply_adds)
         return costs
 
     def with_reuse(self, settings: dict[str, Any], ratio: float) -> tuple[torch.Tensor, float, float]:
@@ -135,7 +136,8 @@ class Arena:
         """Logits of the dense model on some of the tokens, plain mean pool."""
         tokens = patches.flatten(1, 2) + self.model.videomae.embeddings.position_embeddings
         states = self.model.videomae.encoder(tokens[:, rows]).last_hidden_state
-        return self.model.classifier(self.model.fc_norm(states.mean(1)))
+        logits: torch.Tensor = self.model.classifier(self.model.fc_norm(states.mean(1)))
+        return logits
 
     def row(self, method: str, setting: float, found: tuple[torch.Tensor, float, float]) -> dict[str, Any]:
         """A row of results."""

@@ -18,7 +18,7 @@ import hf_ttr
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results.json"
 QUICK_RESULTS = ROOT / "build" / "benchmarks-quick.json"
-VIT_SIZES: dict[str, dict[str, int]] = {
+VIT_SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 192, "num_attention_heads": 3, "num_hidden_layers": 12},
     "small": {"hidden_size": 384, "num_attention_heads": 6, "num_hidden_layers": 12},
     "base": {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 12},
@@ -68,7 +68,8 @@ def random_vit(size: str, image_size: int = 224) -> ViTForImageClassification:
     """A ViT/16 of one of `VIT_SIZES` with random weights: for speed and memory, nothing else."""
     torch.manual_seed(0)
     shape = VIT_SIZES[size]
-    config = ViTConfig(
+    config_class: Any = ViTConfig
+    config = config_class(
         **shape, intermediate_size=4 * shape["hidden_size"], image_size=image_size, patch_size=16, num_labels=1000
     )
     return ViTForImageClassification(config).eval()

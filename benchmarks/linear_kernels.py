@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_ttr.linear import COLUMNS, transposed_linear
+from hf_ttr.linear import COLUMNS, has_onednn, transposed_linear
+from hf_ttr.packed_weights import PackedWeights
 
 from .runner import Cell, Part
-from .table import Table
+from .table import Block, Table
 from .timing import seconds
 
 
@@ -29,14 +30,15 @@ def kernels() -> dict[str, Callable[..., torch.Tensor]]:
         "BLAS": nn.functional.linear,
         "transposed": lambda rows, weight, bias: transposed_linear(rows, weight, bias, -len(rows) % COLUMNS),
     }
-    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        found["oneDNN"] = lambda rows, weight, bias: torch.ops.mkldnn._linear_pointwise(
-            rows, weight, bias, "none", [], ""
-        )
+    if has_onednn():
+        packed = PackedWeights()
+        product = torch.ops.mkldnn._linear_pointwise
+        found["oneDNN"] = lambda rows, weight, bias: product(rows, weight, bias, "none", [], "")
+        found["oneDNN, packed"] = lambda rows, weight, bias: product(rows, packed.of(weight), bias, "none", [], "")
     return found
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _measure(rows: int, rounds: int) -> dict[str, Any]:
     """Billions of floating-point operations per second of each kernel, over the layers of a ViT-B."""
     weights = {
@@ -66,7 +68,7 @@ def cells(quick: bool) -> Iterable[Cell]:
     return [Cell(f"{rows} rows", partial(_measure, rows, rounds), {"rounds": rounds}) for rows in chosen]
 
 
-def table(result: dict[str, Any]) -> list[Table]:
+def table(result: dict[str, Any]) -> Block:
     """GFLOP/s by rows and kernel."""
     names = [name for name in kernels() if name in result["rows"][0]]
     return [

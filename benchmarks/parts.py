@@ -9,7 +9,6 @@ from . import (
     linear_kernels,
     memory,
     motion,
-    ratios,
     replay,
     scaling,
     speed,
@@ -23,7 +22,6 @@ from .runner import Part
 SUITES = ("fidelity", "speed", "memory", "scaling")
 PARTS: tuple[Part, ...] = (
     *fidelity.PARTS,
-    ratios.PART,
     ablation.PART,
     clips.PART,
     motion.PART,

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from . import (
@@ -16,18 +15,25 @@ from . import (
     memory,
     motion,
     plots,
-    ratios,
     replay,
     scaling,
     speed_methods,
     speed_videomae,
     windows,
 )
-from .fidelity import STATIC
 from .speed import speed_table
 from .store import Results
-from .sweep_tables import every_setting, half_by_half, labelled, matched, method_list
-from .table import Block, Table, as_latex, as_markdown
+from .sweep_tables import (
+    at_equal_kl,
+    by_threshold,
+    by_video,
+    every_setting,
+    half_by_half,
+    labelled,
+    matched,
+    method_list,
+)
+from .table import Block, as_latex, as_markdown
 
 
 Blocks = dict[str, tuple[tuple[str, ...], Callable[..., Block]]]
@@ -37,7 +43,6 @@ Blocks = dict[str, tuple[tuple[str, ...], Callable[..., Block]]]
 def blocks() -> Blocks:
     """Everything that a document can ask for."""
     plain: dict[str, Callable[..., Block]] = {
-        "fidelity": ratios.table,
         "ablation": ablation.table,
         "clips": clips.table,
         "motion": motion.table,
@@ -62,13 +67,15 @@ def blocks() -> Blocks:
         "vit_methods": (("vit",), method_list),
         "videomae_methods": (("videomae_fights",), method_list),
         "vit_halves": (("vit",), half_by_half),
+        "vit_videos": (("vit",), partial(_with_source, by_video)),
+        "vit_thresholds": (("vit",), partial(_with_source, by_threshold)),
         "labelled": (("demo", "videomae_motion"), labelled),
         "methods": (("methods",), partial(_with_source, speed_methods.method_table)),
         "latency": (("latency",), partial(_with_plot, "latency", speed_methods.latency_table)),
         "replay": (("replay",), partial(_with_source, replay.table)),
         "peak": (("peak",), partial(_with_plot, "memory", memory.peak_table)),
         "stream_state": (("stream_state",), memory.stream_table),
-        "summary": (("fidelity", "speed"), summary),
+        "summary": (("vit", "speed", "replay"), summary),
         "summary_videomae": (("clips", "motion", "speed_videomae"), summary_videomae),
         "scaling": (tuple(part.name for part in scaling.PARTS), _scaling),
     }
@@ -109,7 +116,7 @@ def make(name: str, results: Results) -> Block | None:
     return function(*found) or None
 
 
-WITH_PLACES = ("fidelity", "ablation", "clips", "motion", "windows")
+WITH_PLACES = ("ablation", "clips", "motion", "windows")
 """Parts whose tables have a place for every cell."""
 
 
@@ -183,33 +190,17 @@ def _scaling(*results: dict[str, Any]) -> Block:
     return [*lines, source(results[-1]), "![scaling](images/benchmarks/scaling.png)"]
 
 
-def summary(fidelity: dict[str, Any], speed: dict[str, Any]) -> Block:
+def summary(fidelity: dict[str, Any], speed: dict[str, Any], real_plans: dict[str, Any]) -> Block:
     """The few figures of the README."""
-    rows = [row for row in fidelity["rows"] if row["video"] in STATIC]
-    found = sorted({row["setting"] for row in rows if row["method"] == "bidirectional"})
     machine = speed["machine"]
     return [
-        f"KL divergence per frame from the dense model (a real ViT-Tiny, {len(STATIC)} real videos of static cameras, "
-        f"{fidelity['frames']} frames each), at the same multiply-adds in the transformer layers; top-1 agreement in "
-        "brackets:",
-        Table(
-            ("multiply-adds saved", *(f"{ratio:g}x" for ratio in found)),
-            (
-                (
-                    name,
-                    *(
-                        f"{mean(row['kl'] for row in chosen):.3f} ({mean(row['agreement'] for row in chosen):.2f})"
-                        for ratio in found
-                        if (chosen := [row for row in rows if (row["method"], row["setting"]) == (method, ratio)])
-                    ),
-                )
-                for method, name in ratios.METHODS.items()
-            ),
-        ),
+        *at_equal_kl(fidelity),
         f"Wall-clock of a ViT-B/16 in float32 against the dense model in the same run ({machine['cores']} cores of "
         f"{machine['cpu']}, random weights):",
         speed_table(speed["rows"]),
-        "The figures of every video, also of those where reuse loses, are in [docs/results.md](docs/results.md).",
+        *replay.summary(real_plans),
+        "Every method and setting is in [docs/benchmarks.md](docs/benchmarks.md), every video, also those where reuse "
+        "loses, in [docs/results.md](docs/results.md).",
     ]
 
 

@@ -36,7 +36,8 @@ def cells(quick: bool) -> Iterable[Cell]:
     @lru_cache(maxsize=1)
     def model() -> Any:
         torch.manual_seed(0)
-        config = hf_ttr.TemporalReuseVideoMAEConfig(num_labels=400, **size)
+        config_class: Any = hf_ttr.TemporalReuseVideoMAEConfig
+        config = config_class(num_labels=400, **size)
         return hf_ttr.TemporalReuseVideoMAEForVideoClassification(config).eval()
 
     jobs: dict[str, Any] = {
@@ -177,6 +178,7 @@ def _attention(rows: int, heads: int, head_dim: int = 64, clips: int = 4) -> dic
     masks = [torch.rand(1, 1, 1, count) for count in counts]
     longest = max(counts)
     padded = [torch.cat([pad(part[i], (0, 0, 0, longest - part[i].shape[2])) for part in parts]) for i in range(3)]
+    attention: Any = scaled_dot_product_attention
     padded_mask = torch.cat([pad(mask, (0, longest - mask.shape[3]), value=-torch.inf) for mask in masks])
     packed = [torch.cat([part[i] for part in parts], 2) for i in range(3)]
     owner = torch.arange(clips).repeat_interleave(torch.tensor(counts))
@@ -184,22 +186,20 @@ def _attention(rows: int, heads: int, head_dim: int = 64, clips: int = 4) -> dic
 
     def one_by_one() -> None:
         for (query, key, value), mask in zip(parts, masks):
-            scaled_dot_product_attention(query, key, value, attn_mask=mask.expand(-1, -1, query.shape[2], -1))
+            attention(query, key, value, attn_mask=mask.expand(-1, -1, query.shape[2], -1))
 
     def widened() -> None:
         for (query, key, value), mask in zip(parts, masks):
             ones = torch.full_like(query[..., :1], head_dim**0.5)
             bias = mask.transpose(2, 3).expand(-1, heads, -1, -1)
             wide = [pad(torch.cat(pair, -1), (0, 7)) for pair in ((query, ones), (key, bias))]
-            scaled_dot_product_attention(*wide, pad(value, (0, 8)), scale=head_dim**-0.5)
+            attention(*wide, pad(value, (0, 8)), scale=head_dim**-0.5)
 
     ways = {
         "clip by clip, mask of logits": one_by_one,
         "clip by clip, log-count as a dimension of the keys": widened,
-        "one padded batch with a mask": lambda: scaled_dot_product_attention(
-            *padded, attn_mask=padded_mask.expand(-1, -1, longest, -1)
-        ),
-        "one packed sequence with a block mask": lambda: scaled_dot_product_attention(*packed, attn_mask=block),
+        "one padded batch with a mask": lambda: attention(*padded, attn_mask=padded_mask.expand(-1, -1, longest, -1)),
+        "one packed sequence with a block mask": lambda: attention(*packed, attn_mask=block),
     }
     for way in ways.values():
         way()

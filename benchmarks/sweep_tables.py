@@ -15,6 +15,8 @@ from .table import Block, Table
 TARGETS = (0.02, 0.05)
 SAVINGS = (4, 8)
 TIMES = (0.5, 0.25)
+SHOWN_BASELINES = 4
+"""How many baselines the README names, the best first."""
 SWEEP_PLOTS = {
     "vit_real": ("vit", "real", "ViT-Tiny, videos of static cameras"),
     "vit_moving": ("vit", "moving", "ViT-Tiny, moving cameras and hard cuts"),
@@ -150,6 +152,80 @@ def half_by_half(result: dict[str, Any]) -> Block:
         f"The videos of static cameras in two halves ({listed}). Multiply-adds over those of the best baseline, at "
         "equal KL:",
         _comparison_table(comparisons, result["methods"]),
+    ]
+
+
+def at_equal_kl(result: dict[str, Any]) -> Block:
+    """For the README: multiply-adds at equal KL of the methods of this package and of the best others."""
+    curves, methods = curves_of(result, "real"), result["methods"]
+    shares = {
+        key: [cost_at_kl(points(curve), target) for target in TARGETS]
+        for key, curve in curves.items()
+        if not key.startswith("dense")
+    }
+    ours = [key for key in shares if methods[key]["ours"]]
+    others = sorted(
+        (key for key in shares if not methods[key]["ours"] and shares[key][-1] is not None),
+        key=lambda key: shares[key][-1].share,  # type: ignore[union-attr]
+    )
+    found = subjects_of(result, "real")
+    return [
+        f"Multiply-adds in % of the dense model's at equal KL divergence from it per frame: a real ViT-Tiny, "
+        f"{len(found)} videos of static cameras, up to {result['frames']} frames of each. A dash: not reached.",
+        Table(
+            ("method", *(f"at KL {target:g}" for target in TARGETS)),
+            (
+                (emphasised(methods, key), *(_cost_text(cost) for cost in shares[key]))
+                for key in (*ours, *others[:SHOWN_BASELINES])
+            ),
+        ),
+    ]
+
+
+def by_video(result: dict[str, Any]) -> Block:
+    """Each video, static or not: reuse and the best baseline at equal KL."""
+    methods = result["methods"]
+    rows = []
+    for name in ("real", "moving"):
+        for video in subjects_of(result, name):
+            curves = curves_of(result, name, [video])
+            cells = []
+            for target in TARGETS:
+                own = cost_at_kl(points(curves["bidirectional"]), target) if "bidirectional" in curves else None
+                best = best_baseline(curves, rivals(methods, "bidirectional"), target)
+                cells += [
+                    _cost_text(own),
+                    "-" if best is None else f"{_cost_text(best[1])} ({methods[best[0]]['title']})",
+                ]
+            rows.append((video, *cells))
+    return [
+        "Multiply-adds in % of the dense model's at equal KL, of reuse (bidirectional) and of the baseline that is "
+        "best on that video.",
+        Table(("video", *(f"{who}, KL {target:g}" for target in TARGETS for who in ("reuse", "best baseline"))), rows),
+    ]
+
+
+def by_threshold(result: dict[str, Any]) -> Block:
+    """What a threshold gives on each video."""
+    rows = [row for row in result["rows"] if row["key"][1] == "bidirectional"]
+    thresholds = sorted({row["key"][2] for row in rows}, key=float)
+    found = {(row["key"][3], row["key"][2]): row for row in rows}
+    videos = list(dict.fromkeys(video for name in ("real", "moving") for video in subjects_of(result, name)))
+
+    def cell(video: str, threshold: str) -> str:
+        row = found.get((video, threshold))
+        return "" if row is None else f"{row['kl']:.4f}, {1 / row['share']:.1f}x"
+
+    largest = (max(row["kl"] for row in rows if row["key"][2] == threshold) for threshold in thresholds)
+    return [
+        "What a threshold gives (bidirectional): KL per frame, and how many times fewer multiply-adds in all.",
+        Table(
+            ("video", *thresholds),
+            [
+                *((video, *(cell(video, threshold) for threshold in thresholds)) for video in videos),
+                ("largest KL", *(f"{value:.4f}" for value in largest)),
+            ],
+        ),
     ]
 
 

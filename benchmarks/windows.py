@@ -70,7 +70,8 @@ def _stream(
     windows: int,
     stride: int,
 ) -> dict[str, Any]:
-    divergence, ratios, cache = [], [], None
+    divergence, ratios = [], []
+    cache: Any = None
     for number in range(windows):
         window = frames[there_and_back(len(frames), number * stride, 16)][None]
         first = number * stride % (2 * len(frames) - 2)

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from .kernels.interpolated_attention import kernel_unavailable_reason
 from .kernels.row_buckets import RowBuckets
 from .linear import MIN_WEIGHTS, has_onednn
+from .models import TemporalReuseViTModel
 from .packed_weights import PackedWeights
 
 
@@ -59,7 +61,7 @@ def optimize(
       (`hf_ttr.packed_weights`). It costs a second copy of the weights of the layers in memory.
     - On a GPU: what a layer does row by row is compiled, with rows padded to a few sizes (`RowBuckets`), so that code
       is made once per size; `ReuseReport` counts the rows without padding. Attention is not part of it: it has a
-      kernel of its own.
+      kernel of its own (Triton), of which the report says whether it is used.
     - With `dtype=torch.bfloat16`: the model is converted, where the device computes in it.
 
     To quantize as well (`torch.ao.quantization.quantize_dynamic`), do that first: quantized layers bring products of
@@ -86,6 +88,7 @@ def optimize(
     >>> print(hf_ttr.optimize(model, compile=False))  # doctest: +ELLIPSIS
     compiled layers: off, as asked
     packed weights: ...
+    attention kernel: off, the tensors are on the device cpu, and the kernel needs a CUDA device
 
     ```
     """
@@ -98,9 +101,11 @@ def optimize(
     if dtype not in (None, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype is {dtype}, but optimize converts to torch.bfloat16 or torch.float16, or not at all.")
     done = [] if dtype is None else [_convert(model, dtype)]
-    layers = next(part for name, part in body.named_modules() if isinstance(part, nn.ModuleList))
+    layers = next(part for part in body.modules() if isinstance(part, nn.ModuleList))
     done.append(_compile(body, layers, compile))
     done.append(_pack_weights(body, layers))
+    if isinstance(body, TemporalReuseViTModel):
+        done.append(_look_at_attention_kernel(body))
     return OptimizationReport(done)
 
 
@@ -157,6 +162,19 @@ def _pack_weights(body: Any, layers: nn.ModuleList) -> Optimization:
         body.packed_weights.of(weight)
     size = sum(weight.nbytes for weight in weights) / 2**20
     return Optimization(name, True, f"{len(weights)} linear layers, {size:.0f} MiB more memory")
+
+
+def _look_at_attention_kernel(body: Any) -> Optimization:
+    """The kernel is used wherever it can be; this only says whether."""
+    config = body.config
+    name = "attention kernel"
+    states = torch.empty(0, 1, config.hidden_size // config.num_attention_heads, dtype=body.dtype, device=body.device)
+    if config._attn_implementation != "sdpa":
+        return Optimization(name, False, f"the model was loaded with attention {config._attn_implementation!r}")
+    reason = kernel_unavailable_reason(states, states, states)
+    if reason is not None:
+        return Optimization(name, False, reason.rstrip("."))
+    return Optimization(name, True, "keys and values are interpolated as they are read")
 
 
 def _plain_linear_layers(layers: nn.ModuleList) -> Iterable[nn.Linear]:

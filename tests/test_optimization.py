@@ -46,10 +46,9 @@ def run(model: Any, frames: int = 16, piece: int = 8) -> list[torch.Tensor]:
 def test_packed_weights_change_nothing_but_rounding(make: Callable[..., Any]) -> None:
     model, expected = make(**WIDE), run(make(**WIDE))
     report = hf_ttr.optimize(model)
-    assert [(entry.name, entry.applied) for entry in report.optimizations] == [
-        ("compiled layers", False),
-        ("packed weights", True),
-    ]
+    applied = {entry.name: entry.applied for entry in report.optimizations}
+    assert applied.pop("attention kernel", False) is False
+    assert applied == {"compiled layers": False, "packed weights": True}
     assert "MiB more memory" in str(report)
     # In each of three layers the two weights of the MLP; the others are too small to be worth it.
     assert len(model.base_model.packed_weights) == 3 * 2
@@ -101,7 +100,7 @@ def test_compiled_layers_serve_any_number_of_rows(kind: str, monkeypatch: pytest
     )
     model, plain = MAKERS[kind](), MAKERS[kind]()
     report = hf_ttr.optimize(model, compile=True)
-    assert [entry.applied for entry in report.optimizations] == [True, False]
+    assert [entry.applied for entry in report.optimizations[:2]] == [True, False]
     expected = run(plain)
     torch.testing.assert_close(run(model), expected, rtol=1e-4, atol=1e-5)
     compiled = counter.frame_count

@@ -34,7 +34,7 @@ class TokenGate:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.reference: torch.Tensor | None = None
+        self.reference: Any = None
 
     def choose(self, tokens: torch.Tensor) -> torch.Tensor | None:
         """Which of the tokens `(tokens, size)` to let through; `None` for all of them, in the first frame."""

@@ -59,5 +59,5 @@ def split_heads(rows: torch.Tensor, attention: Any) -> torch.Tensor:
 
 def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, attention: Any) -> torch.Tensor:
     """What rows of queries read from rows of keys and values, before the output projection; heads side by side."""
-    parts = (split_heads(part, attention) for part in (queries, keys, values))
-    return scaled_dot_product_attention(*parts, scale=attention.scaling)[0].transpose(0, 1).flatten(1)
+    query, key, value = (split_heads(part, attention) for part in (queries, keys, values))
+    return scaled_dot_product_attention(query, key, value, scale=attention.scaling)[0].transpose(0, 1).flatten(1)

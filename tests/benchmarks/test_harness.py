@@ -217,6 +217,8 @@ def test_every_method_and_setting_of_a_sweep_is_a_cell_and_the_dense_model_runs_
     assert half["seconds"] > 0 and half["settings"] == {"frames": 8}
     assert found["methods"]["hold"]["stream"] and not found["methods"]["dense"]["stream"]
     assert len(cells(quick=True)) == 6
+    thin = sweep_cells("vit", "real", ["a.mp4"], methods, reference, False, thin=["hold"])
+    assert [cell.key.split(" | ")[2] for cell in thin] == ["0", "1", "4"]
 
 
 def test_measures_of_known_logits() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks import replay
 from benchmarks.aggregate import best_baseline, curves_of, rivals
 from benchmarks.curves import Cost, cost_at_kl, kl_at_cost, pareto_front, percentile
 from benchmarks.report import as_markdown, fill, write_report
 from benchmarks.store import Results
+from benchmarks.sweep_tables import at_equal_kl
 from benchmarks.table import Table, as_latex
 
 
@@ -38,6 +40,7 @@ def results(tmp_path: Path) -> Results:
         "machine": {"cpu": "a CPU", "cores": 2, "threads": 2},
         "versions": {"python": "3", "torch": "2", "transformers": "5", "hf_ttr": "0"},
         "model": "some_model",
+        "frames": 300,
         "methods": METHODS,
     }
 
@@ -129,7 +132,8 @@ def test_a_stream_is_compared_with_streams(results: Results) -> None:
 
 def test_the_report_fills_documents_and_writes_latex_and_plots(results: Results, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    names = ("vit_methods", "vit_real_matched", "vit_halves", "vit_real_settings", "latency", "peak", "scaling")
+    sweeps = ("vit_methods", "vit_real_matched", "vit_halves", "vit_real_settings", "vit_videos", "vit_thresholds")
+    names = (*sweeps, "latency", "peak", "scaling")
     blocks = "\n".join(f"<!-- results: {name} -->\nstale\n<!-- /results -->" for name in (*names, "ablation"))
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text("no markers\n")
@@ -142,6 +146,10 @@ def test_the_report_fills_documents_and_writes_latex_and_plots(results: Results,
     assert "not known" not in text and f"{quotient:.2f} (interpolated)" in text
     assert text.count(f"{(0.004 / 0.008) ** (1 / 1.5):.2f} (held)") >= 4
     assert "a.mp4, c.mp4" in text and "b.mp4, d.mp4" in text
+    assert "| a.mp4 | 0.0447, 20.0x | 0.0158, 10.0x | 0.0056, 5.0x | 0.0014, 2.0x |" in text
+    assert "| largest KL | 0.1342 | 0.0474 | 0.0168 | 0.0042 |" in text
+    own, best = ((0.05 / (0.5 * factor)) ** (-1 / 1.5) for factor in (0.001, 0.002))
+    assert own < 0.05 and f"| under 5.0% | {best:.1%} (interpolated) |" in text
     assert "| **reuse, causal** | 0.25 | 51.0 | 91.0 | 100.0 |" in text
     assert "| **reuse, both** | 40 MiB (0.40) |" in text
     assert "2 cores of a CPU (2 threads), torch 2, transformers 5" in text
@@ -153,6 +161,28 @@ def test_the_report_fills_documents_and_writes_latex_and_plots(results: Results,
     before = text
     write_report(results, tmp_path)
     assert (tmp_path / "docs" / "benchmarks.md").read_text() == before
+
+
+def test_the_readme_names_the_best_baselines_after_ours(results: Results) -> None:
+    lines = as_markdown(at_equal_kl(results.part("vit"))).splitlines()
+    assert [line.split(" | ")[0] for line in lines[4:]] == [
+        "| **reuse, both**",
+        "| **reuse, causal**",
+        "| interpolated",
+        "| held",
+    ]
+    assert f"| {(0.05 / 0.004) ** (-1 / 1.5):.1%} |" in lines[5]
+
+
+def test_the_readme_sums_up_plans_of_a_trained_model(results: Results) -> None:
+    header = {"machine": {}, "versions": {}, "model": "big model"}
+    results.open_part("speed", "replay", header)
+    for video, gain in (("a.mp4", 2.0), ("b.mp4", 8.0)):
+        for mode in ("bidirectional", "causal"):
+            values = {"kl": gain / 1000, "multiply_add_ratio": gain, "wall_clock_ratio": gain / 2}
+            results.put("speed", "replay", f"{video} | {mode}", {}, values)
+    text = as_markdown(replay.summary(results.part("replay")))
+    assert "| bidirectional | 0.008 | 4.00x | 2.00x |" in text and "geometric mean of 2 videos" in text
 
 
 def test_a_block_without_results_stays() -> None:
