@@ -75,11 +75,13 @@ def _clip(share: float, model: Any, rounds: int) -> dict[str, Any]:
         "multiply_add_ratio": (report.dense_multiply_adds / report.multiply_adds).item(),
         **compare_times(dense, reuse, rounds),
     }
-    patches = model.vit.embeddings.patch_embeddings(clip[0])[None]
+    tokens = model.vit.embeddings(clip[0])[None]
+    positions = model.vit.embeddings.position_embeddings[:, 1:]
     cache = model(clip[:, :1]).past_key_values
 
     def plan() -> Any:
-        return Planner(model.config.temporal_reuse, (14, 14)).plan(patches[:, 1:], cache.streams)
+        planner = Planner(model.config.temporal_reuse, (14, 14), positions=positions)
+        return planner.plan(tokens[:, 1:, 1:], cache.streams)
 
     result["planner_seconds"] = statistics.median(seconds(plan) for _ in range(10))
     result["planner_share_of_dense"] = result["planner_seconds"] / result["dense_seconds"]

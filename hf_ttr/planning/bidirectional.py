@@ -41,10 +41,11 @@ def choose_corners(
     its position. With a budget, the threshold of each stream is searched for.
 
     Args:
-        features (`torch.FloatTensor` of shape `(batch, frames, patches, dim)`): embeddings over their mean norm.
+        features (`torch.FloatTensor` of shape `(batch, frames, patches, dim)`): embeddings.
         reference (`torch.FloatTensor` of shape `(batch, patches, dim)`, *optional*): those last computed.
         age (`torch.LongTensor` of shape `(batch, patches)`, *optional*): frames since then, `NEVER` = not valid.
-        weights (`torch.FloatTensor` of shape `(batch, patches)`): factors of the errors.
+        weights (`torch.FloatTensor` of shape `(batch, patches)`): factors of the errors, which are distances of
+            embeddings; the threshold is meant for errors times weights.
         grid (`tuple[int, int]`): rows and columns of patches.
         config: the settings.
         budget (`float` or `torch.Tensor` of shape `(batch,)`, *optional*): share of the patches, over all frames, that
@@ -64,9 +65,9 @@ def choose_corners(
         return torch.cat([first, rest], dim=1)
 
     batch, frames, patches, _ = features.shape
-    points = torch.cat([reference[:, None], features], dim=1).transpose(1, 2)
-    points = points - torch.where((age < NEVER)[..., None], reference, features[:, 0])[:, :, None]
-    gram = points @ points.transpose(2, 3)
+    # Seen from the cached point, which is then the origin; where there is none, the first frame stands in for it.
+    points = (features - torch.where((age < NEVER)[..., None], reference, features[:, 0])[:, None]).transpose(1, 2)
+    gram = nn.functional.pad(points @ points.transpose(2, 3), (1, 0, 1, 0))
     gram = spread_over_neighbours(gram, grid, config.context_weight, config.context_size)
     gram = gram * weights.square()[..., None, None]
     segments, tail = polyline_errors(gram.flatten(0, 1), age.flatten(), config.max_age)
@@ -91,6 +92,7 @@ def content_alpha(
     past_age: torch.Tensor | None,
     computed: torch.Tensor,
     by_time: torch.Tensor,
+    scale: torch.Tensor,
 ) -> torch.Tensor:
     """
     How much of the next corner is in each reused token, by content, and by time where the corners are alike.
@@ -105,6 +107,7 @@ def content_alpha(
         computed (`torch.BoolTensor` of shape `(batch, frames, patches)`): the corners.
         by_time (`torch.FloatTensor` of shape `(batch, frames, patches)`): the linear share; 0 where a token is
             computed or held.
+        scale (`torch.FloatTensor` of shape `(batch,)`): mean norm of the embeddings.
 
     Returns:
         `torch.FloatTensor` of shape `(batch, frames, patches)`, in [0, 1]; 0 where `by_time` is.
@@ -113,6 +116,7 @@ def content_alpha(
     left = index.cummax(1).values
     right = next_index(index, left)
     alpha = by_time.clone()
+    time_weight = TIME_WEIGHT * scale.square()
     # Only tokens between two corners, and some at a time, so that their corners stay in the processor's cache; and by
     # differences, as inner products would lose the small ones to rounding.
     for tokens in by_time.nonzero().split(TOKENS_AT_ONCE):
@@ -124,7 +128,8 @@ def content_alpha(
             before = torch.where((start == 0)[:, None], reference[stream, position], before)
         step = after - before
         along = ((features[stream, time, position] - before) * step).sum(-1)
-        share = (along + TIME_WEIGHT * by_time[stream, time, position]) / (step.square().sum(-1) + TIME_WEIGHT)
+        ridge = time_weight[stream]
+        share = (along + ridge * by_time[stream, time, position]) / (step.square().sum(-1) + ridge)
         alpha[stream, time, position] = share.clamp(0, 1)
     return alpha
 

@@ -29,11 +29,11 @@ def choose_changed(
     the frame is a scene cut; with a budget, at most that share of each frame is, the largest sums first.
 
     Args:
-        features (`torch.FloatTensor` of shape `(batch, frames, patches, dim)`): embeddings over their mean norm.
+        features (`torch.FloatTensor` of shape `(batch, frames, patches, dim)`): embeddings.
         reference (`torch.FloatTensor` of shape `(batch, patches, dim)`, *optional*): those last computed.
         age (`torch.LongTensor` of shape `(batch, patches)`, *optional*): frames since then, `NEVER` = not valid.
         debt (`torch.FloatTensor` of shape `(batch, patches)`, *optional*): the sums so far; left out, they are 0.
-        weights (`torch.FloatTensor` of shape `(batch, patches)`): factors of the errors.
+        weights (`torch.FloatTensor` of shape `(batch, patches)`): factors of the errors, as in `choose_corners`.
         grid (`tuple[int, int]`): rows and columns of patches.
         config: the settings.
         budget (`float`, *optional*): share of the patches of a frame that may be computed; what is new or a scene cut

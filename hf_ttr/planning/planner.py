@@ -30,12 +30,15 @@ class Planner:
         grid (`tuple[int, int]`): rows and columns of patches in a frame.
         prefix_tokens (`int`): tokens in front of the patches (CLS), which are always computed.
         compute_all (`bool`): whether every token is wanted, whatever the settings say.
+        positions (`torch.Tensor` of shape `(1, patches, dim)`, *optional*): what the embeddings hold beside content,
+            the same in every frame; it is left out of the norm that errors are relative to.
     """
 
     config: TemporalReuseConfig
     grid: tuple[int, int]
     prefix_tokens: int = 1
     compute_all: bool = False
+    positions: torch.Tensor | None = None
     _planned_frames: int = field(default=0, init=False)
     _computed_tokens: int | torch.Tensor = field(default=0, init=False)
 
@@ -49,8 +52,7 @@ class Planner:
         Plans as many of the coming frames as can be decided on at once, and at least one.
 
         Args:
-            patches (`torch.Tensor` of shape `(batch, frames, patches, dim)`): embeddings of the frames, positions left
-                out.
+            patches (`torch.Tensor` of shape `(batch, frames, patches, dim)`): embeddings of the frames.
             streams: what is known of the streams; `None` if they are new. All are new, or none.
 
         Returns:
@@ -69,10 +71,12 @@ class Planner:
         weights = patches.new_ones(batch, positions, dtype=torch.float32)
         if past is not None:
             weights = saliency_weights(past.saliency, self.config.saliency_weight)
-        features = patches[:, :MAX_FRAMES].float() / scale[:, None, None, None]
+        # Errors are relative to the norm of the embeddings; small weights are sooner scaled than large embeddings.
+        weights = weights / scale[:, None]
+        features = patches[:, :MAX_FRAMES].float()
         reference = age = debt = None
         if past is not None:
-            reference = past.reference.float() / scale[:, None, None]
+            reference = past.reference.float()
             age, debt = past.age[:, self.prefix_tokens :], past.debt
         bidirectional = self.config.mode == "bidirectional"
         settings: tuple[Any, ...] = (weights, self.grid, self.config, self._patch_budget(features.shape[1]))
@@ -92,9 +96,9 @@ class Planner:
         plan.debt = debt
         if bidirectional:
             prefix, by_time = plan.alpha.tensor_split([self.prefix_tokens], dim=-1)
-            plan.alpha = torch.cat([prefix, content_alpha(features, reference, age, chosen, by_time)], dim=-1)
-            points = features.shape[1] + (past is not None)
-            plan.planning_multiply_adds = positions * points * points * patches.shape[-1] if points > 1 else 0
+            plan.alpha = torch.cat([prefix, content_alpha(features, reference, age, chosen, by_time, scale)], dim=-1)
+            points = features.shape[1] - (past is None)
+            plan.planning_multiply_adds = positions * points * points * patches.shape[-1]
         return plan
 
     def remember(
@@ -154,7 +158,9 @@ class Planner:
 
     def _scale(self, patches: torch.Tensor, streams: StreamState | None) -> torch.Tensor:
         """Mean norm of the embeddings of each stream's first frame, shape `(batch,)`."""
-        scale = patches[:, 0].detach().float().norm(dim=-1).mean(-1).clamp(min=1e-12)
+        first = patches[:, 0].detach()
+        content = first if self.positions is None else first - self.positions
+        scale = content.float().norm(dim=-1).mean(-1).clamp(min=1e-12)
         if streams is None:
             return scale
         return torch.where(streams.scale.isnan(), scale, streams.scale)

@@ -84,7 +84,8 @@ def test_no_choice_of_corners_is_better(threshold: float, max_age: int | None, c
             # The corners of this position are tried on its neighbours as well.
             totals = torch.zeros(PATCHES)
             for patch in range(PATCHES):
-                past = None if own_age >= NEVER else (own_age, reference[stream, patch])
+                cached = reference if age[stream, patch] < NEVER else features[:, 0]
+                past = None if own_age >= NEVER else (own_age, cached[stream, patch])
                 totals[patch] = polyline_error(features[stream, :, patch], corners, past).sum()
             spread = totals + context_weight * neighbourhood_mean(totals[None], GRID, 3)[0]
             return float(spread[position] * weights[stream, position] ** 2) + threshold**2 * len(corners)
@@ -176,7 +177,7 @@ def shares(
 ) -> torch.Tensor:
     """`content_alpha` of a plan, whose alpha is linear in time."""
     by_time = ReusePlan.build(computed, age, interpolate=True).alpha
-    return content_alpha(features, reference, age, computed, by_time)
+    return content_alpha(features, reference, age, computed, by_time, torch.ones(len(features)))
 
 
 def two_corners(values: list[float], length: float) -> torch.Tensor:
@@ -199,6 +200,17 @@ def test_between_equal_corners_time_decides() -> None:
 def test_content_and_time_count_alike_at_the_time_weight() -> None:
     alpha = two_corners([0.0, 1.0, 1.0, 0.0, 1.0], length=TIME_WEIGHT**0.5)
     torch.testing.assert_close(alpha, torch.tensor([0.0, 0.625, 0.75, 0.375, 0.0]))
+
+
+def test_the_time_weight_is_relative_to_the_norm_of_the_embeddings() -> None:
+    features, reference = random_walks(2, 9)
+    age, computed = torch.ones(2, PATCHES, dtype=torch.long), torch.zeros(2, 9, PATCHES, dtype=torch.bool)
+    computed[:, -1] = True
+    by_time = ReusePlan.build(computed, age, interpolate=True).alpha
+    scale = torch.tensor([0.5, 8.0])
+    larger = [points * scale.view(-1, *[1] * (points.dim() - 1)) for points in (features, reference)]
+    found = content_alpha(larger[0], larger[1], age, computed, by_time, scale)
+    torch.testing.assert_close(found, shares(features, reference, age, computed))
 
 
 def test_content_is_compared_with_the_cached_corner_where_it_is_valid() -> None:

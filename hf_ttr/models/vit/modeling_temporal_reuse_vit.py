@@ -260,15 +260,15 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         output_all = output_attentions or bool(kwargs.get("output_hidden_states", self.config.output_hidden_states))
         dtype = self.embeddings.patch_embeddings.projection.weight.dtype
         tokens = self.embeddings(video.flatten(0, 1).to(dtype), **embedding_options).unflatten(0, video.shape[:2])
-        patches = tokens[:, :, 1:] - self._patch_positions(tokens, video, bool(interpolate_pos_encoding))
         cache = self._cache_for(past_key_values, video, tokens, first_tokens_only)
         patch_height, patch_width = self.embeddings.patch_embeddings.patch_size
         planner = Planner(
             settings,
             grid=(video.shape[-2] // patch_height, video.shape[-1] // patch_width),
             compute_all=output_all,
+            positions=self._patch_positions(tokens, video, bool(interpolate_pos_encoding)),
         )
-        output = self._run_streams(tokens, patches, planner, cache, first_tokens_only and not output_all, **kwargs)
+        output = self._run_streams(tokens, planner, cache, first_tokens_only and not output_all, **kwargs)
         report = {name: part for name, part in output.reuse.items() if output_reuse_plan or name != "plan"}
         output = TemporalReuseModelOutput(**{name: part for name, part in output.items() if name != "reuse"})
         if pixel_values.dim() == 4:
@@ -281,27 +281,25 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
     def _run_streams(
         self,
         tokens: torch.Tensor,
-        patches: torch.Tensor,
         planner: Planner,
         cache: TemporalReuseCache,
         first_tokens_only: bool,
         **kwargs: Any,
     ) -> TemporalReuseModelOutput:
-        """Plans and runs all frames; `tokens` is `(batch, frames, tokens, hidden_size)`, `patches` without CLS."""
+        """Plans and runs all frames; `tokens` is `(batch, frames, tokens, hidden_size)`."""
         fresh = planner.is_fresh(cache.streams)
         if fresh is not None and bool(fresh.any()) and not bool(fresh.all()):
             # Streams that just started need a first frame of their own; the others go on undisturbed.
             parts, groups = [], [fresh.nonzero().squeeze(-1), (~fresh).nonzero().squeeze(-1)]
             for streams in groups:
                 part, own = cache.take(streams), replace(planner)
-                parts.append(
-                    self._run_streams(tokens[streams], patches[streams], own, part, first_tokens_only, **kwargs)
-                )
+                parts.append(self._run_streams(tokens[streams], own, part, first_tokens_only, **kwargs))
                 cache.put(streams, part)
             order = torch.cat(groups).argsort()
             return map_tensors(concatenate_outputs(parts, dim=0), lambda tensor: tensor[order])
 
         counter = CostCounter(TransformerCost.of_vit(self.config, tokens.shape[2]), *tokens.shape[:3])
+        patches = tokens[:, :, 1:]
         outputs, start = [], 0
         while start < tokens.shape[1]:
             plan = planner.plan(patches[:, start:], cache.streams)
