@@ -83,7 +83,7 @@ class TemporalReuseVideoMAESelfAttention(VideoMAESelfAttention):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Where rows meet, which compiled code leaves alone; as `compact_attention`, with padding allowed."""
         padded_rows = query.shape[2]
-        if not plan.is_dense:
+        if not plan.is_dense and key.shape[2] > len(plan.rows):
             query, key, value = (states[:, :, : len(plan.rows)] for states in (query, key, value))
         key, value = past_key_values.update(key, value, self.layer_idx, plan)
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(

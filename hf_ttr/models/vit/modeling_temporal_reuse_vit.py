@@ -90,7 +90,7 @@ class TemporalReuseViTAttention(ViTAttention):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Where rows meet, which compiled code leaves alone; as `packed_attention`, with padding allowed."""
         padded_rows = query.shape[2]
-        if call.layout is not None:
+        if call.layout is not None and key.shape[2] > len(call.plan.rows):
             query, key, value = (states[:, :, : len(call.plan.rows)] for states in (query, key, value))
         key, value = past_key_values.update(key, value, self.layer_idx, call.plan)
         if call.observed_frames is not None:
