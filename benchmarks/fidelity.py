@@ -21,9 +21,11 @@ from .runner import Cell, Part
 
 
 FRAMES, QUICK_FRAMES = 300, 32
-MOVING_FRAMES = 100
+MOVING_FRAMES = 50
 """Of moving cameras, where little is reused and a few frames show it."""
 CLIP_FRAMES = 16
+FIGHT_CLIPS = 14
+"""Clips, evenly spread, for the methods that run frame by frame; those for VideoMAE see all."""
 MOTION_CLIPS, MOTION_SEED = 360, 1
 """Not the seed of the clips that the model was accepted on."""
 OURS = ("bidirectional", "look_ahead", "causal", "reuse")
@@ -145,7 +147,12 @@ def _vit_cells(quick: bool) -> Iterable[Cell]:
 
 
 def _fight_cells(
-    model_name: str, model_class: Any, methods: Callable[[], Methods], quick: bool, **settings: Any
+    model_name: str,
+    model_class: Any,
+    methods: Callable[[], Methods],
+    quick: bool,
+    number: int | None = None,
+    **settings: Any,
 ) -> Iterable[Cell]:
     """Labelled clips of surveillance cameras through models that know other classes: agreement."""
     folder = real_data()
@@ -154,15 +161,15 @@ def _fight_cells(
 
     @lru_cache(maxsize=1)
     def reference(subject: str) -> tuple[Any, Reference]:
-        clips = list(fights(folder, "test", processor(), 1 if quick else None))
+        clips = list(fights(folder, "test", processor(), 1 if quick else number))
         return model(), Reference.of(methods()["dense"](model()), clips)
 
-    subject = "1 clip" if quick else "all clips"
+    subject = "1 clip" if quick else f"{number or 'all'} clips"
     return sweep_cells(model_name, "fights", [subject], methods(), reference, quick, methods(), **settings)
 
 
 def _vit_fight_cells(quick: bool) -> Iterable[Cell]:
-    return _fight_cells("vit", ViTForImageClassification, vit_methods, quick, frames=CLIP_FRAMES)
+    return _fight_cells("vit", ViTForImageClassification, vit_methods, quick, FIGHT_CLIPS, frames=CLIP_FRAMES)
 
 
 def _videomae_fight_cells(quick: bool) -> Iterable[Cell]:

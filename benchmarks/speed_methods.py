@@ -52,7 +52,7 @@ def matched_setting(method: type[Method], dense: type[Method], size: str) -> flo
 
 def method_cells(quick: bool) -> Iterable[Cell]:
     """A cell for every method: a clip of 16 frames against the dense batch."""
-    size, frames, rounds = ("tiny", QUICK_FRAMES, 1) if quick else ("base", FRAMES, 5)
+    size, frames, rounds = ("tiny", QUICK_FRAMES, 1) if quick else ("base", FRAMES, 3)
     methods = vit_methods()
     settings: dict[str, Any] = {"size": size, "frames": frames, "rounds": rounds}
     return [Cell(f"clip | {key}", partial(_measure, methods, key, **settings), settings) for key in methods]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -171,6 +172,7 @@ class FrameCall:
     Attributes:
         plan (`ReusePlan`): the plan.
         layout (`PackedLayout`, *optional*): the grouping of the query rows; `None` where whole frames are computed.
+        linear: the context in which linear layers run.
         links (`FrameLinks`, *optional*): what the attention kernel needs instead; `None` where there is no GPU.
         first_tokens_only (`bool`): whether outputs are wanted for the CLS tokens alone.
         output_rows (`torch.LongTensor` of shape `(batch * frames,)`, *optional*): the packed rows of the CLS tokens,
@@ -182,6 +184,7 @@ class FrameCall:
 
     plan: ReusePlan
     layout: PackedLayout | None
+    linear: AbstractContextManager[object]
     first_tokens_only: bool
     links: FrameLinks | None = None
     output_rows: torch.Tensor | None = None
@@ -190,7 +193,9 @@ class FrameCall:
     observed_rows: torch.Tensor | None = None
 
     @classmethod
-    def of(cls, plan: ReusePlan, first_tokens_only: bool = False) -> FrameCall:
+    def of(
+        cls, plan: ReusePlan, first_tokens_only: bool = False, linear: AbstractContextManager[object] | None = None
+    ) -> FrameCall:
         """Lays out a plan for one layer; with `first_tokens_only`, for a layer whose other outputs nobody reads."""
         _, frames, tokens = plan.shape
         device = plan.computed.device
@@ -200,7 +205,7 @@ class FrameCall:
         if not plan.is_dense:
             counts = [1] * len(plan.row_counts) if first_tokens_only else plan.row_counts
             layout = PackedLayout.of(plan, counts)
-        call = cls(plan, layout, first_tokens_only)
+        call = cls(plan, layout, linear or nullcontext(), first_tokens_only)
         if layout is not None and device.type == "cuda":
             call.links = FrameLinks.of(plan, counts)
         if first_tokens_only and layout is not None:

@@ -67,16 +67,12 @@ class TemporalReuseViTAttention(ViTAttention):
             return super().forward(hidden_states, attention_mask, **kwargs)
 
         query_rows = call.select_outputs(hidden_states)
-        query, key, value = (
-            projection(rows).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for projection, rows in (
-                (self.q_proj, query_rows),
-                (self.k_proj, hidden_states),
-                (self.v_proj, hidden_states),
-            )
-        )
+        with call.linear:
+            states = self.q_proj(query_rows), self.k_proj(hidden_states), self.v_proj(hidden_states)
+        query, key, value = (rows.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for rows in states)
         output, weights = self.attend(query, key, value, past_key_values, call, **kwargs)
-        return self.o_proj(output.flatten(-2)), weights
+        with call.linear:
+            return self.o_proj(output.flatten(-2)), weights
 
     @torch.compiler.disable
     def attend(
@@ -105,7 +101,7 @@ class TemporalReuseViTAttention(ViTAttention):
 
 
 class TemporalReuseViTLayer(ViTLayer):
-    """The parent's layer, able to compute outputs for the CLS rows alone."""
+    """The parent's layer, with the products for few rows, and able to compute outputs for the CLS rows alone."""
 
     attention: TemporalReuseViTAttention
 
@@ -119,12 +115,11 @@ class TemporalReuseViTLayer(ViTLayer):
         """Same shapes as `TemporalReuseViTAttention.forward`."""
         if call is None:
             return super().forward(hidden_states, attention_mask, **kwargs)
-        if not call.first_tokens_only:
-            return super().forward(hidden_states, attention_mask, call=call, **kwargs)
         residual = call.select_outputs(hidden_states)
         output, _ = self.attention(self.layernorm_before(hidden_states), call=call, **kwargs)
         residual = residual + output
-        return residual + self.mlp(self.layernorm_after(residual))
+        with call.linear:
+            return residual + self.mlp(self.layernorm_after(residual))
 
 
 class TemporalReuseViTPreTrainedModel(ViTPreTrainedModel):
@@ -304,16 +299,16 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         while start < tokens.shape[1]:
             plan = planner.plan(patches[:, start:], cache.streams)
             stop = start + plan.shape[1]
-            call = FrameCall.of(plan)
-            last_call = FrameCall.of(plan, first_tokens_only=True) if first_tokens_only else call
+            linear = few_rows_linear(self.layers, self.packed_weights)
+            call = FrameCall.of(plan, linear=linear)
+            last_call = FrameCall.of(plan, first_tokens_only=True, linear=linear) if first_tokens_only else call
             calls = [call] * (len(self.layers) - 1) + [last_call]
             rows = tokens[:, start:stop].flatten(0, 1)
             if not plan.is_dense:
                 rows = rows.flatten(0, 1)[plan.rows][None]
                 if self.row_buckets is not None:
                     rows = self.row_buckets.pad(rows)
-            with few_rows_linear(self.layers, self.packed_weights):
-                output = self._run_layers(rows, cache, calls, return_dict=True, **kwargs)
+            output = self._run_layers(rows, cache, calls, return_dict=True, **kwargs)
             if not plan.is_dense:
                 output.last_hidden_state = output.last_hidden_state[:, : len(plan.rows)]
             if not first_tokens_only:
