@@ -130,7 +130,9 @@ def _compile(body: Any, layers: nn.ModuleList, compile: bool | str | None) -> Op
     name = "compiled layers"
     device = _device(body)
     if compile is None and device.type != "cuda":
-        return Optimization(name, False, f"on {device.type} the products chosen by number of rows are faster")
+        if device.type == "cpu":
+            return Optimization(name, False, "on the CPU the products chosen by number of rows are faster")
+        return Optimization(name, False, f"not tried on {device.type}; ask for it with compile=True")
     if compile is False:
         return Optimization(name, False, "as asked")
     # Padding costs next to nothing on a GPU. Elsewhere code for any number of rows spares it.
@@ -160,6 +162,8 @@ def _pack_weights(body: Any, layers: nn.ModuleList) -> Optimization:
     body.packed_weights = PackedWeights()
     for weight in weights:
         body.packed_weights.of(weight)
+    if not len(body.packed_weights):
+        return Optimization(name, False, "the weights were made in inference mode; load the model outside it")
     size = sum(weight.nbytes for weight in weights) / 2**20
     return Optimization(name, True, f"{len(weights)} linear layers, {size:.0f} MiB more memory")
 

@@ -169,6 +169,12 @@ def test_quantized_models_run_with_reuse(make: Callable[..., Any]) -> None:
     assert 0 < errors["bidirectional"] < 2 * errors["off"]
 
 
+@torch.inference_mode()
+def test_weights_of_inference_mode_are_not_packed() -> None:
+    report = hf_ttr.optimize(MAKERS["vit"](**WIDE))
+    assert "packed weights: off, the weights were made in inference mode" in str(report)
+
+
 def test_what_cannot_be_optimized_is_named() -> None:
     with pytest.raises(ValueError, match="a ViTForImageClassification has no temporal reuse"):
         hf_ttr.optimize(tiny_parent())
