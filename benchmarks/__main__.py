@@ -51,6 +51,23 @@ def run(
         raise typer.Exit(1)
 
 
+@app.command()
+def merge(
+    files: Annotated[list[Path], typer.Argument(help="Result files of other runs.")],
+    out: Annotated[Path, typer.Option(help="The file that takes them.")] = RESULTS,
+) -> None:
+    """Puts the parts of other files into the result file; cells of runs on the same machine are put together."""
+    results = Results(out)
+    for path in files:
+        if not path.is_file():
+            raise typer.BadParameter(f"there is no file {path}; pass files that --out of a run wrote.")
+        try:
+            typer.echo(f"{path}: {', '.join(results.take(Results(path)))}")
+        except ResultError as error:
+            Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
+            raise typer.Exit(1) from error
+
+
 @app.command("report")
 def make_report(
     results: Annotated[Path, typer.Option(help="The result file.")] = RESULTS,

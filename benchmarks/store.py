@@ -79,6 +79,29 @@ class Results:
         self.suites[suite][part]["complete"] = True
         self.save()
 
+    def take(self, other: Results) -> list[str]:
+        """
+        Adds the parts of another file. Cells of a part that both measured on the same machine are put together, those
+        of the other file in place of such of the same key; else its part takes the place of ours.
+
+        Returns:
+            The names of the parts.
+        """
+        taken = []
+        for suite, parts in other.suites.items():
+            for name, part in parts.items():
+                own = self.suites.setdefault(suite, {}).get(name)
+                if own is not None and all(own[key] == part[key] for key in ("machine", "versions")):
+                    part = {
+                        **part,
+                        "complete": own["complete"] and part["complete"],
+                        "cells": {**own["cells"], **part["cells"]},
+                    }
+                self.suites[suite][name] = part
+                taken.append(name)
+        self.save()
+        return taken
+
     def part(self, name: str) -> dict[str, Any] | None:
         """
         A part for the report: its header, and as `rows` the cells, with their keys in parts as `key`; `None` where

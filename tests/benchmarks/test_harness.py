@@ -261,6 +261,28 @@ class TestCommandLine:
         result = CliRunner().invoke(command_line.app, ["run", "--suite", "memory", "--part", "latency"])
         assert result.exit_code == 2 and "latency" in result.output
 
+    def test_runs_side_by_side_are_brought_together(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls: list[str] = []
+        first, second, out = (tmp_path / f"{name}.json" for name in ("first", "second", "all"))
+        run([fake_part(calls)], first, quick=True)
+        run([fake_part(calls), fake_part(calls, "other", "memory")], second)
+        result = CliRunner().invoke(command_line.app, ["merge", str(first), "--out", str(out)])
+        assert result.exit_code == 0 and "first.json: fake" in result.output
+        assert list(Results(out).part("fake")["rows"][0]["key"]) == ["a", "1"] and len(Results(out).suites) == 1
+        result = CliRunner().invoke(command_line.app, ["merge", str(second), "--out", str(out)])
+        assert result.exit_code == 0, result.output
+        found = Results(out)
+        assert [row["value"] for row in found.part("fake")["rows"]] == [2, 3] and found.part("other") is not None
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+        run([fake_part(calls)], first, fresh=True, quick=True)
+        assert CliRunner().invoke(command_line.app, ["merge", str(first), "--out", str(out)]).exit_code == 0
+        # Another machine: its cells do not stand beside those that were there.
+        assert len(Results(out).part("fake")["rows"]) == 1
+
+    def test_a_file_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        result = CliRunner().invoke(command_line.app, ["merge", str(tmp_path / "none.json")])
+        assert result.exit_code == 2 and "there is no file" in " ".join(result.output.split())
+
     def test_ctrl_c_says_where_things_are(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def stop() -> dict[str, Any]:
             raise KeyboardInterrupt
