@@ -105,7 +105,8 @@ class Arena:
         rows, threshold = self.rows_within(ratio), 0.0
         kept: list[torch.Tensor] = []
         if name.startswith("RLT"):
-            changes = [tubelet_changes(clip.pixels, ClipModel(self.model).patch_size) for clip in self.clips]
+            patch_size = ClipModel(self.model).patch_size
+            changes = [tubelet_changes(clip.pixels, patch_size) for clip in self.clips]
 
             def costs(value: float) -> list[int]:
                 counts = [int((change > value).sum()) for change in changes]

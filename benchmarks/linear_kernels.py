@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_ttr.linear import COLUMNS, has_onednn, transposed_linear
+from hf_ttr.linear import COLUMNS, has_onednn, onednn_linear, transposed_linear
 from hf_ttr.packed_weights import PackedWeights
 
 from .runner import Cell, Part
@@ -31,10 +31,9 @@ def kernels() -> dict[str, Callable[..., torch.Tensor]]:
         "transposed": lambda rows, weight, bias: transposed_linear(rows, weight, bias, -len(rows) % COLUMNS),
     }
     if has_onednn():
-        packed = PackedWeights()
-        product = torch.ops.mkldnn._linear_pointwise
-        found["oneDNN"] = lambda rows, weight, bias: product(rows, weight, bias, "none", [], "")
-        found["oneDNN, packed"] = lambda rows, weight, bias: product(rows, packed.of(weight), bias, "none", [], "")
+        packed: Any = PackedWeights()
+        found["oneDNN"] = onednn_linear
+        found["oneDNN, packed"] = lambda rows, weight, bias: onednn_linear(rows, packed.of(weight), bias)
     return found
 
 

@@ -52,12 +52,12 @@ class FewRowsLinear(TorchFunctionMode):
             if self.packed_weights is not None and rows <= PACKED_ROWS:
                 packed = self.packed_weights.of(args[1])
                 if packed is not None:
-                    return torch.ops.mkldnn._linear_pointwise(args[0], packed, args[2], "none", [], "")
+                    return onednn_linear(args[0], packed, args[2])
             padding = -rows % COLUMNS
             if padding <= MAX_PADDING * rows:
                 return transposed_linear(*args, padding)
             if has_onednn():
-                return torch.ops.mkldnn._linear_pointwise(*args, "none", [], "")
+                return onednn_linear(*args)
         return func(*args, **(kwargs or {}))
 
 
@@ -73,6 +73,12 @@ def few_rows_linear(
 def has_onednn() -> bool:
     """Whether torch was built with the products of oneDNN."""
     return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def onednn_linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """A linear layer by oneDNN; the weight may be packed (`PackedWeights`)."""
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+    return product
 
 
 def transposed_linear(

@@ -36,11 +36,10 @@ class PackedWeights:
         """
         if weight.is_inference():
             return None
-        state = (weight.data_ptr(), weight._version)
-        known = self._packed.get(id(weight))
+        key, state = id(weight), (weight.data_ptr(), weight._version)
+        known = self._packed.get(key)
         if known is not None and known[0]() is weight and known[1] == state:
             return known[2]
-        key = id(weight)
         packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_ROWS)
         forget = self._packed.pop
         self._packed[key] = (weakref.ref(weight, lambda _: forget(key, None)), state, packed)

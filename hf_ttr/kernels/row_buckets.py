@@ -59,6 +59,11 @@ class RowBuckets:
         return pad_rows(states, self.size(states.shape[dim]), dim)
 
 
+def trim_rows(states: torch.Tensor, rows: int, dim: int = -2) -> torch.Tensor:
+    """The first so many rows along a dimension: what `pad_rows` was given."""
+    return states if states.shape[dim] <= rows else states.narrow(dim, 0, rows)
+
+
 def pad_rows(states: torch.Tensor, rows: int, dim: int = -2) -> torch.Tensor:
     """Adds rows of zeros along a dimension until there are so many."""
     missing = rows - states.shape[dim]

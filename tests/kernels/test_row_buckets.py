@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from hf_ttr.kernels.interpolated_attention import interpolated_attention
-from hf_ttr.kernels.row_buckets import RowBuckets
+from hf_ttr.kernels.row_buckets import RowBuckets, trim_rows
 
 from .frames import random_links
 
@@ -59,3 +59,10 @@ def test_a_padded_layer_gives_what_an_unpadded_one_does() -> None:
     padded = layer(RowBuckets(16).pad(rows))
     assert len(padded) == 48
     torch.testing.assert_close(padded[: len(rows)], layer(rows))
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((1, 70, 5), -2), ((70, 2, 3), 0), ((1, 2, 70, 3), 2)], ids=str)
+def test_trimming_undoes_padding(shape: tuple[int, ...], dim: int) -> None:
+    states = torch.randn(shape)
+    assert torch.equal(trim_rows(RowBuckets().pad(states, dim), 70, dim), states)
+    assert trim_rows(states, 70, dim) is states and trim_rows(states, 71, dim) is states

@@ -23,7 +23,7 @@ from ...compact import compact_attention
 from ...configuration import as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import ReuseReport, TransformerCost, window_report
-from ...kernels.row_buckets import RowBuckets, pad_rows
+from ...kernels.row_buckets import RowBuckets, pad_rows, trim_rows
 from ...linear import FewRowsLinear, few_rows_linear
 from ...modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ...packed_weights import PackedWeights
@@ -83,8 +83,8 @@ class TemporalReuseVideoMAESelfAttention(VideoMAESelfAttention):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Where rows meet, which compiled code leaves alone; as `compact_attention`, with padding allowed."""
         padded_rows = query.shape[2]
-        if not plan.is_dense and key.shape[2] > len(plan.rows):
-            query, key, value = (states[:, :, : len(plan.rows)] for states in (query, key, value))
+        if not plan.is_dense:
+            query, key, value = (trim_rows(states, len(plan.rows)) for states in (query, key, value))
         key, value = past_key_values.update(key, value, self.layer_idx, plan)
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -305,7 +305,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         if len(plan.rows):
             with few_rows_linear(self.encoder.layer, self.packed_weights):
                 layers = self._run_layers(rows, cache, plan, return_dict=True, **kwargs)
-            computed = layers.last_hidden_state.flatten(0, 1)[: len(plan.rows)]
+            computed = trim_rows(layers.last_hidden_state.flatten(0, 1), len(plan.rows))
         else:
             cache.keep(plan)
             layers, computed = BaseModelOutput(), patches.new_zeros(0, patches.shape[-1])

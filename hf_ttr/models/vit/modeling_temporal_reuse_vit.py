@@ -18,7 +18,7 @@ from ...cache import TemporalReuseCache
 from ...configuration import as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import CostCounter, ReuseReport, TransformerCost
-from ...kernels.row_buckets import RowBuckets, pad_rows
+from ...kernels.row_buckets import RowBuckets, pad_rows, trim_rows
 from ...linear import few_rows_linear
 from ...modeling_outputs import (
     TemporalReuseImageClassifierOutput,
@@ -86,8 +86,8 @@ class TemporalReuseViTAttention(ViTAttention):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Where rows meet, which compiled code leaves alone; as `packed_attention`, with padding allowed."""
         padded_rows = query.shape[2]
-        if call.layout is not None and key.shape[2] > len(call.plan.rows):
-            query, key, value = (states[:, :, : len(call.plan.rows)] for states in (query, key, value))
+        if not call.plan.is_dense:
+            query, key, value = (trim_rows(states, len(call.plan.rows)) for states in (query, key, value))
         key, value = past_key_values.update(key, value, self.layer_idx, call.plan)
         if call.observed_frames is not None:
             past_key_values.observe(call.observed_attention(query, key, self.scaling))
@@ -310,7 +310,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
                     rows = self.row_buckets.pad(rows)
             output = self._run_layers(rows, cache, calls, return_dict=True, **kwargs)
             if not plan.is_dense:
-                output.last_hidden_state = output.last_hidden_state[:, : len(plan.rows)]
+                output.last_hidden_state = trim_rows(output.last_hidden_state, len(plan.rows))
             if not first_tokens_only:
                 output.last_hidden_state = cache.update_output(output.last_hidden_state, plan)
             elif not plan.is_dense:
