@@ -42,6 +42,7 @@ def cells(quick: bool) -> Iterable[Cell]:
 
     jobs: dict[str, Any] = {
         **{f"clip, {share:.0%}": partial(_clip, share) for share in SHARES},
+        "clip, optimized": _optimized_clip,
         "batch of two": _batch,
         **{f"stream, {share:.0%}": partial(_stream, share) for share in (0.0, 0.05)},
         "threshold 0": partial(_overhead, "threshold 0: everything computed", {"threshold": 0}),
@@ -95,6 +96,16 @@ def _clip(share: float, model: Any, rounds: int) -> dict[str, Any]:
     result["planner_seconds"] = statistics.median(seconds(lambda: planner.plan(patches, None)) for _ in range(10))
     result["planner_share_of_dense"] = result["planner_seconds"] / result["dense_seconds"]
     return result
+
+
+def _optimized_clip(model: Any, rounds: int) -> dict[str, Any]:
+    """The clip in which least changes, with packed weights."""
+    hf_ttr.optimize(model)
+    try:
+        result = _clip(SHARES[0], model, rounds)
+    finally:
+        model.base_model.packed_weights = None
+    return {**result, "name": f"{result['name']}, with hf_ttr.optimize"}
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from .packed_weights import PACKED_ROWS, PackedWeights
 MIN_WEIGHTS = 2**17
 """Weights of a layer below which the product is too small for the choice of kernel to matter."""
 
-FEW_ROWS = 112
+FEW_ROWS = 256
 """Up to this many rows BLAS spends more on bringing the weights into its own order than it gains from it."""
 
 COLUMNS = 16
