@@ -11,6 +11,7 @@ from typing import Any
 from . import (
     ablation,
     clips,
+    image_merging,
     linear_kernels,
     memory,
     motion,
@@ -47,6 +48,7 @@ def blocks() -> Blocks:
         "clips": clips.table,
         "motion": motion.table,
         "windows": windows.table,
+        "image_merging": image_merging.table,
         "speed": lambda result: [speed_table(result["rows"])],
         "speed_videomae": speed_videomae.table,
         "linear_kernels": linear_kernels.table,

@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from .packed import assemble, pair_links
 from .planning.plan import NEVER, ReusePlan
 from .planning.stream_state import StreamState
+from .reduction.row_reduction import RowReduction
 
 
 class TemporalReuseCacheLayer(CacheLayerMixin):
@@ -159,6 +160,8 @@ class ReuseCache(Cache):
         self.streams: Any = None
         self.owner: dict[str, Any] | None = None
         self._output: torch.Tensor | None = None
+        # The last layer whose attention saw what is held, where some of it was left out later on.
+        self._last_layers: torch.Tensor | None = None
 
     @property
     def batch_size(self) -> int:
@@ -168,7 +171,8 @@ class ReuseCache(Cache):
     @property
     def memory_bytes(self) -> int:
         """Bytes held by all streams together."""
-        tensors = [tensor for layer in self.layers for tensor in (layer.keys, layer.values)] + [self._output]
+        tensors = [tensor for layer in self.layers for tensor in (layer.keys, layer.values)]
+        tensors += [self._output, self._last_layers]
         if self.streams is not None:
             tensors += self.streams.tensors()
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
@@ -214,6 +218,8 @@ class ReuseCache(Cache):
             self.streams = self.streams.to("cpu")
         if self._output is not None:
             self._output = self._output.to("cpu")
+        if self._last_layers is not None:
+            self._last_layers = self._last_layers.to("cpu")
 
     def _check_streams(self, streams: torch.Tensor) -> None:
         batch = self.batch_size
@@ -265,6 +271,48 @@ class TemporalReuseCache(ReuseCache):
         """
         return self.layers[layer_idx].update(key_states, value_states, plan)
 
+    def kept(self, layer_idx: int, plan: ReusePlan, reduction: RowReduction | None) -> torch.Tensor | None:
+        """
+        Which rows a layer still attends to, where methods of reduction left some out.
+
+        Args:
+            layer_idx (`int`): number of the layer.
+            plan: the plan of the call.
+            reduction: what is done to the computed rows.
+
+        Returns:
+            `torch.BoolTensor`, of the rows that `update` returns: `(1, 1, table_rows, 1)` or `(batch * frames, 1,
+            tokens, 1)`; or `None` where it attends to all.
+        """
+        last_layers = None if reduction is None else reduction.last_layers
+        if last_layers is None and (self._last_layers is None or plan.is_dense):
+            # Whole frames attend to nothing of the past.
+            return None
+        _, table = store_rows(*self._last_layers_of(plan, last_layers), plan)
+        return table >= layer_idx
+
+    def remember_kept(self, plan: ReusePlan, reduction: RowReduction | None) -> None:
+        """Stores for which layers the computed rows were left out; called behind the last layer."""
+        last_layers = None if reduction is None else reduction.last_layers
+        if last_layers is None and self._last_layers is None:
+            return
+        self._last_layers = store_rows(*self._last_layers_of(plan, last_layers), plan)[0]
+
+    def _last_layers_of(
+        self, plan: ReusePlan, computed: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """The last layers of what is held and of what is computed, as `store_rows` takes them."""
+        batch, frames, tokens = plan.shape
+        device = plan.computed.device
+        if computed is None:
+            computed = torch.full((sum(plan.row_counts),), len(self.layers), device=device)
+        rows = computed.view(batch * frames, 1, tokens, 1) if plan.is_dense else computed.view(1, 1, -1, 1)
+        held = self._last_layers
+        if held is None and plan.has_past:
+            held = torch.full((batch, 1, tokens, 1), len(self.layers), device=device)
+        # A single frame may overwrite what is held; each layer asks anew.
+        return None if held is None else held.to(device).clone(), rows
+
     def observe(self, attention: torch.Tensor) -> None:
         """Takes the CLS attention of one layer, shape `(observed, tokens)`; `take_attention` averages over layers."""
         self._attention.append(attention)
@@ -307,7 +355,7 @@ class TemporalReuseCache(ReuseCache):
         if streams is None:
             for layer in self.layers:
                 layer.reset()
-            self.streams = self.owner = self._output = None
+            self.streams = self.owner = self._output = self._last_layers = None
             self._attention = []
         elif self.streams is not None:
             chosen = torch.as_tensor(streams, dtype=torch.long, device=self.streams.age.device)
@@ -344,6 +392,8 @@ class TemporalReuseCache(ReuseCache):
         self.streams = self.streams.select(indices)
         if self._output is not None:
             self._output = self._output.index_select(0, indices.to(self._output.device))
+        if self._last_layers is not None:
+            self._last_layers = self._last_layers.index_select(0, indices.to(self._last_layers.device))
         if self.owner is not None:
             self.owner = {**self.owner, "batch_size": len(indices)}
 
@@ -355,9 +405,12 @@ class TemporalReuseCache(ReuseCache):
 
     def put(self, streams: torch.Tensor, part: TemporalReuseCache) -> None:
         """Overwrites the given streams with those of `part`, in its order."""
+        if self._last_layers is None and part._last_layers is not None:
+            whole = (self.batch_size, *part._last_layers.shape[1:])
+            self._last_layers = part._last_layers.new_full(whole, len(self.layers))
         pairs: list[tuple[Any, Any, list[str]]] = [
             (self.streams, part.streams, [field.name for field in fields(StreamState)]),
-            (self, part, ["_output"]),
+            (self, part, ["_output", "_last_layers"]),
             *((layer, other, ["keys", "values"]) for layer, other in zip(self.layers, part.layers)),
         ]
         for mine, theirs, names in pairs:

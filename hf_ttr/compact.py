@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from .planning.window_plan import WindowPlan
+from .planning.window_plan import WindowPlan, logits_of_counts
+from .reduction.row_reduction import RowReduction
 
 
 def compact_attention(
@@ -18,6 +20,8 @@ def compact_attention(
     keys: torch.Tensor,
     values: torch.Tensor,
     plan: WindowPlan,
+    reduced: ReducedRows | None = None,
+    kept: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
@@ -33,6 +37,10 @@ def compact_attention(
             windows, `(batch, heads, slots, head_dim)`, where the plan computes everything.
         keys, values (`torch.Tensor` of shape `(1, heads, live, head_dim)`): the live rows; or whole windows.
         plan: the plan of the call.
+        reduced: what is left of the computed rows, where some were merged or left out. They attend to one another
+            where nothing else is live in their stream, and to every live row where something is, as rows that earlier
+            windows left stand for themselves.
+        kept (`torch.BoolTensor` of shape `(live,)`, *optional*): which live rows were not left out; `None` for all.
         kwargs: handed on to `attention`.
 
     Returns:
@@ -40,18 +48,50 @@ def compact_attention(
         whole windows were computed by an implementation that returns them.
     """
     if plan.is_dense:
-        return attention(module, query, keys, values, None, **kwargs)
+        if reduced is None:
+            return attention(module, query, keys, values, None, **kwargs)
+        return attention(module, query, reduced.keys, reduced.values, reduced.rows.logit_mask(query), **kwargs)
+    row_counts = plan.row_counts if reduced is None else reduced.rows.sets.counts
+    streams = [*zip(keys.split(plan.live_counts, 2), values.split(plan.live_counts, 2), plan.count_logits)]
+    if kept is not None:
+        parts = kept.split(plan.live_counts)
+        streams = [(*states, _without_left_out(logits, part)) for (*states, logits), part in zip(streams, parts)]
+    if reduced is not None:
+        own = zip(reduced.keys.split(row_counts, 2), reduced.values.split(row_counts, 2), reduced.count_logits)
+        streams = [left if alone else live for left, live, alone in zip(own, streams, plan.stands_alone)]
     outputs = []
-    for rows, own_keys, own_values, logits in zip(
-        query.split(plan.row_counts, 2),
-        keys.split(plan.live_counts, 2),
-        values.split(plan.live_counts, 2),
-        plan.count_logits,
-    ):
+    for rows, (own_keys, own_values, logits) in zip(query.split(row_counts, 2), streams):
         if rows.shape[2]:
             mask = logit_mask(logits, rows)
             outputs.append(attention(module, rows, own_keys, own_values, mask, **kwargs)[0])
     return torch.cat(outputs, 1), None
+
+
+@dataclass
+class ReducedRows:
+    """
+    What is left of the computed rows in a layer.
+
+    Attributes:
+        rows (`RowReduction`): what became of them.
+        keys, values (`torch.Tensor`): of the rows that are left, in the layout of the queries.
+    """
+
+    rows: RowReduction
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    @property
+    def count_logits(self) -> list[torch.Tensor | None]:
+        """What is added to the logits of the rows of each stream; see `logits_of_counts`."""
+        return [logits_of_counts(sizes) for sizes in self.rows.key_sizes.split(self.rows.sets.counts)]
+
+
+def _without_left_out(logits: torch.Tensor | None, is_kept: torch.Tensor) -> torch.Tensor:
+    """What is added to the logits of the keys of a stream, minus infinity for those that were left out."""
+    if logits is None:
+        logits = torch.zeros(len(is_kept), device=is_kept.device)
+    return logits.masked_fill(~is_kept, -torch.inf)
 
 
 def logit_mask(logits: torch.Tensor | None, query: torch.Tensor) -> torch.Tensor | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from transformers import PretrainedConfig
 from transformers import __version__ as transformers_version
+
+from .reduction.base import ModelShape, Reduction, as_reductions
 
 
 MODES = ("bidirectional", "causal", "off")
@@ -54,6 +57,12 @@ class TemporalReuseConfig(PretrainedConfig):
         drift_weight (`float`, defaults to 0.01):
             VideoMAE: what a token loses by being represented by one that is n tubelets away, whatever its content, as
             its position embedding is another: this factor times the square of n.
+        window_weight (`float`, defaults to 1.0):
+            VideoMAE, streams: factor of the mean squared change of the window since a token was computed, by which
+            the error of keeping it grows, because it had attended to another window.
+        reduction (`list`, *optional*):
+            Methods of `hf_ttr.reduction` that merge tokens or leave some out, or dicts of their settings, such as
+            `{"method": "tome", "r": 8}`. They work in every mode, with reuse and (mode `"off"`) without.
 
     Raises:
         ValueError: one sentence that names the setting, its value and what is allowed.
@@ -86,6 +95,7 @@ class TemporalReuseConfig(PretrainedConfig):
         representative: str = "spread",
         drift_weight: float = 0.01,
         window_weight: float = 1.0,
+        reduction: Iterable[Reduction | dict[str, Any]] | Reduction | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         unknown = sorted(kwargs.keys() - _INHERITED)
@@ -105,6 +115,7 @@ class TemporalReuseConfig(PretrainedConfig):
         self.representative = representative
         self.drift_weight = drift_weight
         self.window_weight = window_weight
+        self.reduction = as_reductions(reduction)
         self.validate_settings()
         super().__init__(**kwargs)
 
@@ -149,6 +160,17 @@ class TemporalReuseConfig(PretrainedConfig):
         if not condition:
             raise ValueError(f"temporal_reuse.{name} is {getattr(self, name)!r}, but must be {allowed}.")
 
+    def active_reductions(self, model: ModelShape) -> list[Reduction]:
+        """
+        The methods that do anything, in the order in which they work.
+
+        Raises:
+            ValueError: if one does not fit the model; one sentence.
+        """
+        for method in self.reduction:
+            method.check(model)
+        return [method for method in self.reduction if not method.is_idle]
+
     def effective_threshold(self, default: float = DEFAULT_THRESHOLD) -> float:
         """The threshold in force: the one given, 0 where a budget decides alone, or the default."""
         if self.threshold is not None:
@@ -165,6 +187,7 @@ class TemporalReuseConfig(PretrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """The settings alone: nothing of what `PretrainedConfig` adds for language models."""
         settings = {name: getattr(self, name) for name in _FIELDS}
+        settings["reduction"] = [method.to_dict() for method in self.reduction]
         return {"model_type": self.model_type, **settings, "transformers_version": transformers_version}
 
     def to_diff_dict(self) -> dict[str, Any]:
@@ -205,6 +228,7 @@ _FIELDS = (
     "representative",
     "drift_weight",
     "window_weight",
+    "reduction",
 )
 # What the base class writes or accepts on its own, so that its dicts and its save files are read back.
 _INHERITED = frozenset(PretrainedConfig().to_dict()) | frozenset(vars(PretrainedConfig()))

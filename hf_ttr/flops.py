@@ -11,6 +11,7 @@ from transformers.utils import ModelOutput
 from .packed import FrameCall
 from .planning.plan import ReusePlan
 from .planning.window_plan import WindowPlan
+from .reduction.row_reduction import RowReduction
 
 
 @dataclass
@@ -21,16 +22,23 @@ class TransformerCost:
     Attributes:
         patch: of embedding one frame, or one tubelet.
         key_value: of the key and value projections of one row, in one layer.
-        row: of everything else that a row costs in one layer (query, output, MLP).
+        query_output: of the query and output projections of one row, in one layer.
+        mlp: of the MLP of one row, in one layer.
         pair: of one query attending to one key, over all heads, in one layer.
         layers: number of layers.
     """
 
     patch: int
     key_value: int
-    row: int
+    query_output: int
+    mlp: int
     pair: int
     layers: int
+
+    @property
+    def row(self) -> int:
+        """Of everything but keys and values that a row costs in one layer."""
+        return self.query_output + self.mlp
 
     @classmethod
     def of_vit(cls, config: Any, tokens: int) -> TransformerCost:
@@ -63,7 +71,8 @@ class TransformerCost:
         return cls(
             patch=patches * frames * config.num_channels * height * width * size,
             key_value=2 * size * inner,
-            row=2 * size * inner + 2 * size * config.intermediate_size,
+            query_output=2 * size * inner,
+            mlp=2 * size * config.intermediate_size,
             pair=2 * inner,
             layers=config.num_hidden_layers,
         )
@@ -76,9 +85,13 @@ class TransformerCost:
         """Multiply-adds of `rows` rows in all layers, of which `queries` attend to `keys` keys each."""
         return self.layers * self.layer(rows, queries * keys)
 
-    def layer(self, rows: int, pairs: int) -> int:
-        """Multiply-adds of `rows` rows in one layer, with so many pairs of a query and a key."""
-        return rows * (self.key_value + self.row) + pairs * self.pair
+    def layer(self, rows: int, pairs: int, mlp_rows: int | None = None) -> int:
+        """
+        Multiply-adds of `rows` rows in one layer, with so many pairs of a query and a key; `mlp_rows` of them are left
+        for the MLP, by default all.
+        """
+        attention = rows * (self.key_value + self.query_output) + pairs * self.pair
+        return attention + (rows if mlp_rows is None else mlp_rows) * self.mlp
 
     def layer_of_first_tokens(self, rows: int, pairs: int, frames: int) -> int:
         """The same in a layer that computes outputs for the CLS tokens of `frames` frames alone."""
@@ -94,7 +107,11 @@ class ReuseReport(ModelOutput):
         computed_tokens, total_tokens (`torch.LongTensor`): tokens that went through the layers, and all tokens.
         computed_share (`torch.FloatTensor`): the one over the other.
         multiply_adds, dense_multiply_adds (`torch.LongTensor`): of this call, and of the parent model on the same
-            frames. Both count every matrix product and convolution, the planner's and the head's included.
+            frames. Both count every matrix product and convolution, the planner's and the head's included, and what
+            methods of reduction spend on their decisions.
+        computed_by_layer, reused_by_layer, merged_by_layer, pruned_by_layer (`torch.LongTensor` of shape `(batch,
+            layers)`): tokens whose row a layer computes, tokens made of those of other frames or windows, and tokens
+            that were merged into others, or left out, in the layers before.
         plan (`torch.BoolTensor` of shape `(batch, frames, tokens)`, *optional*): which tokens were computed, if asked
             for with `output_reuse_plan=True`; of a VideoMAE, by tubelet and position.
     """
@@ -104,6 +121,10 @@ class ReuseReport(ModelOutput):
     computed_share: torch.Tensor | None = None
     multiply_adds: torch.Tensor | None = None
     dense_multiply_adds: torch.Tensor | None = None
+    computed_by_layer: torch.Tensor | None = None
+    reused_by_layer: torch.Tensor | None = None
+    merged_by_layer: torch.Tensor | None = None
+    pruned_by_layer: torch.Tensor | None = None
     plan: torch.Tensor | None = None
 
     def add_head(self, multiply_adds: int) -> None:
@@ -128,22 +149,29 @@ class CostCounter:
         self.tokens = tokens
         self.computed = [0] * batch
         self.multiply_adds = [frames * cost.patch] * batch
+        self.by_layer = LayerCounts(batch, cost.layers)
         self.plans: list[torch.Tensor] = []
 
-    def add(self, plan: ReusePlan, call: FrameCall, last_call: FrameCall) -> None:
-        """Adds a plan, carried out with `call` in all layers but the last, and what making it cost."""
+    def add(self, plan: ReusePlan, calls: list[FrameCall]) -> None:
+        """Adds a plan, carried out with a call for each layer, and what making it cost."""
         batch, frames, tokens = plan.shape
-        observed = [] if call.observed_streams is None else call.observed_streams.tolist()
+        observed = [] if calls[0].observed_streams is None else calls[0].observed_streams.tolist()
         for stream in range(batch):
-            rows = sum(plan.row_counts[stream * frames : (stream + 1) * frames])
-            pairs, last_pairs = call.pairs(stream), last_call.pairs(stream)
-            if last_call.first_tokens_only:
-                last = self.cost.layer_of_first_tokens(rows, last_pairs, frames)
-            else:
-                last = self.cost.layer(rows, last_pairs)
-            self.computed[stream] += rows
-            self.multiply_adds[stream] += plan.planning_multiply_adds + last
-            self.multiply_adds[stream] += (self.cost.layers - 1) * self.cost.layer(rows, pairs)
+            own = slice(stream * frames, (stream + 1) * frames)
+            self.computed[stream] += sum(plan.row_counts[own])
+            self.multiply_adds[stream] += plan.planning_multiply_adds
+            for layer, call in enumerate(calls):
+                rows, pairs = sum(call.counts[own]), call.pairs(stream)
+                self.by_layer.add(stream, layer, own, call.counts, call.reduction)
+                if call.first_tokens_only:
+                    self.multiply_adds[stream] += self.cost.layer_of_first_tokens(rows, pairs, frames)
+                    continue
+                left = rows if call.reduction is None else sum(call.reduction.counts[layer + 1][own])
+                self.multiply_adds[stream] += self.cost.layer(rows, pairs, left)
+                if call.reduction is not None:
+                    self.multiply_adds[stream] += sum(
+                        call.reduction.multiply_adds(layer, frame) for frame in range(own.start, own.stop)
+                    )
             if stream in observed:
                 self.multiply_adds[stream] += self.cost.layers * tokens * self.cost.pair // 2
         self.plans.append(plan.computed)
@@ -159,11 +187,44 @@ class CostCounter:
             computed_share=counts / total,
             multiply_adds=torch.tensor(self.multiply_adds, device=computed.device),
             dense_multiply_adds=torch.full_like(counts, self.cost.dense(self.frames, self.tokens)),
+            **self.by_layer.report(self.frames * self.tokens, computed.device),
             plan=computed,
         )
 
 
-def window_report(cost: TransformerCost, plan: WindowPlan, embedded: list[int]) -> ReuseReport:
+class LayerCounts:
+    """
+    Adds up what becomes of the tokens of each stream in each layer.
+
+    Args:
+        batch, layers (`int`): how many streams and layers there are.
+    """
+
+    def __init__(self, batch: int, layers: int) -> None:
+        self.computed, self.merged, self.pruned = ([[0] * layers for _ in range(batch)] for _ in range(3))
+
+    def add(self, stream: int, layer: int, own: slice, counts: list[int], reduction: RowReduction | None) -> None:
+        """Adds the sets of rows `own` of a stream, of which a layer gets `counts`."""
+        self.computed[stream][layer] += sum(counts[own])
+        if reduction is not None:
+            self.merged[stream][layer] += sum(reduction.merged[layer][own])
+            self.pruned[stream][layer] += sum(reduction.left_out[layer][own])
+
+    def report(self, tokens: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """The sums, as they stand in a `ReuseReport`; what is left of so many tokens of each stream is reused."""
+        parts = (self.computed, self.merged, self.pruned)
+        computed, merged, pruned = (torch.tensor(part, device=device) for part in parts)
+        return {
+            "computed_by_layer": computed,
+            "reused_by_layer": tokens - computed - merged - pruned,
+            "merged_by_layer": merged,
+            "pruned_by_layer": pruned,
+        }
+
+
+def window_report(
+    cost: TransformerCost, plan: WindowPlan, embedded: list[int], reduction: RowReduction | None = None
+) -> ReuseReport:
     """
     What a window cost, per stream.
 
@@ -171,14 +232,22 @@ def window_report(cost: TransformerCost, plan: WindowPlan, embedded: list[int]) 
         cost: the parts of the model.
         plan: what was computed.
         embedded (`list[int]`): tubelets that were embedded, for each stream.
+        reduction: what merged rows, or left some out.
     """
     _, times, _ = plan.shape
     slots = plan.slots
     dense = times * cost.patch + cost.rows(slots, slots, slots)
-    spent = [
-        tubelets * cost.patch + plan.planning_multiply_adds + cost.rows(rows, rows, keys)
-        for tubelets, rows, keys in zip(embedded, plan.row_counts, plan.live_counts)
-    ]
+    spent = [tubelets * cost.patch + plan.planning_multiply_adds for tubelets in embedded]
+    by_layer = LayerCounts(len(spent), cost.layers)
+    for layer in range(cost.layers):
+        rows, left = [plan.row_counts] * 2 if reduction is None else reduction.counts[layer : layer + 2]
+        for stream, (count, mlp_rows) in enumerate(zip(rows, left)):
+            by_layer.add(stream, layer, slice(stream, stream + 1), rows, reduction)
+            keys = plan.live_counts[stream]
+            if reduction is not None:
+                spent[stream] += reduction.multiply_adds(layer, stream)
+                keys = count if plan.stands_alone[stream] else keys
+            spent[stream] += cost.layer(count, count * keys, mlp_rows)
     counts = torch.tensor(plan.row_counts, device=plan.computed.device)
     total = torch.full_like(counts, slots)
     return ReuseReport(
@@ -187,6 +256,7 @@ def window_report(cost: TransformerCost, plan: WindowPlan, embedded: list[int]) 
         computed_share=counts / total,
         multiply_adds=torch.tensor(spent, device=counts.device),
         dense_multiply_adds=torch.full_like(counts, dense),
+        **by_layer.report(slots, counts.device),
         plan=plan.computed,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 from .kernels.frame_links import FrameLinks
 from .kernels.interpolated_attention import interpolated_attention, kernel_unavailable_reason
 from .planning.plan import ReusePlan
+from .reduction.row_reduction import RowReduction
 
 
 BUCKET = 16
@@ -109,13 +110,14 @@ class PackedLayout:
     pairs: list[int]
 
     @classmethod
-    def of(cls, plan: ReusePlan, counts: list[int]) -> PackedLayout:
+    def of(cls, plan: ReusePlan, counts: list[int], whole: int | None = None) -> PackedLayout:
         """
         Groups the frames of a plan.
 
         Args:
             plan: the plan.
             counts (`list[int]`): query rows of each frame, for frames ordered by stream and time.
+            whole (`int`, *optional*): query rows of a frame of which everything is computed, by default all tokens.
         """
         batch, frames, tokens = plan.shape
         device = plan.computed.device
@@ -133,7 +135,7 @@ class PackedLayout:
                 by_stream.setdefault(stream, []).append(frame)
                 pairs[stream] += count * tables[stream]
             else:
-                size = padded_size(count, tokens)
+                size = padded_size(count, tokens, whole)
                 by_size.setdefault(size, []).append(frame)
                 pairs[stream] += size * tokens
 
@@ -157,9 +159,13 @@ def table_size(plan: ReusePlan, stream: int) -> int:
     return (tokens if plan.has_past else 0) + sum(plan.row_counts[stream * frames : (stream + 1) * frames])
 
 
-def padded_size(count: int, tokens: int) -> int:
-    """Rows that attention computes for a frame of `count` computed tokens: it depends on that frame alone."""
-    if count <= 1:
+def padded_size(count: int, tokens: int, whole: int | None = None) -> int:
+    """
+    Rows that attention computes for a frame with `count` rows: it depends on that frame alone.
+
+    Frames of as many rows as a whole one has (`whole`, by default all tokens) need no padding to be alike.
+    """
+    if count <= 1 or count == whole:
         return count
     return min(-(-count // BUCKET) * BUCKET, tokens)
 
@@ -171,8 +177,12 @@ class FrameCall:
 
     Attributes:
         plan (`ReusePlan`): the plan.
+        counts (`list[int]`): rows of each frame that the layer gets.
         layout (`PackedLayout`, *optional*): the grouping of the query rows; `None` where whole frames are computed.
         linear: the context in which linear layers run.
+        reduction (`RowReduction`, *optional*): what merges rows, or leaves some out.
+        attends_to_merged (`bool`): whether whole frames attend to what is left of their rows; otherwise, as where
+            there is a cache, to every token, for which a merged row's key and value stand.
         links (`FrameLinks`, *optional*): what the attention kernel needs instead; `None` where there is no GPU.
         first_tokens_only (`bool`): whether outputs are wanted for the CLS tokens alone.
         output_rows (`torch.LongTensor` of shape `(batch * frames,)`, *optional*): the packed rows of the CLS tokens,
@@ -183,9 +193,12 @@ class FrameCall:
     """
 
     plan: ReusePlan
+    counts: list[int]
     layout: PackedLayout | None
     linear: AbstractContextManager[object]
     first_tokens_only: bool
+    reduction: RowReduction | None = None
+    attends_to_merged: bool = False
     links: FrameLinks | None = None
     output_rows: torch.Tensor | None = None
     observed_streams: torch.Tensor | None = None
@@ -194,31 +207,72 @@ class FrameCall:
 
     @classmethod
     def of(
-        cls, plan: ReusePlan, first_tokens_only: bool = False, linear: AbstractContextManager[object] | None = None
+        cls,
+        plan: ReusePlan,
+        first_tokens_only: bool = False,
+        linear: AbstractContextManager[object] | None = None,
+        counts: list[int] | None = None,
+        reduction: RowReduction | None = None,
+        attends_to_merged: bool = False,
+        whole: int | None = None,
     ) -> FrameCall:
-        """Lays out a plan for one layer; with `first_tokens_only`, for a layer whose other outputs nobody reads."""
+        """
+        Lays out a plan for one layer.
+
+        Args:
+            plan: the plan.
+            first_tokens_only (`bool`): for a layer whose other outputs nobody reads.
+            linear: see the class.
+            counts (`list[int]`, *optional*): rows of each frame that are left in this layer, by default all.
+            reduction, attends_to_merged: see the class.
+            whole (`int`, *optional*): rows of a frame of which everything is computed that are left in this layer.
+        """
         _, frames, tokens = plan.shape
         device = plan.computed.device
-        first_rows = torch.tensor([0, *plan.row_counts], device=device).cumsum(0)[:-1]
-        query_rows = torch.arange(len(plan.row_counts), device=device) if first_tokens_only else first_rows
-        layout = None
+        counts = plan.row_counts if counts is None else counts
+        first_rows = torch.tensor([0, *counts], device=device).cumsum(0)[:-1]
+        query_rows = torch.arange(len(counts), device=device) if first_tokens_only else first_rows
+        layout, query_counts = None, [1] * len(counts) if first_tokens_only else counts
         if not plan.is_dense:
-            counts = [1] * len(plan.row_counts) if first_tokens_only else plan.row_counts
-            layout = PackedLayout.of(plan, counts)
-        call = cls(plan, layout, linear or nullcontext(), first_tokens_only)
+            layout = PackedLayout.of(plan, query_counts, whole)
+        context = linear or nullcontext()
+        call = cls(plan, counts, layout, context, first_tokens_only, reduction, attends_to_merged)
         if layout is not None and device.type == "cuda":
-            call.links = FrameLinks.of(plan, counts)
+            call.links = FrameLinks.of(plan, query_counts)
         if first_tokens_only and layout is not None:
             call.output_rows = first_rows
         if plan.record_saliency:
-            whole = [frame for frame, count in enumerate(plan.row_counts) if count == tokens]
-            last_whole = {frame // frames: frame for frame in whole}
+            whole_frames = [frame for frame, count in enumerate(plan.row_counts) if count == tokens]
+            last_whole = {frame // frames: frame for frame in whole_frames}
             if last_whole:
                 frame = torch.tensor(list(last_whole.values()), device=device)
                 call.observed_streams = torch.tensor(list(last_whole), device=device)
                 call.observed_frames = frame
                 call.observed_rows = frame if layout is None else query_rows[frame]
         return call
+
+    @classmethod
+    def for_layers(
+        cls,
+        plan: ReusePlan,
+        layers: int,
+        first_tokens_only: bool,
+        linear: AbstractContextManager[object],
+        reduction: RowReduction | None = None,
+        attends_to_merged: bool = False,
+    ) -> list[FrameCall]:
+        """A call for each layer; with `first_tokens_only` the last one computes outputs for the CLS tokens alone."""
+        calls: list[FrameCall] = []
+        for layer in range(layers):
+            counts, whole = plan.row_counts, None
+            if reduction is not None:
+                counts, whole = reduction.counts[layer], reduction.whole_counts[layer]
+            only = first_tokens_only and layer == layers - 1
+            if calls and calls[-1].counts == counts and not only:
+                calls.append(calls[-1])
+            else:
+                calls.append(cls.of(plan, only, linear, counts, reduction, attends_to_merged, whole))
+        return calls
 
     def select_outputs(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """The rows for which outputs are wanted, out of `(frames, tokens, dim)` or packed `(1, rows, dim)`."""
@@ -230,28 +284,39 @@ class FrameCall:
         """How many pairs of a query and a key attention computes for a stream in this layer, padding included."""
         if self.layout is not None:
             return self.layout.pairs[stream]
+        # Whole frames have the same number of rows.
         _, frames, tokens = self.plan.shape
-        return frames * tokens * (1 if self.first_tokens_only else tokens)
+        rows = self.counts[0]
+        return frames * (rows if self.attends_to_merged else tokens) * (1 if self.first_tokens_only else rows)
 
-    def observed_attention(self, query: torch.Tensor, keys: torch.Tensor, scaling: float) -> torch.Tensor:
+    def observed_attention(
+        self, query: torch.Tensor, keys: torch.Tensor, scaling: float, kept: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """
         Attention of the CLS token in the observed frames, mean over heads.
 
         Args:
-            query, keys: as in `packed_attention`.
+            query, keys, kept: as in `packed_attention`; of whole frames the keys of every token.
             scaling (`float`): factor of the scores.
 
         Returns:
             `torch.FloatTensor` of shape `(observed, tokens)`.
         """
         if self.layout is None:
-            first, keys = query[self.observed_rows, :, :1], keys[self.observed_frames]
+            first = query[self.observed_rows, :, :1]
         else:
             first = query[0, :, self.observed_rows].transpose(0, 1)[:, :, None]
+
+        def of_frames(states: torch.Tensor) -> torch.Tensor:
+            if self.layout is None or self.plan.is_single:
+                return states[self.observed_frames]
             # An observed frame is whole: its keys are its own rows.
             rows = self.plan.left.flatten(0, 1)[self.observed_frames]
-            keys = keys[self.observed_frames] if self.plan.is_single else keys[0][:, rows].transpose(0, 1)
-        scores = torch.matmul(first, keys.transpose(2, 3)) * scaling
+            return states[0][:, rows].transpose(0, 1)
+
+        scores = torch.matmul(first, of_frames(keys).transpose(2, 3)) * scaling
+        if kept is not None:
+            scores = scores.masked_fill(~of_frames(kept).transpose(2, 3), -torch.inf)
         return scores.detach().float().softmax(-1).mean(1).squeeze(1)
 
 
@@ -263,6 +328,7 @@ def packed_attention(
     values: torch.Tensor,
     call: FrameCall,
     scaling: float,
+    kept: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
@@ -277,6 +343,8 @@ def packed_attention(
             whole frames, `(frames, heads, tokens, head_dim)`, for a plan of whole or of single frames.
         call: the grouping of the rows.
         scaling (`float`): factor of the scores.
+        kept (`torch.BoolTensor`, *optional*): which of these were not left out, `(1, 1, table_rows, 1)` or
+            `(frames, 1, tokens, 1)`.
         kwargs: handed on to `attention`.
 
     Returns:
@@ -284,10 +352,15 @@ def packed_attention(
         where whole frames were computed by an implementation that returns them.
     """
     if call.layout is None:
-        return attention(module, query, keys, values, None, scaling=scaling, **kwargs)
+        mask = None
+        if call.attends_to_merged and call.reduction is not None:
+            mask = call.reduction.logit_mask(query)
+        elif kept is not None:
+            mask = kept_mask(kept.flatten(1), query)
+        return attention(module, query, keys, values, mask, scaling=scaling, **kwargs)
     rows = query[0].transpose(0, 1)
     # "sdpa" leaves the choice of the kernel to us; an implementation that was asked for by name is used.
-    if call.links is not None and module.config._attn_implementation == "sdpa":
+    if call.links is not None and kept is None and module.config._attn_implementation == "sdpa":
         # Views: rows of the table, or of what the cache holds, lie side by side.
         key_table, value_table = (states.transpose(1, 2).flatten(0, 1) for states in (keys, values))
         if kernel_unavailable_reason(rows, key_table, value_table) is None:
@@ -296,11 +369,18 @@ def packed_attention(
     for group in call.layout.groups:
         group_query = rows[group.queries]
         if isinstance(group, TableGroup):
-            outputs.append(table_attention(group_query, keys[0], values[0], group, scaling))
+            outputs.append(table_attention(group_query, keys[0], values[0], group, scaling, kept))
             continue
+        mask = None
+        if kept is not None:
+            group, is_kept = without_left_out(group, kept, call.plan)
+            mask = torch.zeros(is_kept.shape, dtype=query.dtype, device=query.device).masked_fill_(
+                ~is_kept, -torch.inf
+            )
+            mask = mask[:, None, None].expand(-1, -1, group_query.shape[1], -1)
         own_keys, own_values = (frames_of(states, group, call.plan) for states in (keys, values))
         output, _ = attention(
-            module, group_query.transpose(1, 2), own_keys, own_values, None, scaling=scaling, **kwargs
+            module, group_query.transpose(1, 2), own_keys, own_values, mask, scaling=scaling, **kwargs
         )
         outputs.append(output.flatten(0, 1))
     return torch.cat(outputs)[call.layout.restore][None], None
@@ -319,8 +399,51 @@ def frames_of(states: torch.Tensor, group: FrameGroup, plan: ReusePlan) -> torch
     return wanted.view(len(group.frames), -1, heads, head_dim).transpose(1, 2)
 
 
+def kept_mask(is_kept: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """
+    What is added to the logits of frames so that nothing attends to what was left out.
+
+    Args:
+        is_kept (`torch.BoolTensor` of shape `(frames, tokens)`): what was not.
+        query (`torch.Tensor` of shape `(frames, heads, queries, head_dim)`): the queries.
+
+    Returns:
+        `torch.Tensor` of shape `(frames, 1, queries, tokens)` in the dtype of `query`.
+    """
+    mask = torch.zeros(is_kept.shape, dtype=query.dtype, device=query.device).masked_fill_(~is_kept, -torch.inf)
+    return mask[:, None, None].expand(-1, -1, query.shape[2], -1)
+
+
+def without_left_out(group: FrameGroup, kept: torch.Tensor, plan: ReusePlan) -> tuple[FrameGroup, torch.Tensor]:
+    """
+    The group with keys and values made of the rows alone that were not left out.
+
+    Args:
+        group: the group.
+        kept: as in `packed_attention`.
+        plan: the plan of the call.
+
+    Returns:
+        The group, and for each of its frames which tokens have any such row, `(group, tokens)`.
+    """
+    if plan.is_single:
+        return group, kept[group.frames].flatten(1)
+    is_kept = kept.flatten()[group.links]
+    if plan.is_hold:
+        return group, is_kept[:, 0].unflatten(0, (len(group.frames), -1))
+    shares = group.shares * is_kept
+    total = shares.sum(1, keepdim=True)
+    group = replace(group, shares=shares / total.clamp(min=torch.finfo(shares.dtype).tiny))
+    return group, (total > 0).view(len(group.frames), -1)
+
+
 def table_attention(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, group: TableGroup, scaling: float
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    group: TableGroup,
+    scaling: float,
+    kept: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     Attention to interpolated keys and values that are never assembled.
@@ -334,16 +457,27 @@ def table_attention(
         keys, values (`torch.Tensor` of shape `(heads, table_rows, head_dim)`): the table.
         group: the group.
         scaling (`float`): factor of the scores.
+        kept: as in `packed_attention`.
 
     Returns:
         `torch.Tensor` of shape `(rows, heads, head_dim)`.
     """
+    is_kept = None if kept is None else kept.flatten()
     if group.table_rows is not None:
         keys, values = keys[:, group.table_rows], values[:, group.table_rows]
+        is_kept = None if is_kept is None else is_kept[group.table_rows]
+    alpha, is_left_out = group.alpha, None
+    if is_kept is not None:
+        from_left, from_right = (1 - alpha) * is_kept[group.left], alpha * is_kept[group.right]
+        total = from_left + from_right
+        alpha, is_left_out = from_right / total.clamp(min=torch.finfo(total.dtype).tiny), total == 0
     scores = (query.transpose(0, 1) @ keys.transpose(1, 2)).float() * scaling
     left, right = (index.expand(len(scores), -1, -1) for index in (group.left, group.right))
-    weights = torch.lerp(scores.gather(2, left), scores.gather(2, right), group.alpha.float()).softmax(-1)
-    to_right = weights * group.alpha
+    weights = torch.lerp(scores.gather(2, left), scores.gather(2, right), alpha.float())
+    if is_left_out is not None:
+        weights = weights.masked_fill_(is_left_out, -torch.inf)
+    weights = weights.softmax(-1)
+    to_right = weights * alpha
     of_rows = torch.zeros_like(scores).scatter_add(2, left, weights - to_right).scatter_add(2, right, to_right)
     return (of_rows.to(values.dtype) @ values).transpose(0, 1)
 

@@ -9,6 +9,7 @@ import torch
 from .cache import ReuseCache, TemporalReuseCacheLayer
 from .planning.window_plan import WindowPlan
 from .planning.window_state import WindowState
+from .reduction.row_reduction import RowReduction
 
 
 class WindowCacheLayer(TemporalReuseCacheLayer):
@@ -62,12 +63,12 @@ def live_rows(stored: torch.Tensor | None, computed: torch.Tensor, plan: WindowP
     The rows that stand for the slots of a window.
 
     Args:
-        stored (`torch.Tensor` of shape `(rows, dim)`, *optional*): those of the last window.
-        computed (`torch.Tensor` of shape `(computed, dim)`): those computed now.
+        stored (`torch.Tensor` of shape `(rows, ...)`, *optional*): those of the last window.
+        computed (`torch.Tensor` of shape `(computed, ...)`): those computed now.
         plan: the plan of the call.
 
     Returns:
-        `torch.Tensor` of shape `(live, dim)`, ordered by stream.
+        `torch.Tensor` of shape `(live, ...)`, ordered by stream.
 
     Raises:
         ValueError: if the plan has a past, but nothing is stored.
@@ -114,6 +115,37 @@ class TemporalReuseWindowCache(ReuseCache):
         """Stores the computed rows of a layer and returns the live ones. See `WindowCacheLayer.update`."""
         return self.layers[layer_idx].update(key_states, value_states, plan)
 
+    def kept(self, layer_idx: int, plan: WindowPlan, reduction: RowReduction | None) -> torch.Tensor | None:
+        """
+        Which live rows a layer still attends to, where methods of reduction left some out.
+
+        Args:
+            layer_idx (`int`): number of the layer; the number of layers asks what is left in the end.
+            plan: the plan of the call.
+            reduction: what is done to the computed rows.
+
+        Returns:
+            `torch.BoolTensor` of shape `(live,)`, or `None` where it attends to all.
+        """
+        last_layers = self._live_last_layers(plan, reduction)
+        return None if last_layers is None else last_layers >= layer_idx
+
+    def remember_kept(self, plan: WindowPlan, reduction: RowReduction | None) -> None:
+        """Stores for which layers the computed rows were left out; called behind the last layer."""
+        self._last_layers = self._live_last_layers(plan, reduction)
+
+    def _live_last_layers(self, plan: WindowPlan, reduction: RowReduction | None) -> torch.Tensor | None:
+        computed = None if reduction is None else reduction.last_layers
+        if computed is None and (self._last_layers is None or plan.is_dense):
+            return None
+        device, layers = plan.computed.device, len(self.layers)
+        if computed is None:
+            computed = torch.full((len(plan.rows),), layers, device=device)
+        held = self._last_layers
+        if held is None and plan.has_past:
+            held = torch.full((sum(plan.past_counts),), layers, device=device)
+        return live_rows(None if held is None else held.to(device), computed, plan)
+
     def keep(self, plan: WindowPlan) -> None:
         """Carries out a plan that computes nothing: only forgets the rows that stand for nothing any more."""
         for layer in self.layers:
@@ -146,7 +178,7 @@ class TemporalReuseWindowCache(ReuseCache):
         if streams is None:
             for layer in self.layers:
                 layer.reset()
-            self.streams = self.owner = self._output = None
+            self.streams = self.owner = self._output = self._last_layers = None
         elif self.streams is not None:
             chosen = torch.as_tensor(streams, dtype=torch.long)
             self._check_streams(chosen)
@@ -183,3 +215,5 @@ class TemporalReuseWindowCache(ReuseCache):
             layer.select(rows)
         if self._output is not None:
             self._output = self._output.index_select(0, rows.to(self._output.device))
+        if self._last_layers is not None:
+            self._last_layers = self._last_layers.index_select(0, rows.to(self._last_layers.device))

@@ -30,6 +30,7 @@ SETTINGS = {
     "representative": "middle",
     "drift_weight": 0.01,
     "window_weight": 2.0,
+    "reduction": [{"method": "tome", "r": 4, "schedule": "constant", "proportional_attention": True}],
 }
 
 NAN, INFINITY = float("nan"), float("inf")

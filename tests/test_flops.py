@@ -15,7 +15,7 @@ from hf_ttr.planning.window_plan import PastSlots, WindowPlan
 from .tiny import TINY_VIDEOMAE, TINY_VIT
 
 
-COST = TransformerCost(patch=7, key_value=11, row=13, pair=17, layers=3)
+COST = TransformerCost(patch=7, key_value=11, query_output=9, mlp=4, pair=17, layers=3)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,8 @@ def test_a_window_costs_its_rows_and_the_rows_that_they_attend_to() -> None:
 
 def test_a_reuse_pass_costs_its_rows() -> None:
     assert COST.layer(rows=40, pairs=500) == 40 * (11 + 13) + 500 * 17
+    # Where some rows are merged between attention and MLP.
+    assert COST.layer(rows=40, pairs=500, mlp_rows=30) == 40 * (11 + 9) + 30 * 4 + 500 * 17
     # The last layer computes keys and values of all rows, and the rest of the CLS rows alone.
     assert COST.layer_of_first_tokens(rows=40, pairs=45, frames=5) == 40 * 11 + 5 * 13 + 45 * 17
 
@@ -100,7 +102,7 @@ def test_a_counter_adds_up_plans_stream_by_stream() -> None:
     second.planning_multiply_adds = 1000
     counter = CostCounter(COST, batch=2, frames=3, tokens=tokens)
     for plan in (first, second):
-        counter.add(plan, FrameCall.of(plan), FrameCall.of(plan))
+        counter.add(plan, [FrameCall.of(plan)] * COST.layers)
     report = counter.report()
 
     rows = [[tokens, 1, 3], [tokens, BUCKET + 1, 1]]

@@ -17,6 +17,16 @@ from .eventful import (
 from .frame_skipping import HeldFrames, InterpolatedFrames
 from .neuroflow import SurpriseGate
 from .random_drop import RandomDrop
+from .reduction import (
+    ClipReusedAndMerged,
+    ClipReusedAndPruned,
+    Merged,
+    Pruned,
+    ReusedAndMerged,
+    ReusedAndPruned,
+    Runs,
+    Salient,
+)
 from .reuse import Bidirectional, Causal, ClipReuse, LookAhead
 from .stc import RareReferences, SelectiveCaching
 
@@ -39,6 +49,11 @@ VIT: dict[str, type[Method]] = {
     "stc_rare": RareReferences,
     "neuroflow": SurpriseGate,
     "random_drop": RandomDrop,
+    "tome": Merged,
+    "vid_tldr": Salient,
+    "pruning": Pruned,
+    "reuse_tome": ReusedAndMerged,
+    "reuse_pruning": ReusedAndPruned,
 }
 VIDEOMAE: dict[str, type[Method]] = {
     "dense": DenseClip,
@@ -48,6 +63,12 @@ VIDEOMAE: dict[str, type[Method]] = {
     "random_drop": RandomTokens,
     "tube_drop": Tubes,
     "fewer_frames": FewerFrames,
+    "tome": Merged,
+    "vid_tldr": Salient,
+    "pruning": Pruned,
+    "run_length": Runs,
+    "reuse_tome": ClipReusedAndMerged,
+    "reuse_pruning": ClipReusedAndPruned,
 }
 
 __all__ = ["VIDEOMAE", "VIT", "Method", "Outcome", "StreamMethod"]

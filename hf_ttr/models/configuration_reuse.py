@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from transformers import PreTrainedConfig
 
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
+from ..reduction.base import ModelShape
 
 
 Config = TypeVar("Config", bound="ReuseConfigMixin")
@@ -31,6 +32,16 @@ class ReuseConfigMixin:
     def __post_init__(self, **kwargs: Any) -> None:
         self.temporal_reuse = as_temporal_reuse_config(self.temporal_reuse)
         super().__post_init__(**kwargs)  # type: ignore[misc]
+        self.temporal_reuse.active_reductions(self.model_shape())
+
+    def model_shape(self, tokens: int | None = None) -> ModelShape:
+        """
+        What methods of reduction may know of the model.
+
+        Args:
+            tokens (`int`, *optional*): tokens that attend to one another, where frames are of another size.
+        """
+        raise NotImplementedError
 
     @classmethod
     def from_parent_config(
@@ -69,3 +80,25 @@ class ReuseConfigMixin:
                 f"{cls.parent_name} takes checkpoints of type '{cls.parent_model_type}' or '{cls.model_type}'."
             )
         return config_dict, kwargs
+
+
+def patches_of_frame(config: Any) -> int:
+    """Patches of a frame of the size that the model was trained with."""
+    size, patch = ((side, side) if isinstance(side, int) else side for side in (config.image_size, config.patch_size))
+    return (size[0] // patch[0]) * (size[1] // patch[1])
+
+
+def shape_of(config: Any, tokens: int, has_first_token: bool, times: int = 1) -> ModelShape:
+    """What methods of reduction may know of a model with this config, whose heads share its hidden size."""
+    heads = config.num_attention_heads
+    key_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return ModelShape(
+        config.parent_name,
+        config.num_hidden_layers,
+        tokens,
+        config.hidden_size,
+        heads,
+        key_size,
+        has_first_token,
+        times,
+    )

@@ -60,7 +60,7 @@ class Planner:
         """
         batch, frames, positions, _ = patches.shape
         fresh = streams is None or bool((streams.age >= NEVER).all())
-        if self.compute_all or self.config.computes_everything:
+        if self.compute_all or self.config.mode == "off" or self.config.computes_everything:
             return self._everything(patches[:, :MAX_FRAMES])
         if fresh and (frames == 1 or self.config.saliency_weight > 0):
             # The first frame is computed whole in any case; run first, it tells what to look at in the others.
@@ -154,7 +154,8 @@ class Planner:
         self._planned_frames += frames
         self._computed_tokens += frames * shape[2]
         computed = torch.ones(shape, dtype=torch.bool, device=patches.device)
-        return ReusePlan.build(computed, record_saliency=self.config.saliency_weight > 0)
+        record = self.config.saliency_weight > 0 and self.config.mode != "off"
+        return ReusePlan.build(computed, record_saliency=record)
 
     def _scale(self, patches: torch.Tensor, streams: StreamState | None) -> torch.Tensor:
         """Mean norm of the embeddings of each stream's first frame, shape `(batch,)`."""

@@ -75,6 +75,16 @@ class WindowPlan:
         return sum(self.row_counts) == self.computed.numel()
 
     @cached_property
+    def stands_alone(self) -> list[bool]:
+        """For each stream whether nothing is live but what is computed."""
+        return [live == rows for live, rows in zip(self.live_counts, self.row_counts)]
+
+    @property
+    def computed_counts(self) -> torch.Tensor:
+        """Slots that each computed row stands for, shape `(rows,)`, float32."""
+        return self._table_counts[sum(self.past_counts) :]
+
+    @cached_property
     def live(self) -> torch.Tensor:
         """Rows of the table that stand for at least one slot, ordered by stream, shape `(live,)`."""
         used = (self._table_counts > 0).nonzero().squeeze(-1)

@@ -36,23 +36,31 @@ class WindowPlanner:
     compute_all: bool = False
 
     @torch.no_grad()
-    def plan(self, patches: torch.Tensor, state: WindowState | None) -> WindowPlan:
+    def plan(self, patches: torch.Tensor, state: WindowState | None, runs: torch.Tensor | None = None) -> WindowPlan:
         """
         Decides for every slot of a window whether it is computed, and if not, what stands for it.
 
         Args:
             patches (`torch.Tensor` of shape `(batch, times, positions, dim)`): embeddings, positions left out.
             state: what is known of the streams; `None` if all are new.
+            runs (`torch.LongTensor` of shape `(batch, times, positions)`, *optional*): the time of the token of the
+                same position that stands for each slot in any case, as far as it is computed itself.
         """
         batch, times, positions, dim = patches.shape
         past = None if state is None else state.past
-        if self.compute_all or self.config.computes_everything:
-            every = torch.arange(times, device=patches.device)[:, None]
-            return WindowPlan.build(every.expand(batch, times, positions), past)
+        if self.compute_all or self.config.mode == "off" or self.config.computes_everything:
+            every = torch.arange(times, device=patches.device)[:, None].expand(batch, times, positions)
+            return WindowPlan.build(every if runs is None or self.compute_all else runs, past)
         features = patches.float() / self._scale(patches, state)[:, None, None, None]
         sources = choose_runs(
             features, self._held_errors(features, state), self.grid, self.config, self.config.compute_budget
         )
+        if runs is not None:
+            of_runs = sources.gather(1, runs)
+            sources = torch.where((sources >= 0) & (of_runs >= 0), of_runs, sources)
+            # What stands for a slot may itself be left to an earlier one.
+            for _ in range(times.bit_length()):
+                sources = torch.where(sources >= 0, sources.gather(1, sources.clamp(min=0)), sources)
         if self.first_is_read:
             sources[:, 0, 0] = 0
         interpolate = self.config.mode == "bidirectional" and self.config.representative in ("spread", "interpolate")

@@ -52,6 +52,11 @@ class ModelCase:
         return f"{self.settings['mode']}-{self.name}-B{self.batch}-T{self.frames}-{dtype}-{self.attention}"
 
     @property
+    def reduces(self) -> bool:
+        """Whether rows are merged or left out, so that not even threshold 0 gives what the parent gives."""
+        return bool(self.settings.get("reduction"))
+
+    @property
     def tolerance(self) -> float:
         """Largest relative difference between two orders of the same computation."""
         return 1e-5 if self.dtype == torch.float32 else 4e-2

@@ -1,7 +1,8 @@
 """
 What has to hold for every model with reuse.
 
-A model's test file lists its cases in the fixtures `case` and `causal_case`, and subclasses the mixins.
+A model's test file lists its cases in the fixtures `case`, `causal_case` and `plain_case` (those without reduction),
+and subclasses the mixins.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from transformers import (
 from transformers.models.vit.modeling_vit import eager_attention_forward
 from transformers.utils import logging
 
-from hf_ttr import TemporalReuseCache
+from hf_ttr import TemporalReuseCache, TemporalReuseConfig
 from hf_ttr.flops import TransformerCost
 from hf_ttr.planning import planner
 
@@ -43,26 +44,26 @@ class ReuseInvariants:
 
     @BASE
     @torch.no_grad()
-    def test_mode_off_is_the_parent_bit_for_bit(self, case: ModelCase, base: bool) -> None:
-        model, parent = case.model(base, mode="off"), case.parent(base)
-        clip = case.clip()
+    def test_mode_off_is_the_parent_bit_for_bit(self, plain_case: ModelCase, base: bool) -> None:
+        model, parent = plain_case.model(base, mode="off"), plain_case.parent(base)
+        clip = plain_case.clip()
         options = {"output_hidden_states": True, "output_attentions": True}
-        output, expected = model(clip, **options), parent(case.parent_input(clip), **options)
+        output, expected = model(clip, **options), parent(plain_case.parent_input(clip), **options)
         for name, part in expected.items():
-            mine = case.states(output) if name == "logits" else output[name]
-            assert_same(case.as_parent(mine), part)
+            mine = plain_case.states(output) if name == "logits" else output[name]
+            assert_same(plain_case.as_parent(mine), part)
         assert output.reuse is None
         assert output.past_key_values is None
 
     @BASE
     @pytest.mark.parametrize("mode", ["causal", "bidirectional"])
     @torch.no_grad()
-    def test_threshold_0_is_the_parent(self, case: ModelCase, base: bool, mode: str) -> None:
-        model, parent = case.model(base, mode=mode, threshold=0, compute_budget=None), case.parent(base)
-        clip = case.clip()
-        output, expected = model(clip), parent(case.parent_input(clip))
+    def test_threshold_0_is_the_parent(self, plain_case: ModelCase, base: bool, mode: str) -> None:
+        model, parent = plain_case.model(base, mode=mode, threshold=0, compute_budget=None), plain_case.parent(base)
+        clip = plain_case.clip()
+        output, expected = model(clip), parent(plain_case.parent_input(clip))
         expected = expected.last_hidden_state if base else expected.logits
-        assert_near(case.as_parent(case.states(output)), expected, case.tolerance)
+        assert_near(plain_case.as_parent(plain_case.states(output)), expected, plain_case.tolerance)
         assert (output.reuse.computed_share == 1).all()
 
     @BASE
@@ -122,18 +123,18 @@ class ReuseInvariants:
 
     @BASE
     @torch.no_grad()
-    def test_hidden_states_and_attentions_are_those_of_the_parent(self, case: ModelCase, base: bool) -> None:
-        model, parent = case.model(base), case.parent(base)
-        clip = case.clip()
+    def test_hidden_states_and_attentions_are_those_of_the_parent(self, plain_case: ModelCase, base: bool) -> None:
+        model, parent = plain_case.model(base), plain_case.parent(base)
+        clip = plain_case.clip()
         for options in ({"output_hidden_states": True}, {"output_hidden_states": True, "output_attentions": True}):
-            output, expected = model(clip, **options), parent(case.parent_input(clip), **options)
+            output, expected = model(clip, **options), parent(plain_case.parent_input(clip), **options)
             assert (output.reuse.computed_share == 1).all()
             for name in ("hidden_states", "attentions"):
-                parts = case.as_parent(output.get(name))
+                parts = plain_case.as_parent(output.get(name))
                 assert (parts is None) == (expected.get(name) is None)
                 for mine, theirs in zip(parts or (), expected.get(name) or (), strict=True):
                     if theirs is not None:
-                        assert_near(mine, theirs, case.tolerance)
+                        assert_near(mine, theirs, plain_case.tolerance)
 
     @BASE
     @torch.no_grad()
@@ -296,7 +297,8 @@ class ReuseInvariants:
         written = json.loads((tmp_path / "config.json").read_text())
         assert written["model_type"] == case.config_class.model_type
         assert written["architectures"] == [type(model).__name__]
-        assert {name: written["temporal_reuse"][name] for name in case.settings} == case.settings
+        settings = TemporalReuseConfig(**case.settings).to_dict()
+        assert all(written["temporal_reuse"][name] == settings[name] for name in case.settings)
         auto_classes = [AutoModel] if base else [AutoModelForVideoClassification]
         for loader in (type(model), *auto_classes):
             loaded = loader.from_pretrained(tmp_path, dtype=case.dtype, attn_implementation=case.attention)
@@ -475,16 +477,16 @@ class FrameReuseInvariants(ReuseInvariants):
         _assert_refuses(case, str(error.value), "outputs")
 
     @torch.no_grad()
-    def test_single_frames_have_the_parents_shapes(self, case: ModelCase) -> None:
-        frame = case.clip()[:, 0]
+    def test_single_frames_have_the_parents_shapes(self, plain_case: ModelCase) -> None:
+        frame = plain_case.clip()[:, 0]
         for base in (False, True):
             for settings in ({}, {"mode": "off"}):
-                output = case.model(base, single_frames=not base, **settings)(frame, output_hidden_states=True)
-                expected = case.parent(base)(frame, output_hidden_states=True)
+                output = plain_case.model(base, single_frames=not base, **settings)(frame, output_hidden_states=True)
+                expected = plain_case.parent(base)(frame, output_hidden_states=True)
                 for name, part in expected.items():
                     parts = zip(output[name], part) if isinstance(part, tuple) else [(output[name], part)]
                     for mine, theirs in parts:
-                        assert_near(mine, theirs, case.tolerance)
+                        assert_near(mine, theirs, plain_case.tolerance)
 
     @torch.no_grad()
     def test_logits_are_the_mean_of_the_frame_logits(self, case: ModelCase) -> None:
@@ -616,13 +618,19 @@ class WindowReuseInvariants(ReuseInvariants):
     @BASE
     @pytest.mark.parametrize("stride", [None, 2, 3])
     @torch.no_grad()
-    def test_threshold_0_is_the_parent_on_every_window(self, case: WindowCase, base: bool, stride: int | None) -> None:
-        model, parent = case.model(base, threshold=0, compute_budget=None), case.parent(base)
-        windows = case.windows(3, stride)
+    def test_threshold_0_is_the_parent_on_every_window(
+        self, plain_case: WindowCase, base: bool, stride: int | None
+    ) -> None:
+        model, parent = plain_case.model(base, threshold=0, compute_budget=None), plain_case.parent(base)
+        windows = plain_case.windows(3, stride)
         outputs, _ = run_pieces(model, windows, stride=stride)
         for window, output in zip(windows, outputs):
             expected = parent(window)
-            assert_near(case.states(output), expected.last_hidden_state if base else expected.logits, case.tolerance)
+            assert_near(
+                plain_case.states(output),
+                expected.last_hidden_state if base else expected.logits,
+                plain_case.tolerance,
+            )
 
     @pytest.mark.parametrize("max_age", [1, 2, 3])
     @torch.no_grad()

@@ -48,11 +48,22 @@ CASES = [
     videomae_case("budget", "bidirectional", {"compute_budget": 0.4, **NEAR}, batch=3),
     videomae_case("first-token", "bidirectional", NEAR, config={"use_mean_pooling": False}),
     videomae_case("spread", "bidirectional", NEAR, dtype=torch.bfloat16),
+    videomae_case("tome", "bidirectional", {**NEAR, "reduction": {"method": "tome", "r": 12}}),
+    videomae_case(
+        "pruning", "bidirectional", {**NEAR, "reduction": {"method": "pruning", "keep": 0.6, "layers": [0, 1]}}
+    ),
+    videomae_case("vid-tldr", "causal", {**NEAR, "reduction": {"method": "vid_tldr"}}),
+    videomae_case("run-length", "bidirectional", {**NEAR, "reduction": {"method": "run_length"}}),
 ]
 
 
 @pytest.fixture(params=CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> WindowCase:
+    return request.param
+
+
+@pytest.fixture(params=[case for case in CASES if not case.reduces], ids=str)
+def plain_case(request: pytest.FixtureRequest) -> WindowCase:
     return request.param
 
 
@@ -90,7 +101,7 @@ def test_a_plan_is_carried_out_as_defined(
     cache = past = None
     for seed, (window, share) in enumerate(zip(case.windows(6), [0.3, 0.1, 0, 0.6, 1, 0.02])):
         plan = random_plan(share, None if cache is None else cache.streams.past, interpolate, seed)
-        monkeypatch.setattr(WindowPlanner, "plan", lambda self, patches, state, plan=plan: plan)
+        monkeypatch.setattr(WindowPlanner, "plan", lambda self, patches, state, runs, plan=plan: plan)
         output = model(window, past_key_values=cache)
         cache = output.past_key_values
         expected, past = run_reference(model.base_model, window, plan, past)

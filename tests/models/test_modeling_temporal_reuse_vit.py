@@ -46,6 +46,8 @@ def vit_cases(mode: str) -> list[ModelCase]:
         vit_case("no-saliency", mode, {"saliency_weight": 0, "context_weight": 0, "max_age": 3}, attention="eager"),
         vit_case("budget", mode, {"compute_budget": 0.4, **near}, batch=3, frames=8),
         vit_case("threshold", mode, near, dtype=torch.bfloat16),
+        vit_case("tome", mode, {**near, "reduction": {"method": "tome", "r": 4}}),
+        vit_case("pruning", mode, {**near, "reduction": {"method": "pruning", "keep": 0.6, "layers": [0, 1]}}),
     ]
 
 
@@ -54,6 +56,11 @@ CAUSAL, BIDIRECTIONAL = vit_cases("causal"), vit_cases("bidirectional")
 
 @pytest.fixture(params=CAUSAL + BIDIRECTIONAL, ids=str)
 def case(request: pytest.FixtureRequest) -> ModelCase:
+    return request.param
+
+
+@pytest.fixture(params=[case for case in CAUSAL + BIDIRECTIONAL if not case.reduces], ids=str)
+def plain_case(request: pytest.FixtureRequest) -> ModelCase:
     return request.param
 
 

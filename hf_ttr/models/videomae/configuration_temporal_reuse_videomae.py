@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from transformers import PretrainedConfig, VideoMAEConfig
 
-from ..configuration_reuse import ReuseConfigMixin
+from ...reduction.base import ModelShape
+from ..configuration_reuse import ReuseConfigMixin, patches_of_frame, shape_of
 
 
 class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
@@ -31,6 +32,12 @@ class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
     parent_name: ClassVar[str] = "VideoMAE"
 
     temporal_reuse: dict | PretrainedConfig | None = None
+
+    def model_shape(self, tokens: int | None = None) -> ModelShape:
+        """See `ReuseConfigMixin.model_shape`."""
+        times = self.num_frames // self.tubelet_size
+        slots = times * patches_of_frame(self)
+        return shape_of(self, tokens or slots, has_first_token=not self.use_mean_pooling, times=times)
 
 
 __all__ = ["TemporalReuseVideoMAEConfig"]

@@ -11,6 +11,7 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping, r
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.videomae.modeling_videomae import (
+    VideoMAELayer,
     VideoMAEPreTrainedModel,
     VideoMAESelfAttention,
     eager_attention_forward,
@@ -19,7 +20,7 @@ from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
-from ...compact import compact_attention
+from ...compact import ReducedRows, compact_attention
 from ...configuration import as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import ReuseReport, TransformerCost, window_report
@@ -30,6 +31,8 @@ from ...packed_weights import PackedWeights
 from ...planning.window_plan import WindowPlan
 from ...planning.window_planner import WindowPlanner
 from ...planning.window_state import WindowState
+from ...reduction.base import LayerReduction, Reduction, WindowReduction
+from ...reduction.row_reduction import RowReduction
 from ...window_cache import TemporalReuseWindowCache
 from .configuration_temporal_reuse_videomae import TemporalReuseVideoMAEConfig
 
@@ -52,24 +55,27 @@ class TemporalReuseVideoMAESelfAttention(VideoMAESelfAttention):
         hidden_states: torch.Tensor,
         past_key_values: TemporalReuseWindowCache | None = None,
         plan: WindowPlan | None = None,
+        reduction: RowReduction | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
             hidden_states (`torch.Tensor`): whole windows, `(batch, slots, hidden_size)`, or the computed rows of all
                 streams, `(1, rows, hidden_size)`.
-            past_key_values, plan: the cache and the plan of the call; without them this is the parent.
+            past_key_values: the cache; `None` where nothing is to be remembered.
+            plan: the plan of the call; without it this is the parent.
+            reduction: what merges rows, or leaves some out.
 
         Returns:
             The output for the same rows, and the attention weights where whole windows were computed by an
             implementation that returns them.
         """
-        if past_key_values is None or plan is None:
+        if plan is None:
             return super().forward(hidden_states)
         query, key, value = (
             projection(hidden_states).unflatten(-1, (-1, self.attention_head_size)).transpose(1, 2)
             for projection in (self.query, self.key, self.value)
         )
-        output, weights = self.attend(query, key, value, past_key_values, plan)
+        output, weights = self.attend(query, key, value, past_key_values, plan, reduction)
         return output.flatten(-2), weights
 
     @torch.compiler.disable
@@ -78,27 +84,52 @@ class TemporalReuseVideoMAESelfAttention(VideoMAESelfAttention):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        past_key_values: TemporalReuseWindowCache,
+        past_key_values: TemporalReuseWindowCache | None,
         plan: WindowPlan,
+        reduction: RowReduction | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Where rows meet, which compiled code leaves alone; as `compact_attention`, with padding allowed."""
-        padded_rows = query.shape[2]
+        padded_rows, reduced, kept = query.shape[2], None, None
         if not plan.is_dense:
             query, key, value = (trim_rows(states, len(plan.rows)) for states in (query, key, value))
-        key, value = past_key_values.update(key, value, self.layer_idx, plan)
+        if reduction is not None:
+            reduction.observe(self.layer_idx, query, key, self.scaling)
+            reduced = ReducedRows(reduction, key, value)
+            # Merged rows stand for all their slots, in what other rows attend to and in what is remembered.
+            key, value = reduction.expand(key), reduction.expand(value)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer_idx, plan)
+            kept = past_key_values.kept(self.layer_idx, plan, reduction)
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
         output, weights = compact_attention(
-            attention, self, query, key, value, plan, is_causal=False, scaling=self.scaling, dropout=0.0
+            attention, self, query, key, value, plan, reduced, kept, is_causal=False, scaling=self.scaling, dropout=0.0
         )
         return pad_rows(output, padded_rows, dim=1), weights
+
+
+class TemporalReuseVideoMAELayer(VideoMAELayer):
+    """The parent's layer, able to merge rows, or to leave some out, between attention and MLP."""
+
+    layer_idx: int
+
+    def forward(
+        self, hidden_states: torch.Tensor, reduction: RowReduction | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """Same shapes as `TemporalReuseVideoMAESelfAttention.forward`."""
+        if reduction is None:
+            return super().forward(hidden_states, **kwargs)
+        output = self.attention(self.layernorm_before(hidden_states), reduction=reduction, **kwargs)
+        states = reduction.reduce(self.layer_idx, hidden_states + output)
+        return self.output(self.intermediate(self.layernorm_after(states)), states)
 
 
 class TemporalReuseVideoMAEPreTrainedModel(VideoMAEPreTrainedModel):
     """What all VideoMAE models with reuse share."""
 
     config: TemporalReuseVideoMAEConfig
+    _no_split_modules = ["VideoMAEEmbeddings", "TemporalReuseVideoMAELayer"]
     # How often a row counts is added to the logits, which these kernels cannot.
     _supports_flash_attn = False
 
@@ -111,15 +142,17 @@ class EncodedWindow:
     Attributes:
         plan (`WindowPlan`): what was computed.
         states (`torch.Tensor` of shape `(live, hidden_size)`): last hidden states of the live rows of all streams.
+        kept (`torch.BoolTensor` of shape `(live,)`, *optional*): which of them were never left out; `None` for all.
         layers (`BaseModelOutput`): what was recorded on the way.
-        cache (`TemporalReuseWindowCache`): for the next window.
+        cache (`TemporalReuseWindowCache`, *optional*): for the next window; `None` in mode "off".
         report (`ReuseReport`): what it cost.
     """
 
     plan: WindowPlan
     states: torch.Tensor
+    kept: torch.Tensor | None
     layers: BaseModelOutput
-    cache: TemporalReuseWindowCache
+    cache: TemporalReuseWindowCache | None
     report: ReuseReport
 
     def every_token(self) -> torch.Tensor:
@@ -132,12 +165,18 @@ class EncodedWindow:
         return self.states[self.plan.live_slots[0][:, 0, 0]]
 
     def mean_token(self) -> torch.Tensor:
-        """Mean of the last hidden states of all slots, `(batch, hidden_size)`: a row counts as often as it is used."""
-        if self.plan.is_dense:
+        """
+        Mean of the last hidden states of all slots, `(batch, hidden_size)`: a row counts as often as it is used, and
+        not at all where it was left out.
+        """
+        if self.plan.is_dense and self.kept is None:
             return self.states.unflatten(0, (self.plan.shape[0], -1)).mean(1)
-        shares = (self.plan.counts / self.plan.slots).to(self.states.dtype)[:, None]
-        parts = zip(self.states.split(self.plan.live_counts), shares.split(self.plan.live_counts))
-        return torch.stack([(share * states).sum(0) for states, share in parts])
+        counts = self.plan.counts if self.kept is None else self.plan.counts * self.kept
+        means = []
+        for states, own in zip(self.states.split(self.plan.live_counts), counts.split(self.plan.live_counts)):
+            total = self.plan.slots if self.kept is None else own.sum()
+            means.append(((own / total).to(states.dtype)[:, None] * states).sum(0))
+        return torch.stack(means)
 
 
 class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEModel):
@@ -151,9 +190,11 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
     def __init__(self, config: TemporalReuseVideoMAEConfig) -> None:
         super().__init__(config)
         # Layers are built by the parent and change class in place: what the parent did to them stays.
-        for index, layer in enumerate(self.encoder.layer):
+        layers: Any = self.encoder.layer
+        for index, layer in enumerate(layers):
+            layer.__class__ = TemporalReuseVideoMAELayer
             layer.attention.attention.__class__ = TemporalReuseVideoMAESelfAttention
-            layer.attention.attention.layer_idx = index
+            layer.layer_idx = layer.attention.attention.layer_idx = index
         self._fingerprint = WeightsFingerprint()
         self.packed_weights: PackedWeights | None = None
         self.row_buckets: RowBuckets | None = None
@@ -208,7 +249,9 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         """Whether a call goes through the plan at all."""
         settings = as_temporal_reuse_config(self.config.temporal_reuse)
         settings.validate_settings()
-        return not self.training and settings.mode != "off" and bool_masked_pos is None
+        reductions = settings.active_reductions(self.config.model_shape())
+        is_plain = settings.mode == "off" and not reductions
+        return not self.training and not is_plain and bool_masked_pos is None
 
     def refuse_cache(
         self,
@@ -282,6 +325,9 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             raise ValueError(
                 "pixel_values holds NaN or infinite values; check how the frames were decoded and scaled."
             )
+        is_off = settings.mode == "off"
+        if is_off:
+            self.refuse_cache(past_key_values, stride)
         cache = self._cache_for(past_key_values, pixel_values)
         state = cache.streams
         if state is not None:
@@ -293,7 +339,9 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             for name in ("output_attentions", "output_hidden_states")
         )
         planner = WindowPlanner(settings, self._grid(), not self.config.use_mean_pooling, output_all)
-        plan = planner.plan(patches, state)
+        active = settings.active_reductions(self.config.model_shape())
+        methods = [method for method in active if isinstance(method, LayerReduction)]
+        plan = planner.plan(patches, state, self._runs(pixel_values, active))
 
         positions = self.embeddings.position_embeddings.to(patches)
         slots = patches.flatten(1, 2)
@@ -301,26 +349,51 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             rows = slots + positions
         else:
             rows = slots.flatten(0, 1)[plan.rows] + positions[0, plan.rows % plan.slots]
-            rows = rows[None] if self.row_buckets is None else self.row_buckets.pad(rows[None])
+            rows = rows[None] if self.row_buckets is None or methods else self.row_buckets.pad(rows[None])
+        reduction = None
+        if methods:
+            sizes = None if plan.is_dense else plan.computed_counts
+            reduction = RowReduction(methods, self.config.model_shape(), plan.row_counts, rows.device, sizes)
         if len(plan.rows):
             with few_rows_linear(self.encoder.layer, self.packed_weights):
-                layers = self._run_layers(rows, cache, plan, return_dict=True, **kwargs)
-            computed = trim_rows(layers.last_hidden_state.flatten(0, 1), len(plan.rows))
+                memory = None if is_off else cache
+                layers = self._run_layers(rows, memory, plan, reduction, return_dict=True, **kwargs)
+            computed = layers.last_hidden_state
+            if reduction is not None:
+                computed = reduction.expand_last(computed)
+            computed = trim_rows(computed.flatten(0, 1), len(plan.rows))
         else:
             cache.keep(plan)
             layers, computed = BaseModelOutput(), patches.new_zeros(0, patches.shape[-1])
         states = cache.update_output(computed, plan)
-        cache.streams = planner.remember(plan, patches, checksums, state)
+        kept = cache.kept(self.config.num_hidden_layers, plan, reduction)
+        cache.remember_kept(plan, reduction)
+        if not is_off:
+            cache.streams = planner.remember(plan, patches, checksums, state)
         fresh = [True] * plan.shape[0] if state is None else state.is_fresh
         embedded = [plan.shape[1] if is_fresh else plan.shape[1] - shared for is_fresh in fresh]
-        report = window_report(TransformerCost.of_videomae(self.config), plan, embedded)
-        return EncodedWindow(plan, states, layers, cache, report)
+        report = window_report(TransformerCost.of_videomae(self.config), plan, embedded, reduction)
+        return EncodedWindow(plan, states, kept, layers, None if is_off else cache, report)
 
     @capture_outputs(tie_last_hidden_states=False)
     def _run_layers(
-        self, hidden_states: torch.Tensor, cache: TemporalReuseWindowCache, plan: WindowPlan, **kwargs: Any
+        self,
+        hidden_states: torch.Tensor,
+        cache: TemporalReuseWindowCache | None,
+        plan: WindowPlan,
+        reduction: RowReduction | None,
+        **kwargs: Any,
     ) -> BaseModelOutput:
-        return self.encoder(hidden_states, past_key_values=cache, plan=plan)
+        return self.encoder(hidden_states, past_key_values=cache, plan=plan, reduction=reduction)
+
+    def _runs(self, pixel_values: torch.Tensor, methods: list[Reduction]) -> torch.Tensor | None:
+        """Which token stands for each slot by its pixels alone, if there is a method that looks at them."""
+        runs, (height, width) = None, self.embeddings.patch_embeddings.projection.kernel_size[1:]
+        for method in methods:
+            if isinstance(method, WindowReduction):
+                found = method.sources(pixel_values, (self.config.tubelet_size, height, width))
+                runs = found if runs is None else runs.gather(1, found)
+        return runs
 
     def _grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from transformers import PretrainedConfig, ViTConfig
 
-from ..configuration_reuse import ReuseConfigMixin
+from ...reduction.base import ModelShape
+from ..configuration_reuse import ReuseConfigMixin, patches_of_frame, shape_of
 
 
 class TemporalReuseViTConfig(ReuseConfigMixin, ViTConfig):
@@ -33,6 +34,10 @@ class TemporalReuseViTConfig(ReuseConfigMixin, ViTConfig):
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int = 16
+
+    def model_shape(self, tokens: int | None = None) -> ModelShape:
+        """See `ReuseConfigMixin.model_shape`."""
+        return shape_of(self, tokens or 1 + patches_of_frame(self), has_first_token=True)
 
 
 __all__ = ["TemporalReuseViTConfig"]

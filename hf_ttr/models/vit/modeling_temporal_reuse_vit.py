@@ -30,6 +30,8 @@ from ...modeling_outputs import (
 from ...packed import FrameCall, packed_attention
 from ...packed_weights import PackedWeights
 from ...planning.planner import Planner
+from ...reduction.base import LayerReduction, ModelShape
+from ...reduction.row_reduction import RowReduction
 from .configuration_temporal_reuse_vit import TemporalReuseViTConfig
 
 
@@ -55,15 +57,16 @@ class TemporalReuseViTAttention(ViTAttention):
         """
         Args:
             hidden_states (`torch.Tensor`): `(frames, tokens, hidden_size)`, or packed `(1, rows, hidden_size)`.
-            attention_mask: for the parent; never with a cache.
-            past_key_values, call: the cache and the layer's part in the call; without them this is the parent.
+            attention_mask: for the parent; never with a call.
+            past_key_values: the cache; `None` where nothing is to be remembered.
+            call: the layer's part in the call; without it this is the parent.
             kwargs: handed on to the attention function.
 
         Returns:
             The output for the rows that `call` asks for, and the attention weights where whole frames were computed by
             an implementation that returns them.
         """
-        if past_key_values is None or call is None:
+        if call is None:
             return super().forward(hidden_states, attention_mask, **kwargs)
 
         query_rows = call.select_outputs(hidden_states)
@@ -80,22 +83,29 @@ class TemporalReuseViTAttention(ViTAttention):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        past_key_values: TemporalReuseCache,
+        past_key_values: TemporalReuseCache | None,
         call: FrameCall,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Where rows meet, which compiled code leaves alone; as `packed_attention`, with padding allowed."""
-        padded_rows = query.shape[2]
+        padded_rows, reduction, kept = query.shape[2], call.reduction, None
         if not call.plan.is_dense:
-            query, key, value = (trim_rows(states, len(call.plan.rows)) for states in (query, key, value))
-        key, value = past_key_values.update(key, value, self.layer_idx, call.plan)
-        if call.observed_frames is not None:
-            past_key_values.observe(call.observed_attention(query, key, self.scaling))
+            query, key, value = (trim_rows(states, sum(call.counts)) for states in (query, key, value))
+        if reduction is not None:
+            reduction.observe(self.layer_idx, query, key, self.scaling)
+        if past_key_values is not None:
+            if reduction is not None:
+                # Merged rows stand for all their positions, in what frames attend to and in what is remembered.
+                key, value = reduction.expand(key), reduction.expand(value)
+            key, value = past_key_values.update(key, value, self.layer_idx, call.plan)
+            kept = past_key_values.kept(self.layer_idx, call.plan, reduction)
+            if call.observed_frames is not None:
+                past_key_values.observe(call.observed_attention(query, key, self.scaling, kept))
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
         output, weights = packed_attention(
-            attention, self, query, key, value, call, dropout=0.0, scaling=self.scaling, **kwargs
+            attention, self, query, key, value, call, kept=kept, dropout=0.0, scaling=self.scaling, **kwargs
         )
         return pad_rows(output, padded_rows, dim=1), weights
 
@@ -118,6 +128,8 @@ class TemporalReuseViTLayer(ViTLayer):
         residual = call.select_outputs(hidden_states)
         output, _ = self.attention(self.layernorm_before(hidden_states), call=call, **kwargs)
         residual = residual + output
+        if call.reduction is not None:
+            residual = call.reduction.reduce(self.attention.layer_idx, residual)
         with call.linear:
             return residual + self.mlp(self.layernorm_after(residual))
 
@@ -178,6 +190,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`.
 
         In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
+        Methods of reduction work in mode "off" too, but not in training and not with a mask.
 
         Raises:
             ValueError: if the input or the cache does not fit; one sentence.
@@ -226,18 +239,22 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         video = _as_video(pixel_values, self.config.num_channels)
         settings = as_temporal_reuse_config(self.config.temporal_reuse)
         settings.validate_settings()
+        patch_height, patch_width = self.embeddings.patch_embeddings.patch_size
         embedding_options = {
             "bool_masked_pos": None
             if bool_masked_pos is None
             else bool_masked_pos.repeat_interleave(video.shape[1], 0),
             "interpolate_pos_encoding": bool(interpolate_pos_encoding),
         }
-        if self.training or settings.mode == "off" or attention_mask is not None:
-            if past_key_values is not None:
-                reason = (
-                    "training" if self.training else "mode 'off'" if attention_mask is None else "an attention mask"
-                )
-                raise ValueError(f"past_key_values cannot be used with {reason}; leave it out.")
+        is_off = settings.mode == "off"
+        tokens_of_frame = 1 + (video.shape[-2] // patch_height) * (video.shape[-1] // patch_width)
+        shape = self.config.model_shape(tokens_of_frame)
+        active = settings.active_reductions(shape)
+        reductions = [method for method in active if isinstance(method, LayerReduction)]
+        if past_key_values is not None and (self.training or is_off or attention_mask is not None):
+            reason = "training" if self.training else "mode 'off'" if is_off else "an attention mask"
+            raise ValueError(f"past_key_values cannot be used with {reason}; leave it out.")
+        if self.training or attention_mask is not None or (is_off and not reductions):
             if attention_mask is not None:
                 attention_mask = attention_mask.repeat_interleave(video.shape[1], 0)
             output = super().forward(
@@ -256,20 +273,20 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         dtype = self.embeddings.patch_embeddings.projection.weight.dtype
         tokens = self.embeddings(video.flatten(0, 1).to(dtype), **embedding_options).unflatten(0, video.shape[:2])
         cache = self._cache_for(past_key_values, video, tokens, first_tokens_only)
-        patch_height, patch_width = self.embeddings.patch_embeddings.patch_size
         planner = Planner(
             settings,
             grid=(video.shape[-2] // patch_height, video.shape[-1] // patch_width),
             compute_all=output_all,
             positions=self._patch_positions(tokens, video, bool(interpolate_pos_encoding)),
         )
-        output = self._run_streams(tokens, planner, cache, first_tokens_only and not output_all, **kwargs)
+        only_first = first_tokens_only and not output_all
+        output = self._run_streams(tokens, planner, cache, only_first, shape, reductions, **kwargs)
         report = {name: part for name, part in output.reuse.items() if output_reuse_plan or name != "plan"}
         output = TemporalReuseModelOutput(**{name: part for name, part in output.items() if name != "reuse"})
         if pixel_values.dim() == 4:
             output = map_tensors(output, lambda tensor: tensor[:, 0])
         output.reuse = ReuseReport(**report)
-        if use_cache is None or use_cache:
+        if not is_off and (use_cache is None or use_cache):
             output.past_key_values = cache
         return output
 
@@ -279,6 +296,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         planner: Planner,
         cache: TemporalReuseCache,
         first_tokens_only: bool,
+        shape: ModelShape,
+        reductions: list[LayerReduction],
         **kwargs: Any,
     ) -> TemporalReuseModelOutput:
         """Plans and runs all frames; `tokens` is `(batch, frames, tokens, hidden_size)`."""
@@ -288,7 +307,9 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             parts, groups = [], [fresh.nonzero().squeeze(-1), (~fresh).nonzero().squeeze(-1)]
             for streams in groups:
                 part, own = cache.take(streams), replace(planner)
-                parts.append(self._run_streams(tokens[streams], own, part, first_tokens_only, **kwargs))
+                parts.append(
+                    self._run_streams(tokens[streams], own, part, first_tokens_only, shape, reductions, **kwargs)
+                )
                 cache.put(streams, part)
             order = torch.cat(groups).argsort()
             return map_tensors(concatenate_outputs(parts, dim=0), lambda tensor: tensor[order])
@@ -299,33 +320,50 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         while start < tokens.shape[1]:
             plan = planner.plan(patches[:, start:], cache.streams)
             stop = start + plan.shape[1]
+            reduction = None
+            if reductions:
+                reducing = len(self.layers) - first_tokens_only
+                reduction = RowReduction(
+                    reductions,
+                    shape,
+                    plan.row_counts,
+                    tokens.device,
+                    layers=reducing,
+                    keep_last_states=not first_tokens_only,
+                )
             linear = few_rows_linear(self.layers, self.packed_weights)
-            call = FrameCall.of(plan, linear=linear)
-            last_call = FrameCall.of(plan, first_tokens_only=True, linear=linear) if first_tokens_only else call
-            calls = [call] * (len(self.layers) - 1) + [last_call]
+            memory = None if planner.config.mode == "off" else cache
+            calls = FrameCall.for_layers(
+                plan, len(self.layers), first_tokens_only, linear, reduction, attends_to_merged=memory is None
+            )
             rows = tokens[:, start:stop].flatten(0, 1)
             if not plan.is_dense:
                 rows = rows.flatten(0, 1)[plan.rows][None]
-                if self.row_buckets is not None:
+                if self.row_buckets is not None and reduction is None:
                     rows = self.row_buckets.pad(rows)
-            output = self._run_layers(rows, cache, calls, return_dict=True, **kwargs)
+            output = self._run_layers(rows, memory, calls, return_dict=True, **kwargs)
+            cache.remember_kept(plan, reduction)
+            states = output.last_hidden_state
+            if reduction is not None and not first_tokens_only:
+                states = reduction.expand_last(states, self.layernorm)
             if not plan.is_dense:
-                output.last_hidden_state = trim_rows(output.last_hidden_state, len(plan.rows))
+                states = trim_rows(states, len(plan.rows))
             if not first_tokens_only:
-                output.last_hidden_state = cache.update_output(output.last_hidden_state, plan)
+                states = cache.update_output(states, plan)
             elif not plan.is_dense:
-                output.last_hidden_state = output.last_hidden_state.transpose(0, 1)
+                states = states.transpose(0, 1)
+            output.last_hidden_state = states
             outputs.append(map_tensors(output, lambda tensor: tensor.unflatten(0, plan.shape[:2])))  # noqa: B023
             cache.streams = planner.remember(
-                plan, patches[:, start:stop], cache.streams, call.observed_streams, cache.take_attention()
+                plan, patches[:, start:stop], cache.streams, calls[0].observed_streams, cache.take_attention()
             )
-            counter.add(plan, call, last_call)
+            counter.add(plan, calls)
             start = stop
         return TemporalReuseModelOutput(**concatenate_outputs(outputs, dim=1), reuse=counter.report())
 
     @capture_outputs(tie_last_hidden_states=False)
     def _run_layers(
-        self, hidden_states: torch.Tensor, cache: TemporalReuseCache, calls: list[FrameCall], **kwargs: Any
+        self, hidden_states: torch.Tensor, cache: TemporalReuseCache | None, calls: list[FrameCall], **kwargs: Any
     ) -> BaseModelOutput:
         for layer, call in zip(self.layers, calls):
             hidden_states = layer(hidden_states, None, past_key_values=cache, call=call, **kwargs)
