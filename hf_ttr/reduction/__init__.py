@@ -1,10 +1,25 @@
 """Methods that make fewer tokens of many, alone or together with reuse."""
 
-from .base import Reduction, as_reduction, register_reduction
+from .base import LayerReduction, ModelShape, Observed, Reduction, WindowReduction, as_reduction, register_reduction
 from .pruning import Pruning
+from .rows import RowChange, RowSets
 from .run_length import RunLength
 from .tome import ToMe
 from .vid_tldr import VidTLDR
 
 
-__all__ = ["Pruning", "Reduction", "RunLength", "ToMe", "VidTLDR", "as_reduction", "register_reduction"]
+__all__ = [
+    "LayerReduction",
+    "ModelShape",
+    "Observed",
+    "Pruning",
+    "Reduction",
+    "RowChange",
+    "RowSets",
+    "RunLength",
+    "ToMe",
+    "VidTLDR",
+    "WindowReduction",
+    "as_reduction",
+    "register_reduction",
+]
