@@ -33,8 +33,14 @@ COLOURS = {
     "sta": "#756bb1",
     "tube_drop": "#bf812d",
     "fewer_frames": "#e6550d",
+    "tome": "#a50026",
+    "vid_tldr": "#1a9850",
+    "pruning": "#dfc27d",
+    "run_length": "#5e4fa2",
+    "reuse_tome": "#00b3a4",
+    "reuse_pruning": "#f46d43",
 }
-SPARE = ("#a50026", "#1a9850", "#dfc27d", "#5e4fa2", "#4d4d4d", "#f46d43")
+SPARE = ("#4d4d4d", "#2b8cff", "#8c510a")
 LARGEST = 75_000
 """Bytes of a picture above which its colours are reduced."""
 FLOOR = 1e-6
