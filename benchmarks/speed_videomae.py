@@ -17,7 +17,7 @@ from hf_ttr.planning.window_planner import WindowPlanner
 
 from .common import changing_clip
 from .runner import Cell, Part
-from .speed import speed_table, use_settings
+from .speed import optimized, speed_table, use_settings
 from .table import Block, Table
 from .timing import compare_times, realised, seconds
 
@@ -100,11 +100,7 @@ def _clip(share: float, model: Any, rounds: int) -> dict[str, Any]:
 
 def _optimized_clip(model: Any, rounds: int) -> dict[str, Any]:
     """The clip in which least changes, with packed weights."""
-    hf_ttr.optimize(model)
-    try:
-        result = _clip(SHARES[0], model, rounds)
-    finally:
-        model.base_model.packed_weights = None
+    result = optimized(_clip, SHARES[0], model, rounds)
     return {**result, "name": f"{result['name']}, with hf_ttr.optimize"}
 
 

@@ -52,13 +52,18 @@ def compact_attention(
             return attention(module, query, keys, values, None, **kwargs)
         return attention(module, query, reduced.keys, reduced.values, reduced.rows.logit_mask(query), **kwargs)
     row_counts = plan.row_counts if reduced is None else reduced.rows.sets.counts
-    streams = [*zip(keys.split(plan.live_counts, 2), values.split(plan.live_counts, 2), plan.count_logits)]
-    if kept is not None:
-        parts = kept.split(plan.live_counts)
-        streams = [(*states, _without_left_out(logits, part)) for (*states, logits), part in zip(streams, parts)]
+    own = []
     if reduced is not None:
-        own = zip(reduced.keys.split(row_counts, 2), reduced.values.split(row_counts, 2), reduced.count_logits)
-        streams = [left if alone else live for left, live, alone in zip(own, streams, plan.stands_alone)]
+        own = [*zip(reduced.keys.split(row_counts, 2), reduced.values.split(row_counts, 2), reduced.count_logits)]
+    if own and all(plan.stands_alone):
+        streams = own
+    else:
+        streams = [*zip(keys.split(plan.live_counts, 2), values.split(plan.live_counts, 2), plan.count_logits)]
+        if kept is not None:
+            parts = kept.split(plan.live_counts)
+            streams = [(*states, _without_left_out(logits, part)) for (*states, logits), part in zip(streams, parts)]
+        if own:
+            streams = [left if alone else live for left, live, alone in zip(own, streams, plan.stands_alone)]
     outputs = []
     for rows, (own_keys, own_values, logits) in zip(query.split(row_counts, 2), streams):
         if rows.shape[2]:

@@ -264,11 +264,12 @@ class FrameCall:
         """A call for each layer; with `first_tokens_only` the last one computes outputs for the CLS tokens alone."""
         calls: list[FrameCall] = []
         for layer in range(layers):
-            counts, whole = plan.row_counts, None
+            counts, whole, is_same = plan.row_counts, None, bool(calls)
             if reduction is not None:
                 counts, whole = reduction.counts[layer], reduction.whole_counts[layer]
+                is_same = is_same and calls[-1].counts == counts and reduction.whole_counts[layer - 1] == whole
             only = first_tokens_only and layer == layers - 1
-            if calls and calls[-1].counts == counts and not only:
+            if is_same and not only:
                 calls.append(calls[-1])
             else:
                 calls.append(cls.of(plan, only, linear, counts, reduction, attends_to_merged, whole))
@@ -374,10 +375,7 @@ def packed_attention(
         mask = None
         if kept is not None:
             group, is_kept = without_left_out(group, kept, call.plan)
-            mask = torch.zeros(is_kept.shape, dtype=query.dtype, device=query.device).masked_fill_(
-                ~is_kept, -torch.inf
-            )
-            mask = mask[:, None, None].expand(-1, -1, group_query.shape[1], -1)
+            mask = kept_mask(is_kept, group_query.transpose(1, 2))
         own_keys, own_values = (frames_of(states, group, call.plan) for states in (keys, values))
         output, _ = attention(
             module, group_query.transpose(1, 2), own_keys, own_values, mask, scaling=scaling, **kwargs

@@ -63,13 +63,6 @@ class Observed:
     importance: torch.Tensor | None = None
     sharpness: torch.Tensor | None = None
 
-    def select(self, rows: torch.Tensor) -> Observed:
-        """The same of some rows."""
-        parts: dict[str, Any] = {
-            name: part if part is None else part.index_select(0, rows) for name, part in vars(self).items()
-        }
-        return Observed(**parts)
-
 
 class Reduction(ABC):
     """

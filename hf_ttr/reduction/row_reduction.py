@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 
@@ -132,14 +131,14 @@ class RowReduction:
         if not self._steps[layer]:
             return states
         rows = states.flatten(0, 1)
-        observed = Observed(rows, self.sizes, **self._observed)
-        self._observed = {}
         for method, removed in self._steps[layer]:
+            observed = Observed(rows, self.sizes, **self._observed)
             change = method.change(layer, self.sets, removed, observed, self.model.protected)
             if change.left_out is not None:
                 self._remember_left_out(layer, change.left_out, rows)
             rows, kept = self._apply(change, rows, removed)
-            observed = replace(observed.select(kept), states=rows, sizes=self.sizes)
+            self._observed = {name: part.index_select(0, kept) for name, part in self._observed.items()}
+        self._observed = {}
         return rows.unflatten(0, (states.shape[0], -1))
 
     def expand(self, states: torch.Tensor) -> torch.Tensor:

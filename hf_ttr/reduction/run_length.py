@@ -41,11 +41,6 @@ class RunLength(WindowReduction):
             "a difference of normalised pixels of at least 0",
         )
 
-    @property
-    def is_idle(self) -> bool:
-        """Never: even what is exactly the same is left out."""
-        return False
-
     def check(self, model: ModelShape) -> None:
         """See `Reduction.check`."""
         if model.times < 2:

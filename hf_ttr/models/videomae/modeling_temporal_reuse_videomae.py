@@ -95,9 +95,10 @@ class TemporalReuseVideoMAESelfAttention(VideoMAESelfAttention):
         if reduction is not None:
             reduction.observe(self.layer_idx, query, key, self.scaling)
             reduced = ReducedRows(reduction, key, value)
-            # Merged rows stand for all their slots, in what other rows attend to and in what is remembered.
-            key, value = reduction.expand(key), reduction.expand(value)
         if past_key_values is not None:
+            if reduction is not None:
+                # Merged rows stand for all their slots, in what other rows attend to and in what is remembered.
+                key, value = reduction.expand(key), reduction.expand(value)
             key, value = past_key_values.update(key, value, self.layer_idx, plan)
             kept = past_key_values.kept(self.layer_idx, plan, reduction)
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
