@@ -12,6 +12,7 @@ from .packed import FrameCall
 from .planning.plan import ReusePlan
 from .planning.window_plan import WindowPlan
 from .reduction.row_reduction import RowReduction
+from .token_maps import TokenMaps
 
 
 @dataclass
@@ -114,6 +115,7 @@ class ReuseReport(ModelOutput):
             that were merged into others, or left out, in the layers before.
         plan (`torch.BoolTensor` of shape `(batch, frames, tokens)`, *optional*): which tokens were computed, if asked
             for with `output_reuse_plan=True`; of a VideoMAE, by tubelet and position.
+        maps (`TokenMaps`, *optional*): what became of every token, if asked for with `output_token_maps=True`.
     """
 
     computed_tokens: torch.Tensor | None = None
@@ -126,6 +128,7 @@ class ReuseReport(ModelOutput):
     merged_by_layer: torch.Tensor | None = None
     pruned_by_layer: torch.Tensor | None = None
     plan: torch.Tensor | None = None
+    maps: TokenMaps | None = None
 
     def add_head(self, multiply_adds: int) -> None:
         """Adds the cost of a head, which reuse does not change, to both sides."""
@@ -210,7 +213,7 @@ class LayerCounts:
             self.merged[stream][layer] += sum(reduction.merged[layer][own])
             self.pruned[stream][layer] += sum(reduction.left_out[layer][own])
 
-    def report(self, tokens: int, device: torch.device) -> dict[str, torch.Tensor]:
+    def report(self, tokens: int, device: torch.device) -> dict[str, Any]:
         """The sums, as they stand in a `ReuseReport`; what is left of so many tokens of each stream is reused."""
         parts = (self.computed, self.merged, self.pruned)
         computed, merged, pruned = (torch.tensor(part, device=device) for part in parts)

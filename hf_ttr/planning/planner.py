@@ -67,7 +67,7 @@ class Planner:
             return self._everything(patches[:, :1])
 
         past = None if fresh else streams
-        scale = self._scale(patches, past)
+        scale = self.scale(patches, past)
         weights = patches.new_ones(batch, positions, dtype=torch.float32)
         if past is not None:
             weights = saliency_weights(past.saliency, self.config.saliency_weight)
@@ -119,7 +119,7 @@ class Planner:
             attention (`torch.FloatTensor` of shape `(observed, tokens)`, *optional*): the attention.
         """
         batch, frames, tokens = plan.shape
-        scale = self._scale(patches, streams)
+        scale = self.scale(patches, streams)
         saliency = patches.new_full((batch, patches.shape[2]), torch.nan, dtype=torch.float32)
         last_time = frames - plan.age[:, self.prefix_tokens :]
         reference = patches.gather(1, last_time.clamp(min=0)[:, None, :, None].expand(-1, 1, -1, patches.shape[-1]))[
@@ -157,7 +157,7 @@ class Planner:
         record = self.config.saliency_weight > 0 and self.config.mode != "off"
         return ReusePlan.build(computed, record_saliency=record)
 
-    def _scale(self, patches: torch.Tensor, streams: StreamState | None) -> torch.Tensor:
+    def scale(self, patches: torch.Tensor, streams: StreamState | None) -> torch.Tensor:
         """Mean norm of the embeddings of each stream's first frame, shape `(batch,)`."""
         first = patches[:, 0].detach()
         content = first if self.positions is None else first - self.positions

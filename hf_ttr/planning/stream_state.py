@@ -41,6 +41,11 @@ class StreamState:
         """All tensors held."""
         return [getattr(self, field.name) for field in fields(self)]
 
+    def token_rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reference and age of every token, `(batch * tokens, dim)` and `(batch * tokens,)`; prefix tokens have 0."""
+        prefix = self.age.shape[1] - self.reference.shape[1]
+        return torch.nn.functional.pad(self.reference, (0, 0, prefix, 0)).flatten(0, 1), self.age.flatten()
+
     def select(self, streams: torch.Tensor) -> StreamState:
         """The state of the given streams, in the given order."""
         return StreamState(*(tensor.index_select(0, streams.to(tensor.device)) for tensor in self.tensors()))

@@ -51,7 +51,7 @@ class WindowPlanner:
         if self.compute_all or self.config.mode == "off" or self.config.computes_everything:
             every = torch.arange(times, device=patches.device)[:, None].expand(batch, times, positions)
             return WindowPlan.build(every if runs is None or self.compute_all else runs, past)
-        features = patches.float() / self._scale(patches, state)[:, None, None, None]
+        features = patches.float() / self.scale(patches, state)[:, None, None, None]
         sources = choose_runs(
             features, self._held_errors(features, state), self.grid, self.config, self.config.compute_budget
         )
@@ -93,7 +93,7 @@ class WindowPlanner:
         return WindowState(
             patches=patches.detach(),
             checksums=checksums,
-            scale=self._scale(patches, state),
+            scale=self.scale(patches, state),
             reference=reference[plan.live],
             age=age[plan.live],
             change=change[plan.live],
@@ -130,7 +130,7 @@ class WindowPlanner:
         moved = (patches.float() - state.patches.float()).square().sum(-1).mean((1, 2))
         return moved.detach() / state.scale.square()
 
-    def _scale(self, patches: torch.Tensor, state: WindowState | None) -> torch.Tensor:
+    def scale(self, patches: torch.Tensor, state: WindowState | None) -> torch.Tensor:
         """Mean norm of the embeddings of each stream's first window, shape `(batch,)`."""
         scale = patches.detach().float().norm(dim=-1).mean((1, 2)).clamp(min=1e-12)
         if state is None:

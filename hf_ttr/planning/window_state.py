@@ -60,6 +60,10 @@ class WindowState:
         """All tensors held."""
         return [value for value in vars(self).values() if isinstance(value, torch.Tensor)]
 
+    def token_rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reference and age of every row, `(rows, dim)` and `(rows,)`; a window counts as its times."""
+        return self.reference, self.age * self.left.shape[1]
+
     def rows_of(self, streams: torch.Tensor) -> torch.Tensor:
         """Indices of the rows of the given streams, in the given order."""
         starts = torch.tensor([0, *self.counts]).cumsum(0).tolist()

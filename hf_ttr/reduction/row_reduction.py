@@ -36,6 +36,7 @@ class RowReduction:
         sizes (`torch.FloatTensor` of shape `(rows,)`): how many tokens each row stands for now.
         place (`torch.LongTensor` of shape `(initial rows,)`, *optional*): the row that stands for each initial one
             now, -1 where it was left out; `None` as long as nothing was done.
+        places (`list[torch.LongTensor | None]`): `place` behind each layer so far.
         last_layers (`torch.LongTensor` of shape `(initial rows,)`, *optional*): the last layer whose attention saw
             each initial row; `None` where none is ever left out.
     """
@@ -55,6 +56,7 @@ class RowReduction:
         self.sets = RowSets(counts, device)
         self.sizes = torch.ones(len(self.sets), device=device) if sizes is None else sizes
         self.place: torch.Tensor | None = None
+        self.places: list[torch.Tensor | None] = []
         self.counts, self.merged, self.left_out = [counts], [[0] * len(counts)], [[0] * len(counts)]
         self.whole_counts = [model.tokens]
         self._steps: list[list[tuple[LayerReduction, list[int]]]] = []
@@ -129,6 +131,7 @@ class RowReduction:
             The rows that are left, in the same layout and order.
         """
         if not self._steps[layer]:
+            self.places.append(self.place)
             return states
         rows = states.flatten(0, 1)
         for method, removed in self._steps[layer]:
@@ -139,6 +142,7 @@ class RowReduction:
             rows, kept = self._apply(change, rows, removed)
             self._observed = {name: part.index_select(0, kept) for name, part in self._observed.items()}
         self._observed = {}
+        self.places.append(self.place)
         return rows.unflatten(0, (states.shape[0], -1))
 
     def expand(self, states: torch.Tensor) -> torch.Tensor:

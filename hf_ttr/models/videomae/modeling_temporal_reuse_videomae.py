@@ -33,6 +33,7 @@ from ...planning.window_planner import WindowPlanner
 from ...planning.window_state import WindowState
 from ...reduction.base import LayerReduction, Reduction, WindowReduction
 from ...reduction.row_reduction import RowReduction
+from ...token_maps import TokenMapper
 from ...window_cache import TemporalReuseWindowCache
 from .configuration_temporal_reuse_videomae import TemporalReuseVideoMAEConfig
 
@@ -209,6 +210,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         use_cache: bool | None = None,
         stride: int | None = None,
         output_reuse_plan: bool = False,
+        output_token_maps: bool = False,
         **kwargs: Any,
     ) -> TemporalReuseModelOutput:
         """
@@ -222,6 +224,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             stride (`int`, *optional*): number of frames by which this window is ahead of the previous one. Where it is
                 a multiple of the tubelet, embeddings of frames already seen are used again, with the same result.
             output_reuse_plan (`bool`): whether to put the plan into `reuse.plan`.
+            output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
             kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`.
 
         In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
@@ -236,7 +239,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             self.refuse_cache(past_key_values, stride, bool_masked_pos)
             output = super().forward(pixel_values, bool_masked_pos, **kwargs, return_dict=True)
             return TemporalReuseModelOutput(**output)
-        encoded = self.encode_window(pixel_values, past_key_values, stride, **kwargs)
+        encoded = self.encode_window(pixel_values, past_key_values, stride, output_token_maps, **kwargs)
         return TemporalReuseModelOutput(
             **{**encoded.layers, "last_hidden_state": self.normed(encoded.every_token())},
             **_reuse_outputs(encoded, use_cache, output_reuse_plan),
@@ -312,6 +315,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         pixel_values: torch.Tensor,
         past_key_values: TemporalReuseWindowCache | None = None,
         stride: int | None = None,
+        output_token_maps: bool = False,
         **kwargs: Any,
     ) -> EncodedWindow:
         """
@@ -374,6 +378,11 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         fresh = [True] * plan.shape[0] if state is None else state.is_fresh
         embedded = [plan.shape[1] if is_fresh else plan.shape[1] - shared for is_fresh in fresh]
         report = window_report(TransformerCost.of_videomae(self.config), plan, embedded, reduction)
+        if output_token_maps:
+            past = state.token_rows() if state is not None and plan.has_past else ()
+            mapper = TokenMapper(self.config.num_hidden_layers)
+            mapper.add(plan, patches, planner.scale(patches, state), reduction, *past)
+            report.maps = mapper.maps()
         return EncodedWindow(plan, states, kept, layers, None if is_off else cache, report)
 
     @capture_outputs(tie_last_hidden_states=False)
@@ -498,6 +507,7 @@ class TemporalReuseVideoMAEForVideoClassification(
         use_cache: bool | None = None,
         stride: int | None = None,
         output_reuse_plan: bool = False,
+        output_token_maps: bool = False,
         num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs: Any,
     ) -> TemporalReuseVideoClassifierOutput:
@@ -522,7 +532,7 @@ class TemporalReuseVideoMAEForVideoClassification(
             if labels is not None:
                 output.loss = self.loss_function(labels, output.logits, self.config, **loss_options)
             return TemporalReuseVideoClassifierOutput(**output)
-        encoded = model.encode_window(pixel_values, past_key_values, stride, **kwargs)
+        encoded = model.encode_window(pixel_values, past_key_values, stride, output_token_maps, **kwargs)
         if self.fc_norm is not None:
             logits = self.classifier(self.fc_norm(encoded.mean_token()))
         else:

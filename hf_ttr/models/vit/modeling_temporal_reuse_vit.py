@@ -32,6 +32,7 @@ from ...packed_weights import PackedWeights
 from ...planning.planner import Planner
 from ...reduction.base import LayerReduction, ModelShape
 from ...reduction.row_reduction import RowReduction
+from ...token_maps import TokenMapper
 from .configuration_temporal_reuse_vit import TemporalReuseViTConfig
 
 
@@ -176,6 +177,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         past_key_values: TemporalReuseCache | None = None,
         use_cache: bool | None = None,
         output_reuse_plan: bool = False,
+        output_token_maps: bool = False,
         **kwargs: Any,
     ) -> TemporalReuseModelOutput:
         """
@@ -187,6 +189,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             past_key_values: the cache that the previous frames of the same streams returned.
             use_cache (`bool`, *optional*): whether to return the cache; by default yes.
             output_reuse_plan (`bool`): whether to put the plans into `reuse.plan`.
+            output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
             kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`.
 
         In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
@@ -203,6 +206,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             past_key_values=past_key_values,
             use_cache=use_cache,
             output_reuse_plan=output_reuse_plan,
+            output_token_maps=output_token_maps,
             **kwargs,
         )
         if encoded.pooler_output is None and self.pooler is not None:
@@ -224,6 +228,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         past_key_values: TemporalReuseCache | None = None,
         use_cache: bool | None = None,
         output_reuse_plan: bool = False,
+        output_token_maps: bool = False,
         first_tokens_only: bool = False,
         **kwargs: Any,
     ) -> TemporalReuseModelOutput:
@@ -280,7 +285,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             positions=self._patch_positions(tokens, video, bool(interpolate_pos_encoding)),
         )
         only_first = first_tokens_only and not output_all
-        output = self._run_streams(tokens, planner, cache, only_first, shape, reductions, **kwargs)
+        output = self._run_streams(tokens, planner, cache, only_first, shape, reductions, output_token_maps, **kwargs)
         report = {name: part for name, part in output.reuse.items() if output_reuse_plan or name != "plan"}
         output = TemporalReuseModelOutput(**{name: part for name, part in output.items() if name != "reuse"})
         if pixel_values.dim() == 4:
@@ -298,6 +303,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         first_tokens_only: bool,
         shape: ModelShape,
         reductions: list[LayerReduction],
+        output_token_maps: bool,
         **kwargs: Any,
     ) -> TemporalReuseModelOutput:
         """Plans and runs all frames; `tokens` is `(batch, frames, tokens, hidden_size)`."""
@@ -307,14 +313,14 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             parts, groups = [], [fresh.nonzero().squeeze(-1), (~fresh).nonzero().squeeze(-1)]
             for streams in groups:
                 part, own = cache.take(streams), replace(planner)
-                parts.append(
-                    self._run_streams(tokens[streams], own, part, first_tokens_only, shape, reductions, **kwargs)
-                )
+                settings = (first_tokens_only, shape, reductions, output_token_maps)
+                parts.append(self._run_streams(tokens[streams], own, part, *settings, **kwargs))
                 cache.put(streams, part)
             order = torch.cat(groups).argsort()
             return map_tensors(concatenate_outputs(parts, dim=0), lambda tensor: tensor[order])
 
         counter = CostCounter(TransformerCost.of_vit(self.config, tokens.shape[2]), *tokens.shape[:3])
+        mapper = TokenMapper(len(self.layers)) if output_token_maps else None
         patches = tokens[:, :, 1:]
         outputs, start = [], 0
         while start < tokens.shape[1]:
@@ -354,12 +360,18 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
                 states = states.transpose(0, 1)
             output.last_hidden_state = states
             outputs.append(map_tensors(output, lambda tensor: tensor.unflatten(0, plan.shape[:2])))  # noqa: B023
+            if mapper is not None:
+                scale = planner.scale(patches[:, start:], cache.streams)
+                past = cache.streams.token_rows() if plan.has_past else ()
+                mapper.add(plan, tokens[:, start:stop], scale, reduction, *past)
             cache.streams = planner.remember(
                 plan, patches[:, start:stop], cache.streams, calls[0].observed_streams, cache.take_attention()
             )
             counter.add(plan, calls)
             start = stop
-        return TemporalReuseModelOutput(**concatenate_outputs(outputs, dim=1), reuse=counter.report())
+        report = counter.report()
+        report.maps = None if mapper is None else mapper.maps()
+        return TemporalReuseModelOutput(**concatenate_outputs(outputs, dim=1), reuse=report)
 
     @capture_outputs(tie_last_hidden_states=False)
     def _run_layers(
