@@ -11,6 +11,7 @@ from transformers.utils import ModelOutput
 from .packed import FrameCall
 from .planning.plan import ReusePlan
 from .planning.window_plan import WindowPlan
+from .reduction.frame_merging import MergedFrames
 from .reduction.row_reduction import RowReduction
 from .token_maps import TokenMaps
 
@@ -155,14 +156,17 @@ class CostCounter:
         self.by_layer = LayerCounts(batch, cost.layers)
         self.plans: list[torch.Tensor] = []
 
-    def add(self, plan: ReusePlan, calls: list[FrameCall]) -> None:
-        """Adds a plan, carried out with a call for each layer, and what making it cost."""
+    def add(self, plan: ReusePlan, calls: list[FrameCall], merged: MergedFrames | None = None) -> None:
+        """Adds a plan, carried out with a call for each layer, and what making it, and merging its rows, cost."""
         batch, frames, tokens = plan.shape
         observed = [] if calls[0].observed_streams is None else calls[0].observed_streams.tolist()
         for stream in range(batch):
             own = slice(stream * frames, (stream + 1) * frames)
             self.computed[stream] += sum(plan.row_counts[own])
             self.multiply_adds[stream] += plan.planning_multiply_adds
+            if merged is not None:
+                self.multiply_adds[stream] += merged.multiply_adds[stream]
+                self.by_layer.add_merged(stream, sum(merged.merged[own]))
             for layer, call in enumerate(calls):
                 rows, pairs = sum(call.counts[own]), call.pairs(stream)
                 self.by_layer.add(stream, layer, own, call.counts, call.reduction)
@@ -212,6 +216,10 @@ class LayerCounts:
         if reduction is not None:
             self.merged[stream][layer] += sum(reduction.merged[layer][own])
             self.pruned[stream][layer] += sum(reduction.left_out[layer][own])
+
+    def add_merged(self, stream: int, rows: int) -> None:
+        """Adds rows of a stream that were merged before the first layer."""
+        self.merged[stream] = [count + rows for count in self.merged[stream]]
 
     def report(self, tokens: int, device: torch.device) -> dict[str, Any]:
         """The sums, as they stand in a `ReuseReport`; what is left of so many tokens of each stream is reused."""

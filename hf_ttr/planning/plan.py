@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -90,6 +90,26 @@ class ReusePlan:
     def last_rows(self) -> torch.Tensor:
         """Row of the table that each position holds after the last frame, shape `(batch * tokens,)`."""
         return self.left[:, -1].flatten()
+
+    def merged(self, targets: torch.Tensor) -> ReusePlan:
+        """
+        The same plan with fewer rows: what was made of a row is made of the one that it is merged into.
+
+        Args:
+            targets (`torch.LongTensor` of shape `(rows,)`): a computed row for each one, itself where it stays.
+        """
+        batch, _, tokens = self.shape
+        past = batch * tokens if self.has_past else 0
+        is_kept = targets == torch.arange(len(targets), device=targets.device)
+        place = torch.cat([torch.arange(past, device=targets.device), past + (is_kept.cumsum(0) - 1)[targets]])
+        left, right = place[self.left], place[self.right]
+        return replace(
+            self,
+            computed=self.computed.flatten().index_fill(0, self.rows[~is_kept], False).view_as(self.computed),
+            left=left,
+            right=right,
+            alpha=torch.where(left == right, 0, self.alpha),
+        )
 
     @classmethod
     def build(

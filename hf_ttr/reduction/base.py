@@ -147,6 +147,37 @@ class LayerReduction(Reduction):
         return 0
 
 
+@dataclass
+class FrameMerge:
+    """
+    Which rows of the frames of a call become one.
+
+    Attributes:
+        targets (`torch.LongTensor` of shape `(rows,)`): the row of its stream that each one is merged into, or itself;
+            a target is never merged.
+        multiply_adds (`list[int]`): what finding that cost, for each stream.
+    """
+
+    targets: torch.Tensor
+    multiply_adds: list[int]
+
+
+class FrameReduction(Reduction):
+    """A method that works across the frames of a call, before the first layer, on what is computed of them."""
+
+    @abstractmethod
+    def merge(self, rows: torch.Tensor, frames: RowSets, streams: int, protected: int) -> FrameMerge:
+        """
+        Decides.
+
+        Args:
+            rows (`torch.Tensor` of shape `(rows, hidden_size)`): embeddings of what is computed.
+            frames: the rows of each frame, ordered by stream and time.
+            streams (`int`): how many streams there are, of as many frames each.
+            protected (`int`): rows in front of each frame that have to stay as they are.
+        """
+
+
 class WindowReduction(Reduction):
     """A method that works on the pixels of a window, before anything is computed."""
 

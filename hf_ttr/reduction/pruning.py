@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from .base import LayerReduction, ModelShape, Observed, is_whole, register_reduction
-from .rows import RowChange, RowSets
+from .rows import RowChange, RowSets, first_of_each
 
 
 CRITERIA = ("attention", "random")
@@ -130,9 +130,7 @@ def lowest(scores: torch.Tensor, sets: RowSets, counts: list[int], protected: in
         wanted = [counts[number] for number in group.sets]
         values = scores[group.rows].masked_fill(~group.is_row, torch.inf)
         values[:, :protected] = torch.inf
-        order = group.rows.gather(1, values.argsort(dim=-1, stable=True)[:, : max(wanted)])
-        limit = torch.tensor(wanted, device=sets.device)[:, None]
-        chosen.append(order[torch.arange(order.shape[1], device=sets.device) < limit])
+        chosen.append(first_of_each(group.rows.gather(1, values.argsort(dim=-1, stable=True)), wanted))
     return torch.cat(chosen)
 
 

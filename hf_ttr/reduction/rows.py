@@ -51,17 +51,47 @@ class RowSets:
     def __len__(self) -> int:
         return self.starts[-1]
 
-    def padded(self, chosen: list[int] | None = None) -> Iterator[PaddedSets]:
-        """All sets, or the chosen ones, in groups of those whose padded size is the same."""
+    def padded(self, chosen: list[int]) -> Iterator[PaddedSets]:
+        """The chosen sets, in groups of those whose padded size is the same."""
         by_size: dict[int, list[int]] = {}
-        for number in range(len(self.counts)) if chosen is None else chosen:
+        for number in chosen:
             by_size.setdefault(padded_size(self.counts[number]), []).append(number)
         for size, sets in by_size.items():
-            starts = torch.tensor([self.starts[number] for number in sets], device=self.device)
-            counts = torch.tensor([self.counts[number] for number in sets], device=self.device)
-            place = torch.arange(size, device=self.device)
-            is_row = place < counts[:, None]
-            yield PaddedSets(sets, starts[:, None] + torch.where(is_row, place, 0), is_row)
+            yield self.padded_to(size, sets)
+
+    def padded_to(self, size: int, sets: list[int]) -> PaddedSets:
+        """Some sets of at most so many rows."""
+        starts = torch.tensor([self.starts[number] for number in sets], device=self.device)
+        counts = torch.tensor([self.counts[number] for number in sets], device=self.device)
+        place = torch.arange(size, device=self.device)
+        is_row = place < counts[:, None]
+        return PaddedSets(sets, starts[:, None] + torch.where(is_row, place, 0), is_row)
+
+
+def paired(first: RowSets, second: RowSets, wanted: list[int]) -> Iterator[tuple[PaddedSets, PaddedSets]]:
+    """The sets of which something is wanted, in groups of those whose padded sizes are the same in both."""
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for number, count in enumerate(wanted):
+        if count:
+            sizes = padded_size(first.counts[number]), padded_size(second.counts[number])
+            by_size.setdefault(sizes, []).append(number)
+    for (first_size, second_size), sets in by_size.items():
+        yield first.padded_to(first_size, sets), second.padded_to(second_size, sets)
+
+
+def first_of_each(rows: torch.Tensor, counts: list[int]) -> torch.Tensor:
+    """
+    The first so many rows of each set.
+
+    Args:
+        rows (`torch.LongTensor` of shape `(sets, size)`): rows of each set, in any order.
+        counts (`list[int]`): how many are wanted of each, at most `size`.
+
+    Returns:
+        `torch.LongTensor` of shape `(sum of counts,)`.
+    """
+    limit = torch.tensor(counts, device=rows.device)[:, None]
+    return rows[torch.arange(rows.shape[1], device=rows.device) < limit]
 
 
 def padded_size(count: int) -> int:

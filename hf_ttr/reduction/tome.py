@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .base import LayerReduction, ModelShape, Observed, is_whole, register_reduction
-from .rows import RowChange, RowSets, padded_size
+from .rows import RowChange, RowSets, first_of_each, padded_size
 
 
 SCHEDULES = ("constant", "decreasing", "increasing")
@@ -129,21 +129,37 @@ def match(
     features = nn.functional.normalize(features.detach().float(), dim=-1)
     sources, targets = [features.new_zeros(0, dtype=torch.long)], [features.new_zeros(0, dtype=torch.long)]
     for group in sets.padded([number for number, count in enumerate(merges) if count]):
-        wanted = [merges[number] for number in group.sets]
         # A protected row is the first of those that look, so that no other can be merged into it.
-        looking, found = group.rows[:, ::2], group.rows[:, 1::2]
-        scores = features[looking] @ features[found].transpose(1, 2)
-        scores.masked_fill_(~group.is_row[:, None, 1::2], -torch.inf)
-        best, choice = scores.max(-1)
-        best.masked_fill_(~group.is_row[:, ::2], -torch.inf)
-        best[:, :protected] = -torch.inf
-        order = best.argsort(dim=-1, descending=True, stable=True)[:, : max(wanted)]
-        partner = found.gather(1, choice.gather(1, order))
-        order = looking.gather(1, order)
-        if len(set(wanted)) > 1:
-            limit = torch.tensor(wanted, device=order.device)[:, None]
-            within = torch.arange(order.shape[1], device=order.device) < limit
-            order, partner = order[within], partner[within]
-        sources.append(order.flatten())
-        targets.append(partner.flatten())
+        (looking, found), (looks, is_found) = ((part[:, ::2], part[:, 1::2]) for part in (group.rows, group.is_row))
+        looks = looks & (torch.arange(looks.shape[1], device=looks.device) >= protected)
+        pairs = closest(features, looking, looks, found, is_found, [merges[number] for number in group.sets])
+        sources.append(pairs[0])
+        targets.append(pairs[1])
     return torch.cat(sources), torch.cat(targets)
+
+
+def closest(
+    features: torch.Tensor,
+    looking: torch.Tensor,
+    looks: torch.Tensor,
+    found: torch.Tensor,
+    is_found: torch.Tensor,
+    wanted: list[int],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Of the rows that look for the most similar one among others, those that find the most similar ones.
+
+    Args:
+        features (`torch.FloatTensor` of shape `(rows, dim)`): what is compared, of norm 1.
+        looking, found (`torch.LongTensor` of shape `(sets, size)`, of sizes of their own): rows of each set.
+        looks, is_found (`torch.BoolTensor` of the same shapes): where there are any.
+        wanted (`list[int]`): how many pairs each set is to give.
+
+    Returns:
+        Two tensors of shape `(sum of wanted,)`: rows, and what they found; the most similar pairs of a set first.
+    """
+    scores = features[looking] @ features[found].transpose(1, 2)
+    best, choice = scores.masked_fill_(~is_found[:, None], -torch.inf).max(-1)
+    order = best.masked_fill(~looks, -torch.inf).argsort(dim=-1, descending=True, stable=True)[:, : max(wanted)]
+    partner = found.gather(1, choice.gather(1, order))
+    return first_of_each(looking.gather(1, order), wanted), first_of_each(partner, wanted)

@@ -30,7 +30,8 @@ from ...modeling_outputs import (
 from ...packed import FrameCall, packed_attention
 from ...packed_weights import PackedWeights
 from ...planning.planner import Planner
-from ...reduction.base import LayerReduction, ModelShape
+from ...reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
+from ...reduction.frame_merging import merge_frames
 from ...reduction.row_reduction import RowReduction
 from ...token_maps import TokenMapper
 from .configuration_temporal_reuse_vit import TemporalReuseViTConfig
@@ -255,11 +256,10 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         tokens_of_frame = 1 + (video.shape[-2] // patch_height) * (video.shape[-1] // patch_width)
         shape = self.config.model_shape(tokens_of_frame)
         active = settings.active_reductions(shape)
-        reductions = [method for method in active if isinstance(method, LayerReduction)]
         if past_key_values is not None and (self.training or is_off or attention_mask is not None):
             reason = "training" if self.training else "mode 'off'" if is_off else "an attention mask"
             raise ValueError(f"past_key_values cannot be used with {reason}; leave it out.")
-        if self.training or attention_mask is not None or (is_off and not reductions):
+        if self.training or attention_mask is not None or (is_off and not active):
             if attention_mask is not None:
                 attention_mask = attention_mask.repeat_interleave(video.shape[1], 0)
             output = super().forward(
@@ -285,7 +285,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             positions=self._patch_positions(tokens, video, bool(interpolate_pos_encoding)),
         )
         only_first = first_tokens_only and not output_all
-        output = self._run_streams(tokens, planner, cache, only_first, shape, reductions, output_token_maps, **kwargs)
+        output = self._run_streams(tokens, planner, cache, only_first, shape, active, output_token_maps, **kwargs)
         report = {name: part for name, part in output.reuse.items() if output_reuse_plan or name != "plan"}
         output = TemporalReuseModelOutput(**{name: part for name, part in output.items() if name != "reuse"})
         if pixel_values.dim() == 4:
@@ -302,7 +302,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         cache: TemporalReuseCache,
         first_tokens_only: bool,
         shape: ModelShape,
-        reductions: list[LayerReduction],
+        reductions: list[Reduction],
         output_token_maps: bool,
         **kwargs: Any,
     ) -> TemporalReuseModelOutput:
@@ -320,17 +320,24 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             return map_tensors(concatenate_outputs(parts, dim=0), lambda tensor: tensor[order])
 
         counter = CostCounter(TransformerCost.of_vit(self.config, tokens.shape[2]), *tokens.shape[:3])
+        of_layers = [method for method in reductions if isinstance(method, LayerReduction)]
+        # Layer by layer, outputs are of whole frames.
+        of_frames = [method for method in reductions if isinstance(method, FrameReduction) and not planner.compute_all]
         mapper = TokenMapper(len(self.layers)) if output_token_maps else None
         patches = tokens[:, :, 1:]
         outputs, start = [], 0
         while start < tokens.shape[1]:
-            plan = planner.plan(patches[:, start:], cache.streams)
+            planned = plan = planner.plan(patches[:, start:], cache.streams)
             stop = start + plan.shape[1]
+            rows, merged = tokens[:, start:stop].flatten(0, 1), None
+            if of_frames:
+                merged = merge_frames(of_frames, plan, rows.flatten(0, 1)[plan.rows], shape.protected)
+                plan = merged.plan
             reduction = None
-            if reductions:
+            if of_layers:
                 reducing = len(self.layers) - first_tokens_only
                 reduction = RowReduction(
-                    reductions,
+                    of_layers,
                     shape,
                     plan.row_counts,
                     tokens.device,
@@ -338,13 +345,13 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
                     keep_last_states=not first_tokens_only,
                 )
             linear = few_rows_linear(self.layers, self.packed_weights)
-            memory = None if planner.config.mode == "off" else cache
+            # Whole frames need no table where nothing is to be remembered.
+            memory = None if planner.config.mode == "off" and plan.is_dense else cache
             calls = FrameCall.for_layers(
                 plan, len(self.layers), first_tokens_only, linear, reduction, attends_to_merged=memory is None
             )
-            rows = tokens[:, start:stop].flatten(0, 1)
             if not plan.is_dense:
-                rows = rows.flatten(0, 1)[plan.rows][None]
+                rows = (rows.flatten(0, 1)[plan.rows] if merged is None else merged.rows)[None]
                 if self.row_buckets is not None and reduction is None:
                     rows = self.row_buckets.pad(rows)
             output = self._run_layers(rows, memory, calls, return_dict=True, **kwargs)
@@ -365,9 +372,9 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
                 past = cache.streams.token_rows() if plan.has_past else ()
                 mapper.add(plan, tokens[:, start:stop], scale, reduction, *past)
             cache.streams = planner.remember(
-                plan, patches[:, start:stop], cache.streams, calls[0].observed_streams, cache.take_attention()
+                planned, patches[:, start:stop], cache.streams, calls[0].observed_streams, cache.take_attention()
             )
-            counter.add(plan, calls)
+            counter.add(plan, calls, merged)
             start = stop
         report = counter.report()
         report.maps = None if mapper is None else mapper.maps()
