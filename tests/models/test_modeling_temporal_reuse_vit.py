@@ -52,6 +52,8 @@ def vit_cases(mode: str) -> list[ModelCase]:
 
 
 CAUSAL, BIDIRECTIONAL = vit_cases("causal"), vit_cases("bidirectional")
+# What merges across the frames of a call depends on where a call ends.
+BIDIRECTIONAL.append(vit_case("vidtome", "bidirectional", {"reduction": {"method": "vidtome", "chunk": 3}}))
 
 
 @pytest.fixture(params=CAUSAL + BIDIRECTIONAL, ids=str)

@@ -21,7 +21,11 @@ class Past:
 
 @torch.no_grad()
 def run_reference(
-    model: ViTModel, clip: torch.Tensor, plan: ReusePlan, past: Past | None
+    model: ViTModel,
+    clip: torch.Tensor,
+    plan: ReusePlan,
+    past: Past | None,
+    rows: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, Past]:
     """
     Last hidden states of every token of a clip, and the past of the next call.
@@ -31,11 +35,13 @@ def run_reference(
         clip: `(batch, frames, channels, height, width)`.
         plan: which tokens to compute, and of which rows of the table the others are made.
         past: what the previous call returned, where the plan has a past.
+        rows: embeddings of the computed tokens, `(rows, hidden_size)`, where they are not those of the clip.
     """
-    batch, frames, tokens = plan.shape
-    embeddings = model.embeddings(clip.flatten(0, 1)).unflatten(0, (batch, frames))
+    batch, frames, _ = plan.shape
+    if rows is None:
+        rows = model.embeddings(clip.flatten(0, 1)).unflatten(0, (batch, frames))[plan.computed]
     # Computed tokens, in the order of the table.
-    hidden = {tuple(key): embeddings[tuple(key)] for key in plan.computed.nonzero().tolist()}
+    hidden = {tuple(key): row for key, row in zip(plan.computed.nonzero().tolist(), rows, strict=True)}
     following = Past()
 
     for index, layer in enumerate(model.layers):
