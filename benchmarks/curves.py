@@ -46,13 +46,19 @@ def cost_at_kl(points: Sequence[Point], target: float) -> Cost | None:
 
 def kl_at_cost(points: Sequence[Point], share: float) -> float | None:
     """The KL at a cost, interpolated between neighbouring points on logarithmic axes; `None` outside the curve."""
-    ordered = _ordered(points)
-    for (low, low_kl), (high, high_kl) in zip(ordered, ordered[1:]):
+    logarithm = value_at_cost([(cost, math.log(kl)) for cost, kl in _ordered(points)], share)
+    return None if logarithm is None else math.exp(logarithm)
+
+
+def value_at_cost(points: Sequence[Point], share: float) -> float | None:
+    """A value at a cost, linear in the logarithm of the cost between neighbours; `None` outside the curve."""
+    ordered = sorted(points)
+    for (low, low_value), (high, high_value) in zip(ordered, ordered[1:]):
         if low <= share <= high:
             if high == low:
-                return min(low_kl, high_kl)
+                return min(low_value, high_value)
             part = (math.log(share) - math.log(low)) / (math.log(high) - math.log(low))
-            return math.exp(math.log(low_kl) + part * (math.log(high_kl) - math.log(low_kl)))
+            return low_value + part * (high_value - low_value)
     return None
 
 

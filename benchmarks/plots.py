@@ -34,10 +34,13 @@ COLOURS = {
     "tube_drop": "#bf812d",
     "fewer_frames": "#e6550d",
     "tome": "#a50026",
+    "tome_once": "#d7191c",
+    "vidtome": "#ae017e",
     "vid_tldr": "#1a9850",
     "pruning": "#dfc27d",
     "run_length": "#5e4fa2",
     "reuse_tome": "#00b3a4",
+    "reuse_vidtome": "#3f007d",
     "reuse_pruning": "#f46d43",
 }
 SPARE = ("#4d4d4d", "#2b8cff", "#8c510a")

@@ -26,6 +26,7 @@ from .speed import speed_table
 from .store import Results
 from .sweep_tables import (
     at_equal_kl,
+    at_savings,
     by_threshold,
     by_video,
     every_setting,
@@ -66,6 +67,10 @@ def blocks() -> Blocks:
         found[f"{name}_matched"] = ((part,), partial(_with_source, partial(matched, subjects, title, name)))
         found[f"{name}_settings"] = ((part,), partial(every_setting, subjects))
     found |= {
+        **{
+            f"{name}_savings": ((part,), partial(_with_source, partial(at_savings, subjects, title)))
+            for name, (part, subjects, title) in sets.items()
+        },
         "vit_methods": (("vit",), method_list),
         "videomae_methods": (("videomae_fights",), method_list),
         "vit_halves": (("vit",), half_by_half),

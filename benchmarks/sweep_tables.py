@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from . import plots
-from .aggregate import Curves, best_baseline, curves_of, is_baseline, points, rivals, subjects_of
-from .curves import Cost, cost_at_kl, kl_at_cost
+from .aggregate import Curves, Mean, best_baseline, curves_of, is_baseline, points, rivals, subjects_of
+from .curves import Cost, cost_at_kl, kl_at_cost, value_at_cost
 from .speed_methods import emphasised
 from .table import Block, Table
 
@@ -15,6 +15,8 @@ from .table import Block, Table
 TARGETS = (0.02, 0.05)
 SAVINGS = (4, 8)
 TIMES = (0.5, 0.25)
+LIGHT_SAVINGS = (1.3, 2, 3)
+"""Where methods that merge or leave out tokens of a clip are at home."""
 SHOWN_BASELINES = 4
 """How many baselines the README names, the best first."""
 SWEEP_PLOTS = {
@@ -177,6 +179,49 @@ def at_equal_kl(result: dict[str, Any]) -> Block:
             (
                 (emphasised(methods, key), *(_cost_text(cost) for cost in shares[key]))
                 for key in (*ours, *others[:SHOWN_BASELINES])
+            ),
+        ),
+    ]
+
+
+def at_savings(subjects: str, title: str, result: dict[str, Any]) -> Block:
+    """
+    Each method at `LIGHT_SAVINGS`: KL, right answers (or agreement, where labels are not of this model) and speed.
+
+    Args:
+        subjects, title: the set, and what it is called.
+        result: the part.
+    """
+    curves, methods = curves_of(result, subjects), result["methods"]
+    measured = {key: curve for key, curve in curves.items() if not key.startswith("dense")}
+    if not measured:
+        return []
+    every = [entry.values for curve in measured.values() for entry in curve]
+    right = "accuracy" if all("accuracy" in values for values in every) else "clip_agreement"
+    what = "accuracy" if right == "accuracy" else "clips with the dense model's label"
+
+    def cell(curve: list[Mean], saving: float) -> str:
+        share = 1 / saving
+        kl = kl_at_cost(points(curve), share)
+        if kl is None:
+            return "-"
+        labels, time = (
+            value_at_cost([(entry.values["share"], entry.values[name]) for entry in curve], share)
+            for name in (right, "time")
+        )
+        assert labels is not None and time is not None
+        return f"{kl:.4f}; {labels:.1%}; {1 / time:.2f}x"
+
+    dense = f" (dense {every[0]['dense_accuracy']:.1%})" if right == "accuracy" else ""
+    return [
+        f"{result['model']}, {title}: KL of the clip, {what}{dense}, and how many times faster in wall-clock, at "
+        "1.3, 2 and 3 times fewer multiply-adds; between settings interpolated on a logarithmic axis of cost. A dash: "
+        "the sweep does not reach there.",
+        Table(
+            ("method", *(f"{saving:g}x fewer" for saving in LIGHT_SAVINGS)),
+            (
+                (emphasised(methods, key), *(cell(curve, saving) for saving in LIGHT_SAVINGS))
+                for key, curve in measured.items()
             ),
         ),
     ]

@@ -73,7 +73,7 @@ class RunLength(Dropping):
     title = "RLT"
     paper = "Choudhury et al., Don't look twice, NeurIPS 2024"
     knob = "threshold on normalised pixels"
-    sweep = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8)
+    sweep = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8)
 
     def kept(self, pixels: torch.Tensor) -> torch.Tensor:
         """Tokens that change."""

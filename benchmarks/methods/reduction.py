@@ -55,6 +55,32 @@ class Merged(ReducedTokens):
         return {"mode": "off", "reduction": {"method": "tome", "r": self.merged(self.setting)}}
 
 
+class MergedCountedOnce(Merged):
+    """Token merging as its authors run it on VideoMAE."""
+
+    title = "ToMe, rows counted once"
+
+    def settings(self) -> dict[str, Any]:
+        """Without reuse."""
+        settings = super().settings()
+        settings["reduction"]["proportional_attention"] = False
+        return settings
+
+
+class MergedAcrossFrames(ReducedTokens):
+    """VidToMe."""
+
+    title = "VidToMe"
+    paper = "after Li et al., VidToMe, CVPR 2024"
+    knob = "share of the rows merged within chunks of 4 frames; 0.6 times that between chunks"
+    sweep = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0)
+
+    def settings(self) -> dict[str, Any]:
+        """Without reuse."""
+        shares = {"local_ratio": self.setting, "global_ratio": 0.6 * self.setting}
+        return {"mode": "off", "reduction": {"method": "vidtome", **shares}}
+
+
 class Salient(ReducedTokens):
     """vid-TLDR."""
 
@@ -89,7 +115,7 @@ class Runs(ReducedTokens):
     title = "RLT, runs counted"
     paper = "after Choudhury et al., Don't look twice, NeurIPS 2024"
     knob = "threshold on normalised pixels"
-    sweep = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8)
+    sweep = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8)
 
     def settings(self) -> dict[str, Any]:
         """Without reuse."""
@@ -121,10 +147,23 @@ class ReusedAndPruned(ReducedTokens):
         return {"threshold": self.setting, "reduction": {"method": "pruning", "keep": 0.8}}
 
 
+class ReusedAndMergedAcrossFrames(ReducedTokens):
+    """Reuse, and merging across frames among what is computed."""
+
+    title = "reuse and VidToMe"
+    knob = "threshold; 20 % of the rows merged within chunks of 4 frames"
+    sweep = ReusedAndMerged.sweep
+
+    def settings(self) -> dict[str, Any]:
+        """The share stays."""
+        reduction = {"method": "vidtome", "local_ratio": 0.2, "global_ratio": 0.0}
+        return {"threshold": self.setting, "reduction": reduction}
+
+
 class ClipReusedAndMerged(ReusedAndMerged):
     """The same for clips, whose thresholds are larger."""
 
-    sweep = (0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
+    sweep = (0.05, 0.1, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
 
 
 class ClipReusedAndPruned(ReusedAndPruned):

@@ -75,7 +75,7 @@ class ClipReuse(Method):
 
     title = "reuse"
     knob = "threshold"
-    sweep = (0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
+    sweep = (0.05, 0.1, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
 
     def __init__(self, model: Any, setting: float = 0.4) -> None:
         super().__init__(model, setting)

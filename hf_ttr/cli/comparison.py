@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import VideoClassificationPipeline
 
     from ..flops import ReuseReport
+    from ..token_maps import TokenMaps
     from ..video import VideoInfo
 
 # Types of plain checkpoints, with the class of this package that takes them as they are; and of those with reuse.
@@ -41,7 +42,7 @@ class Measurement:
         labels: the pipeline's answer, best label first.
         logits (`torch.Tensor` of shape `(labels,)`), frame_logits (`torch.Tensor` of shape `(frames, labels)`,
             *optional*): a VideoMAE has none of frames.
-        reuse: the report of the model; `None` in mode "off".
+        reuse: the report of the model; `None` where the parent's code runs.
         pixels (`np.ndarray` of shape `(frames, height, width, 3)`, *optional*): the frames that the model saw.
         all_seconds, all_model_seconds: of every timed run, whole and in the model alone.
     """
@@ -148,8 +149,19 @@ class Comparison:
         return 1.0 if report is None or report.computed_share is None else report.computed_share.item()
 
     @property
+    def reduced_shares(self) -> dict[str, float]:
+        """Shares of the tokens that were merged, and left out, before the last layer, where there are any."""
+        report = self.reuse.reuse
+        if report is None or report.merged_by_layer is None or report.pruned_by_layer is None:
+            return {}
+        assert report.total_tokens is not None
+        total = report.total_tokens.item()
+        counts = {"merged": report.merged_by_layer, "left out": report.pruned_by_layer}
+        return {name: count[0, -1].item() / total for name, count in counts.items() if count[0, -1]}
+
+    @property
     def multiply_adds(self) -> int | None:
-        """Of the call with reuse; not counted in mode "off"."""
+        """Of the call with reuse; not counted where the parent's code runs."""
         report = self.reuse.reuse
         return None if report is None or report.multiply_adds is None else int(report.multiply_adds.item())
 
@@ -174,6 +186,8 @@ class Comparison:
             "dense_labels": None if dense is None else [entry["label"] for entry in dense.labels[:top_k]],
             "dense_scores": None if dense is None else [entry["score"] for entry in dense.labels[:top_k]],
             "computed_share": self.computed_share,
+            "merged_share": self.reduced_shares.get("merged", 0.0),
+            "pruned_share": self.reduced_shares.get("left out", 0.0),
             "multiply_adds": self.multiply_adds,
             "dense_multiply_adds": self.dense_multiply_adds,
             "runs": self.runs,
@@ -184,6 +198,32 @@ class Comparison:
             "agreement": None if agreement is None else vars(agreement),
         }
 
+    @property
+    def maps(self) -> TokenMaps:
+        """What became of every token of the clip, where it was asked for."""
+        report = self.reuse.reuse
+        assert report is not None and report.maps is not None
+        return report.maps.stream(0)
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens in front of the patches in the maps."""
+        return 1 if self.tubelet_size is None else 0
+
+    @property
+    def shown_frames(self) -> list[int]:
+        """Which frames, of those that the model saw, the maps are of: of a VideoMAE the first of each tubelet."""
+        return list(range(0, len(self.frame_indices), self.tubelet_size or 1))
+
+    def captions(self) -> list[str] | None:
+        """The times of the shown frames in the video, if its frame rate is known."""
+        if not self.info.fps:
+            return None
+        times = [self.frame_indices[index] / self.info.fps for index in self.shown_frames]
+        # Frames that follow each other are less than a tenth of a second apart.
+        digits = 1 if len({f"{time:.1f}" for time in times}) == len(set(times)) else 2
+        return [f"{time:.{digits}f} s" for time in times]
+
     def save_picture(self, path: str) -> None:
         """
         Writes the picture of what was computed in which frame, of a VideoMAE the first of each tubelet.
@@ -193,18 +233,15 @@ class Comparison:
         """
         from ..visualization import reuse_map
 
-        assert self.reuse.pixels is not None and self.reuse.reuse is not None and self.reuse.reuse.plan is not None
-        plan = self.reuse.reuse.plan[0]
-        step, prefix_tokens = (1, 1) if self.tubelet_size is None else (self.tubelet_size, 0)
-        shown = [step * row for row in range(len(plan))]
-        captions = None
-        if self.info.fps:
-            times = [self.frame_indices[index] / self.info.fps for index in shown]
-            # Frames that follow each other are less than a tenth of a second apart.
-            digits = 1 if len({f"{time:.1f}" for time in times}) == len(set(times)) else 2
-            captions = [f"{time:.{digits}f} s" for time in times]
+        assert self.reuse.pixels is not None
         try:
-            reuse_map(self.reuse.pixels[shown], plan, captions=captions, prefix_tokens=prefix_tokens, path=path)
+            reuse_map(
+                self.reuse.pixels[self.shown_frames],
+                self.maps.computed,
+                captions=self.captions(),
+                prefix_tokens=self.prefix_tokens,
+                path=path,
+            )
         except OSError as error:
             raise _unwritable(path, error.strerror or first_line(error)) from error
 
@@ -217,7 +254,7 @@ def compare(
     num_frames: int | None = None,
     frame_sampling_rate: int | None = None,
     with_dense: bool = True,
-    with_picture: bool = False,
+    with_maps: bool = False,
     device: str | None = None,
     runs: int = 3,
     progress: Callable[[str], None] = lambda step: None,
@@ -231,7 +268,7 @@ def compare(
         settings: settings of reuse that differ from those of the checkpoint.
         num_frames, frame_sampling_rate: how frames are chosen; by default as the checkpoint says.
         with_dense: whether to run the model dense as well. Without it there is a single run, and no warm-up.
-        with_picture: whether to keep what `Comparison.save_picture` needs.
+        with_maps: whether to keep the frames and the maps of tokens that pictures need.
         device: where to run; by default where the pipeline puts it.
         runs: how often each pipeline runs after its warm-up; times are medians.
         progress: told what is being done.
@@ -253,15 +290,15 @@ def compare(
             tubelet_size = getattr(config, "tubelet_size", None)
             _check_num_frames(num_frames, video, info.frames, model, config.num_frames if tubelet_size else None)
             reuse_settings = config.temporal_reuse
-            if reuse_settings.mode == "off":
-                if with_picture:
+            if reuse_settings.mode == "off" and not reuse_settings.active_reductions(config.model_shape()):
+                if with_maps:
                     raise InputError(
                         f"The model '{model}' is set to mode 'off', which has no reuse to draw; pass --mode "
                         "bidirectional or causal, or leave the picture out."
                     )
                 with_dense = False
             if with_dense:
-                pipelines["dense"] = load_pipeline(model, {"mode": "off"}, device)
+                pipelines["dense"] = load_pipeline(model, {"mode": "off", "reduction": []}, device)
             for pipe in pipelines.values():
                 processor: Any = pipe.video_processor
                 if frame_sampling_rate is not None:
@@ -274,8 +311,8 @@ def compare(
             for run in range(warm_ups + runs):
                 for name, pipe in pipelines.items():
                     progress(f"Run {run + 1} of {warm_ups + runs}: {name}")
-                    keep_pixels = with_picture and name == "reuse" and run == 0
-                    _run(pipe, video, num_frames, measurements[name], timed=run >= warm_ups, keep_pixels=keep_pixels)
+                    keep_maps = with_maps and name == "reuse" and run == 0
+                    _run(pipe, video, num_frames, measurements[name], timed=run >= warm_ups, keep_maps=keep_maps)
     except VideoDecodingError as error:
         raise InputError(str(error)) from error
     pipe = pipelines["reuse"]
@@ -352,9 +389,11 @@ def load_pipeline(model: str, settings: dict[str, Any], device: str | None = Non
             model, temporal_reuse=settings, output_loading_info=True
         )
     except _loading_errors_of_weights() as error:
-        raise InputError(
-            f"The model '{model}' cannot be loaded ({first_line(error)}); replace it by a complete copy."
-        ) from error
+        reason = first_line(error)
+        if "reduction" in settings and "reduction '" in reason:
+            reason = reason[reason.index("reduction '") :]
+            raise InputError(f"The model '{model}' cannot be run like this: {reason}.") from error
+        raise InputError(f"The model '{model}' cannot be loaded ({reason}); replace it by a complete copy.") from error
     if report["missing_keys"]:
         # transformers fills them with random numbers.
         raise InputError(
@@ -458,7 +497,7 @@ def _run(
     into: Measurement,
     *,
     timed: bool,
-    keep_pixels: bool,
+    keep_maps: bool,
 ) -> None:
     """Calls the pipeline once, and reads its model's output on the way."""
     import torch
@@ -475,9 +514,9 @@ def _run(
 
     def before(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         nonlocal model_started
-        if keep_pixels:
+        if keep_maps:
             into.pixels = _as_seen(kwargs["pixel_values"][0], pipe.video_processor)
-            kwargs = {**kwargs, "output_reuse_plan": True}
+            kwargs = {**kwargs, "output_token_maps": True}
         model_started = now()
         return args, kwargs
 
@@ -487,7 +526,7 @@ def _run(
         into.logits = output.logits[0].double().cpu()
         if output.frame_logits is not None:
             into.frame_logits = output.frame_logits[0].double().cpu()
-        # The plan is in the report of the one run that asked for it.
+        # The maps are in the report of the one run that asked for them.
         if into.reuse is None:
             into.reuse = output.reuse
 

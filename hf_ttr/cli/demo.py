@@ -42,7 +42,7 @@ def demo(
             str(ASSETS / folder),
             {},
             frame_sampling_rate=frame_sampling_rate,
-            with_picture=True,
+            with_maps=True,
             device="cpu",
             runs=5,
             progress=progress,

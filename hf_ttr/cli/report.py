@@ -30,12 +30,12 @@ def print_comparison(comparison: Comparison, top_k: int) -> None:
     from rich.text import Text
 
     dense, reuse, agreement = comparison.dense, comparison.reuse, comparison.agreement
-    mode = comparison.settings["mode"]
+    is_counted = comparison.multiply_adds is not None
     table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("")
     if dense is not None:
         table.add_column("dense")
-    table.add_column("with reuse" if mode != "off" else "dense")
+    table.add_column(_column(comparison.settings) if is_counted else "dense")
     table.add_column("")
 
     def row(name: str, dense_cell: str, reuse_cell: str, gain: str = "") -> None:
@@ -45,10 +45,11 @@ def print_comparison(comparison: Comparison, top_k: int) -> None:
 
     for rank in range(min(top_k, len(reuse.labels))):
         row("label" if rank == 0 else "", "" if dense is None else _label(dense, rank), _label(reuse, rank))
-    if mode != "off":
-        before, after = comparison.dense_multiply_adds, comparison.multiply_adds
-        assert before is not None and after is not None
+    before, after = comparison.dense_multiply_adds, comparison.multiply_adds
+    if before is not None and after is not None:
         row("tokens computed", "100 %", f"{100 * comparison.computed_share:.1f} %")
+        for name, share in comparison.reduced_shares.items():
+            row(f"tokens {name}", "0 %", f"{100 * share:.1f} %", "by the last layer")
         row("multiply-adds", _giga(before), _giga(after), _times(before / after, "fewer", "more"))
         if dense is None:
             row("dense multiply-adds", "", _giga(before))
@@ -64,7 +65,7 @@ def print_comparison(comparison: Comparison, top_k: int) -> None:
     console.print(table)
     console.print()
     if agreement is not None:
-        console.print(Text(_agreement(agreement, len(comparison.frame_indices))))
+        console.print(Text(_agreement(agreement, comparison)))
     for remark in _remarks(comparison):
         console.print(Text(remark, "dim"))
 
@@ -79,19 +80,27 @@ def _headline(comparison: Comparison) -> str:
         parts += [
             f"{name.replace('compute_', '')} {settings[name]:g}" for name in _DECISIVE if settings[name] is not None
         ]
+    parts += [method["method"] for method in settings["reduction"]]
     return ", ".join(parts)
+
+
+def _column(settings: dict[str, Any]) -> str:
+    """What the run that is compared with the dense one has."""
+    return "with reuse" if settings["mode"] != "off" else "with fewer tokens"
 
 
 _DECISIVE = ("threshold", "compute_budget")
 
 
-def _agreement(agreement: Agreement, frames: int) -> str:
+def _agreement(agreement: Agreement, comparison: Comparison) -> str:
+    subject = "Reuse" if comparison.settings["mode"] != "off" else "The model with fewer tokens"
+    frames = len(comparison.frame_indices)
     verdict = "the same top label" if agreement.same_top_label else "another top label"
     if agreement.frames_with_same_top_label is None:
-        return f"Reuse gives the clip {verdict}; KL divergence of the clip {agreement.clip_kl:.2g}."
+        return f"{subject} gives the clip {verdict}; KL divergence of the clip {agreement.clip_kl:.2g}."
     same = round(agreement.frames_with_same_top_label * frames)
     return (
-        f"Reuse gives the clip {verdict}, and {same} of {frames} frames the same top label; "
+        f"{subject} gives the clip {verdict}, and {same} of {frames} frames the same top label; "
         f"mean KL divergence of the frames {agreement.mean_frame_kl:.2g}."
     )
 

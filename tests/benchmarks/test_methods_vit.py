@@ -31,7 +31,10 @@ from .counting import assert_close, profiled
 FRAMES = 12
 SWEPT = [key for key in VIT if not key.startswith("dense")]
 # Methods that leave tokens out, or merge them, in every frame.
-NOT_DENSE_WHEN_STILL = ("random_drop", "neuroflow", "tome", "vid_tldr", "pruning", "reuse_tome", "reuse_pruning")
+NOT_DENSE_WHEN_STILL = (
+    *("random_drop", "neuroflow", "tome", "vidtome", "vid_tldr", "pruning"),
+    *("reuse_tome", "reuse_vidtome", "reuse_pruning"),
+)
 
 
 @pytest.fixture(scope="module")

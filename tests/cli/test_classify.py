@@ -59,6 +59,15 @@ SETTINGS = {
     "threshold": (["--threshold", "0.4"], {"threshold": 0.4}),
     "budget-in-the-place-of-threshold": (["--budget", "0.3"], {"compute_budget": 0.3, "threshold": None}),
     "mode": (["--mode", "bidirectional"], {"mode": "bidirectional"}),
+    "reduction": (
+        ["--reduction", "tome:r=2", "--reduction", "pruning:by=random:layers=[1]"],
+        {
+            "reduction": [
+                {"method": "tome", "r": 2, "schedule": "constant", "proportional_attention": True},
+                {"method": "pruning", "keep": 0.7, "layers": [1], "by": "random", "seed": 0},
+            ]
+        },
+    ),
 }
 
 
@@ -120,6 +129,21 @@ def test_mode_off_computes_everything(runner, files):
     assert (found["computed_share"], found["multiply_adds"], found["agreement"]) == (1.0, None, None)
 
 
+def test_reduction_in_mode_off_is_compared_with_the_dense_model(runner, files):
+    options = ["--mode", "off", "--reduction", "tome:r=6"]
+    found = classify_json(runner, files, "vit", *options)
+    output = call_model(files, "vit", {"mode": "off", "reduction": {"method": "tome", "r": 6}}, num_frames=16)
+    assert found["scores"] == pytest.approx(output.logits[0].softmax(-1).topk(5).values.tolist(), abs=1e-5)
+    assert found["computed_share"] == 1.0
+    assert found["merged_share"] == pytest.approx(output.reuse.merged_by_layer[0, -1].item() / (16 * 37))
+    assert found["pruned_share"] == 0.0
+    assert found["multiply_adds"] < found["dense_multiply_adds"]
+    assert found["agreement"] is not None
+    result = runner.invoke(app, ["classify", str(files / "clip.mp4"), "--model", str(files / "vit"), *options])
+    assert "with fewer tokens" in result.stdout and "no reuse, tome" in result.stdout
+    assert "tokens merged" in result.stdout and "tokens left out" not in result.stdout
+
+
 def test_table_names_labels_savings_and_agreement(runner, files):
     result = runner.invoke(app, ["classify", str(files / "clip.mp4"), "--model", str(files / "reuse"), "--top-k", "2"])
     assert result.exit_code == 0, result.stderr
@@ -179,9 +203,7 @@ def test_picture_of_a_videomae_shows_the_first_frame_of_each_tubelet(files, tmp_
 
     draw = visualization.reuse_map
     monkeypatch.setattr(visualization, "reuse_map", keep)
-    result = comparison.compare(
-        str(files / "clip.mp4"), str(files / "videomae"), {}, with_dense=False, with_picture=True
-    )
+    result = comparison.compare(str(files / "clip.mp4"), str(files / "videomae"), {}, with_dense=False, with_maps=True)
     result.save_picture(str(tmp_path / "map.png"))
 
     assert PIL.Image.open(tmp_path / "map.png").width == 1200
@@ -349,6 +371,13 @@ BAD = {
         ["'off'", "--mode"],
         "reuse",
     ),
+    "reduction-unknown": (nothing, ["--reduction", "some"], ["no reduction 'some'", "'tome'"], "reuse"),
+    "reduction-without-value": (nothing, ["--reduction", "tome:r"], ["tome:r", "tome:r=8"], "reuse"),
+    "reduction-out-of-range": (nothing, ["--reduction", "tome:r=-1"], ["tome:r=-1", "r is -1"], "reuse"),
+    "reduction-too-large": (nothing, ["--reduction", "tome:r=99"], ["like this", "half of the 37"], "reuse"),
+    "reduction-too-large-for-a-vit": (nothing, ["--reduction", "tome:r=99"], ["like this", "half of the 37"], "vit"),
+    "reduction-of-windows": (nothing, ["--reduction", "run_length"], ["'run_length'", "several times"], "vit"),
+    "reduction-of-frames": (nothing, ["--reduction", "vidtome"], ["'vidtome'", "window"], "videomae"),
     "picture-in-no-folder": (nothing, ["--picture", "no/a.png"], ["no/a.png", "no folder"], "reuse"),
     "picture-is-folder": (lambda folder: (folder / "a.png").mkdir(), ["--picture", "a.png"], ["is a folder"], "reuse"),
     "picture-below-file": (nothing, ["--picture", "clip.mp4/a.png"], ["clip.mp4/a.png", "no folder"], "reuse"),

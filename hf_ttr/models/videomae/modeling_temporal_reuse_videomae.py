@@ -191,6 +191,8 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
 
     def __init__(self, config: TemporalReuseVideoMAEConfig) -> None:
         super().__init__(config)
+        # A setting that came with the checkpoint's name was put into the config after that was made.
+        as_temporal_reuse_config(config.temporal_reuse).active_reductions(config.model_shape())
         # Layers are built by the parent and change class in place: what the parent did to them stays.
         layers: Any = self.encoder.layer
         for index, layer in enumerate(layers):

@@ -159,6 +159,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         self, config: TemporalReuseViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False
     ) -> None:
         super().__init__(config, add_pooling_layer=add_pooling_layer, use_mask_token=use_mask_token)
+        # A setting that came with the checkpoint's name was put into the config after that was made.
+        as_temporal_reuse_config(config.temporal_reuse).active_reductions(config.model_shape())
         # Layers are built by the parent and change class in place: what the parent did to them stays.
         for index, layer in enumerate(self.layers):
             layer.__class__ = TemporalReuseViTLayer
