@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -145,6 +145,10 @@ def store_rows(
     return kept.transpose(1, 2), table.view(1, -1, heads, head_dim).transpose(1, 2)
 
 
+ROW_STATES = ("_output", "_last_layers")
+"""What a cache holds of every row beside keys and values: last hidden states, and where it was left out."""
+
+
 class ReuseCache(Cache):
     """
     What the caches of all models with reuse share: they hold streams, one per batch row, and know their owner.
@@ -172,7 +176,7 @@ class ReuseCache(Cache):
     def memory_bytes(self) -> int:
         """Bytes held by all streams together."""
         tensors = [tensor for layer in self.layers for tensor in (layer.keys, layer.values)]
-        tensors += [self._output, self._last_layers]
+        tensors += [getattr(self, name) for name in ROW_STATES]
         if self.streams is not None:
             tensors += self.streams.tensors()
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
@@ -216,10 +220,14 @@ class ReuseCache(Cache):
             layer.offload()
         if self.streams is not None:
             self.streams = self.streams.to("cpu")
-        if self._output is not None:
-            self._output = self._output.to("cpu")
-        if self._last_layers is not None:
-            self._last_layers = self._last_layers.to("cpu")
+        self._change_rows(lambda tensor: tensor.to("cpu"))
+
+    def _change_rows(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Changes what is held beside keys and values of what was computed last."""
+        for name in ROW_STATES:
+            tensor = getattr(self, name)
+            if tensor is not None:
+                setattr(self, name, change(tensor))
 
     def _check_streams(self, streams: torch.Tensor) -> None:
         batch = self.batch_size
@@ -390,10 +398,7 @@ class TemporalReuseCache(ReuseCache):
         for layer in self.layers:
             layer.batch_select_indices(indices)
         self.streams = self.streams.select(indices)
-        if self._output is not None:
-            self._output = self._output.index_select(0, indices.to(self._output.device))
-        if self._last_layers is not None:
-            self._last_layers = self._last_layers.index_select(0, indices.to(self._last_layers.device))
+        self._change_rows(lambda tensor: tensor.index_select(0, indices.to(tensor.device)))
         if self.owner is not None:
             self.owner = {**self.owner, "batch_size": len(indices)}
 
@@ -410,7 +415,7 @@ class TemporalReuseCache(ReuseCache):
             self._last_layers = part._last_layers.new_full(whole, len(self.layers))
         pairs: list[tuple[Any, Any, list[str]]] = [
             (self.streams, part.streams, [field.name for field in fields(StreamState)]),
-            (self, part, ["_output", "_last_layers"]),
+            (self, part, list(ROW_STATES)),
             *((layer, other, ["keys", "values"]) for layer, other in zip(self.layers, part.layers)),
         ]
         for mine, theirs, names in pairs:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 from transformers import PretrainedConfig
 from transformers import __version__ as transformers_version
 
+from .checks import is_number, is_whole
 from .reduction.base import ModelShape, Reduction, as_reductions
 
 
@@ -124,30 +124,30 @@ class TemporalReuseConfig(PretrainedConfig):
         self._require("mode", self.mode in MODES, f"one of {', '.join(map(repr, MODES))}")
         self._require(
             "threshold",
-            self.threshold is None or (_is_number(self.threshold) and self.threshold >= 0),
+            self.threshold is None or (is_number(self.threshold) and self.threshold >= 0),
             "a number of at least 0, or None",
         )
         self._require(
             "compute_budget",
-            self.compute_budget is None or (_is_number(self.compute_budget) and 0 < self.compute_budget <= 1),
+            self.compute_budget is None or (is_number(self.compute_budget) and 0 < self.compute_budget <= 1),
             "a share of the tokens above 0 and at most 1, or None",
         )
         self._require(
             "max_age",
-            self.max_age is None or (_is_whole(self.max_age) and self.max_age >= 1),
+            self.max_age is None or (is_whole(self.max_age) and self.max_age >= 1),
             "a whole number of frames of at least 1, or None",
         )
         for name in ("saliency_weight", "context_weight", "drift_weight", "window_weight"):
             value = getattr(self, name)
-            self._require(name, _is_number(value) and value >= 0, "a number of at least 0")
+            self._require(name, is_number(value) and value >= 0, "a number of at least 0")
         self._require(
             "context_size",
-            _is_whole(self.context_size) and self.context_size >= 1 and self.context_size % 2 == 1,
+            is_whole(self.context_size) and self.context_size >= 1 and self.context_size % 2 == 1,
             "an odd whole number of patches",
         )
         self._require(
             "scene_cut",
-            _is_number(self.scene_cut) and 0 < self.scene_cut <= 1,
+            is_number(self.scene_cut) and 0 < self.scene_cut <= 1,
             "a share of the patches above 0 and at most 1",
         )
         self._require(
@@ -206,14 +206,6 @@ def as_temporal_reuse_config(value: PretrainedConfig | dict[str, Any] | None) ->
     raise ValueError(
         f"temporal_reuse is {value!r}, but must be a TemporalReuseConfig, a dict of its settings, or None."
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 _FIELDS = (

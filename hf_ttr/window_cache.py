@@ -213,7 +213,4 @@ class TemporalReuseWindowCache(ReuseCache):
     def _select_rows(self, rows: torch.Tensor) -> None:
         for layer in self.layers:
             layer.select(rows)
-        if self._output is not None:
-            self._output = self._output.index_select(0, rows.to(self._output.device))
-        if self._last_layers is not None:
-            self._last_layers = self._last_layers.index_select(0, rows.to(self._last_layers.device))
+        self._change_rows(lambda tensor: tensor.index_select(0, rows.to(tensor.device)))

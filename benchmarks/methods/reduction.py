@@ -127,7 +127,7 @@ class ReusedAndMerged(ReducedTokens):
 
     title = "reuse and ToMe"
     knob = "threshold; 4 % of the rows merged in each layer"
-    sweep = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7)
+    sweep: ClassVar[tuple[float, ...]] = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7)
     share: ClassVar[float] = 0.04
 
     def settings(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class ReusedAndPruned(ReducedTokens):
 
     title = "reuse and pruning"
     knob = "threshold; 80 % of the rows kept in each of three layers"
-    sweep = ReusedAndMerged.sweep
+    sweep: ClassVar[tuple[float, ...]] = ReusedAndMerged.sweep
 
     def settings(self) -> dict[str, Any]:
         """The share stays."""

@@ -41,6 +41,11 @@ class ModelShape:
         """Tokens in front that are never merged or left out."""
         return int(self.has_first_token)
 
+    @property
+    def half(self) -> int:
+        """Tokens that can be merged into others at once."""
+        return (self.tokens - self.protected) // 2
+
 
 @dataclass
 class Observed:
@@ -81,6 +86,12 @@ class Reduction(ABC):
         if not condition:
             value = getattr(self, name)
             raise ValueError(f"reduction {self.method!r}: {name} is {value!r}, but must be {allowed}.")
+
+    def freeze(self, name: str) -> None:
+        """Makes a tuple of a setting that is a list."""
+        value = getattr(self, name)
+        if isinstance(value, list):
+            object.__setattr__(self, name, tuple(value))
 
     @property
     def is_idle(self) -> bool:
@@ -247,8 +258,3 @@ def as_reductions(value: Any) -> list[Reduction]:
     if isinstance(many, str) or not isinstance(many, Iterable):
         raise ValueError(f"temporal_reuse.reduction is {value!r}, but must be a list of methods.")
     return [as_reduction(entry) for entry in many]
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number, and not a truth value."""
-    return isinstance(value, int) and not isinstance(value, bool)

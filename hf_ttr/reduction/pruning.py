@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from .base import LayerReduction, ModelShape, Observed, is_whole, register_reduction
+from ..checks import is_number, is_whole
+from .base import LayerReduction, ModelShape, Observed, register_reduction
 from .rows import RowChange, RowSets, first_of_each
 
 
@@ -54,10 +55,8 @@ class Pruning(LayerReduction):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.layers, list):
-            object.__setattr__(self, "layers", tuple(self.layers))
-        number = isinstance(self.keep, (int, float)) and not isinstance(self.keep, bool)
-        self.require("keep", number and 0 < self.keep <= 1, "a share of the rows above 0 and at most 1")
+        self.freeze("layers")
+        self.require("keep", is_number(self.keep) and 0 < self.keep <= 1, "a share of the rows above 0 and at most 1")
         self.require(
             "layers",
             self.layers is None or (isinstance(self.layers, tuple) and all(map(_is_layer, self.layers))),

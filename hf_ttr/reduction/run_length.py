@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import ClassVar
 
 import torch
 from torch.nn.functional import avg_pool2d
 
+from ..checks import is_number
 from .base import ModelShape, WindowReduction, register_reduction
 
 
@@ -34,10 +34,9 @@ class RunLength(WindowReduction):
     threshold: float = 0.1
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.threshold, (int, float)) and not isinstance(self.threshold, bool)
         self.require(
             "threshold",
-            is_number and isfinite(self.threshold) and self.threshold >= 0,
+            is_number(self.threshold) and self.threshold >= 0,
             "a difference of normalised pixels of at least 0",
         )
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from .base import LayerReduction, ModelShape, Observed, is_whole, register_reduction
+from ..checks import is_whole
+from .base import LayerReduction, ModelShape, Observed, register_reduction
 from .rows import RowChange, RowSets, first_of_each, padded_size
 
 
@@ -54,8 +55,7 @@ class ToMe(LayerReduction):
     proportional_attention: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.r, list):
-            object.__setattr__(self, "r", tuple(self.r))
+        self.freeze("r")
         numbers = self.r if isinstance(self.r, tuple) else (self.r,)
         self.require(
             "r",
@@ -88,18 +88,16 @@ class ToMe(LayerReduction):
         """See `Reduction.check`."""
         numbers = self.per_layer(model.layers)
         self.require("r", len(numbers) == model.layers, f"a list of {model.layers} numbers, one for each layer")
-        half = (model.tokens - model.protected) // 2
         self.require(
             "r",
-            max(numbers) <= half,
-            f"at most half of the {model.tokens} tokens in any layer, {half}"
+            max(numbers) <= model.half,
+            f"at most half of the {model.tokens} tokens in any layer, {model.half}"
             + ("" if self.schedule == "constant" else f" (schedule {self.schedule!r} starts or ends with twice r)"),
         )
 
     def removed(self, layer: int, count: int, initial: int, model: ModelShape) -> int:
         """See `LayerReduction.removed`."""
-        wanted = self.per_layer(model.layers)[layer] * initial // model.tokens
-        return max(min(wanted, (count - model.protected) // 2), 0)
+        return share_of(self.per_layer(model.layers)[layer], count, initial, model)
 
     def change(self, layer: int, sets: RowSets, removed: list[int], observed: Observed, protected: int) -> RowChange:
         """See `LayerReduction.change`."""
@@ -109,6 +107,17 @@ class ToMe(LayerReduction):
     def multiply_adds(self, count: int, model: ModelShape) -> int:
         """See `LayerReduction.multiply_adds`."""
         return (padded_size(count) // 2) ** 2 * model.key_size
+
+
+def share_of(merges: int, count: int, initial: int, model: ModelShape) -> int:
+    """
+    What a set merges away in a layer where a whole one merges away `merges` rows: as large a share of what is
+    computed of it, and at most half of what is left.
+
+    Args:
+        merges, count, initial, model: see `LayerReduction.removed`.
+    """
+    return max(min(merges * initial // model.tokens, (count - model.protected) // 2), 0)
 
 
 def match(

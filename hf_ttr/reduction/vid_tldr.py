@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import torch
 
-from .base import LayerReduction, ModelShape, Observed, is_whole, register_reduction
+from ..checks import is_whole
+from .base import LayerReduction, ModelShape, Observed, register_reduction
 from .rows import RowChange, RowSets, padded_size
-from .tome import match
+from .tome import match, share_of
 
 
 SHARES = (600 / 1568, 200 / 1568, 100 / 1568)
@@ -49,8 +50,7 @@ class VidTLDR(LayerReduction):
     r: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.r, list):
-            object.__setattr__(self, "r", tuple(self.r))
+        self.freeze("r")
         self.require(
             "r",
             self.r is None
@@ -74,14 +74,14 @@ class VidTLDR(LayerReduction):
             self.require(
                 "r", len(numbers) <= model.layers, f"a list of at most {model.layers} numbers, as many as layers"
             )
-        half = (model.tokens - model.protected) // 2
-        self.require("r", max(numbers, default=0) <= half, f"at most half of the {model.tokens} tokens, {half}")
+        self.require(
+            "r", max(numbers, default=0) <= model.half, f"at most half of the {model.tokens} tokens, {model.half}"
+        )
 
     def removed(self, layer: int, count: int, initial: int, model: ModelShape) -> int:
         """See `LayerReduction.removed`."""
         numbers = self.per_layer(model.tokens)
-        wanted = numbers[layer] * initial // model.tokens if layer < len(numbers) else 0
-        return max(min(wanted, (count - model.protected) // 2), 0)
+        return share_of(numbers[layer], count, initial, model) if layer < len(numbers) else 0
 
     def change(self, layer: int, sets: RowSets, removed: list[int], observed: Observed, protected: int) -> RowChange:
         """See `LayerReduction.change`."""

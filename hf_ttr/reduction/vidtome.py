@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
-from math import isfinite
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 
-from .base import FrameMerge, FrameReduction, ModelShape, is_whole, register_reduction
+from ..checks import is_number, is_whole
+from .base import FrameMerge, FrameReduction, ModelShape, register_reduction
 from .rows import RowSets, paired
 from .tome import closest
 
@@ -47,7 +47,8 @@ class VidToMe(FrameReduction):
     def __post_init__(self) -> None:
         self.require("chunk", is_whole(self.chunk) and self.chunk >= 1, "a whole number of frames of at least 1")
         for name in ("local_ratio", "global_ratio"):
-            self.require(name, _is_share(getattr(self, name)), "a share of the rows from 0 to 1")
+            value = getattr(self, name)
+            self.require(name, is_number(value) and 0 <= value <= 1, "a share of the rows from 0 to 1")
 
     @property
     def is_idle(self) -> bool:
@@ -143,8 +144,3 @@ def _split(values: list[int], sizes: list[int]) -> list[list[int]]:
 def _repeated(counts: list[int], device: torch.device) -> torch.Tensor:
     """Each number as often as it counts: [2, 1] is 0, 0, 1."""
     return torch.arange(len(counts), device=device).repeat_interleave(torch.tensor(counts, device=device))
-
-
-def _is_share(value: Any) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and isfinite(value) and 0 <= value <= 1

@@ -61,7 +61,7 @@ def test_the_dense_model_costs_what_the_formula_says(model: Any, pixels: torch.T
 @pytest.mark.parametrize("key", SWEPT)
 def test_sweeps_go_from_dense_to_sparse(key: str, model: Any, pixels: torch.Tensor) -> None:
     method = VIDEOMAE[key]
-    assert 6 <= len(method.sweep) <= 8 and method.title and method.knob
+    assert 6 <= len(method.sweep) <= 10 and method.title and method.knob
     costs = [method(model, setting).measured(pixels).multiply_adds for setting in method.sweep]
     assert costs == sorted(costs, reverse=True)
     assert costs[-1] < costs[0]
