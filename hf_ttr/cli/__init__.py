@@ -8,6 +8,7 @@ import typer
 
 from .classify import classify
 from .demo import demo
+from .visualize import visualize
 
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(classify)
+app.command()(visualize)
 
 
 def _print_version(wanted: bool) -> None:

@@ -293,8 +293,8 @@ def compare(
             if reuse_settings.mode == "off" and not reuse_settings.active_reductions(config.model_shape()):
                 if with_maps:
                     raise InputError(
-                        f"The model '{model}' is set to mode 'off', which has no reuse to draw; pass --mode "
-                        "bidirectional or causal, or leave the picture out."
+                        f"The model '{model}' is set to mode 'off', which leaves nothing to draw; pass --mode "
+                        "bidirectional or causal, or a --reduction."
                     )
                 with_dense = False
             if with_dense:
