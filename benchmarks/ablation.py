@@ -37,6 +37,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "context 1": {"context_weight": 1.0},
     "context 9": {"context_weight": 9.0},
     "context of 3 x 3": {"context_size": 3},
+    **{f"and ToMe, r = {r} in each layer": {"reduction": {"method": "tome", "r": r}} for r in (1, 2, 4, 8)},
+    "and ToMe, r = 8 in the last half": {"reduction": {"method": "tome", "r": [0] * 6 + [8] * 6}},
+    "and VidToMe, 10 % within chunks": {"reduction": {"method": "vidtome", "local_ratio": 0.1, "global_ratio": 0.0}},
+    "and pruning, 95 % kept": {"reduction": {"method": "pruning", "keep": 0.95}},
 }
 
 
