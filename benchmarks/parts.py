@@ -14,6 +14,7 @@ from . import (
     scaling,
     speed,
     speed_methods,
+    speed_reduction,
     speed_videomae,
     windows,
 )
@@ -30,6 +31,7 @@ PARTS: tuple[Part, ...] = (
     windows.PART,
     speed.PART,
     speed_videomae.PART,
+    speed_reduction.PART,
     linear_kernels.PART,
     speed_methods.METHOD_PART,
     speed_methods.LATENCY_PART,

@@ -19,6 +19,7 @@ from . import (
     replay,
     scaling,
     speed_methods,
+    speed_reduction,
     speed_videomae,
     windows,
 )
@@ -52,6 +53,7 @@ def blocks() -> Blocks:
         "image_merging": image_merging.table,
         "speed": lambda result: [speed_table(result["rows"])],
         "speed_videomae": speed_videomae.table,
+        "speed_reduction": speed_reduction.table,
         "linear_kernels": linear_kernels.table,
     }
     found: Blocks = {name: ((name,), partial(_with_heading, name, make)) for name, make in plain.items()}
