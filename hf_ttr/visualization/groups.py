@@ -88,15 +88,15 @@ def group_map(
     total = len(groups)
     shown = set_of_layers(layers, groups.shape[2])
     chosen = evenly(total, columns)
-    check_captions(captions, total, "groups")
+    check_captions(captions, total, "map of groups")
     numbers = count()
 
     def keep(frame: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         # A group has patches in frames that are not shown; of those no more than the mean colours are kept.
-        fitting = checked_grid(grid, groups.shape[1] - prefix_tokens, frame.shape, "groups")
+        fitting = checked_grid(grid, groups.shape[1] - prefix_tokens, frame.shape, "map of groups")
         return (frame if next(numbers) in chosen else None), patch_colours(frame, fitting)
 
-    read, _ = read_frames(frames, one_for_each_row(total, range(total), "groups"), keep)
+    read, _ = read_frames(frames, one_for_each_row(total, range(total), "map of groups"), keep)
     pixels = [frame for frame, _ in read if frame is not None]
     colours = np.stack([means for _, means in read])
     patches = groups[:, prefix_tokens:].reshape(*colours.shape[:3], -1)
@@ -138,11 +138,11 @@ def as_groups(groups: Any, prefix_tokens: int) -> np.ndarray:
         ValueError: if they are no groups of tokens.
     """
     source = "output.reuse.maps.stream(number).groups"
-    array = as_map(groups, "groups", "integers", ("frames", "tokens", "layers + 1"), prefix_tokens, source)
+    array = as_map(groups, "map of groups", "integers", ("frames", "tokens", "layers + 1"), prefix_tokens, source)
     tokens = array.shape[0] * array.shape[1]
     if array.min() < -1 or array.max() >= tokens:
         raise ValueError(
-            f"the groups go from {array.min()} to {array.max()}, but must be numbers of the {tokens} tokens, or -1; "
+            f"the map of groups goes from {array.min()} to {array.max()}, but must hold numbers of the {tokens} tokens, or -1; "
             f"pass `{source}`."
         )
     return array
@@ -157,7 +157,7 @@ def set_of_layers(layers: Sequence[int] | None, depth: int) -> list[int]:
     """
     chosen = evenly(depth, 4) if layers is None else list(layers)
     if not chosen or any(not -depth <= layer < depth for layer in chosen):
-        raise ValueError(f"layers is {chosen}, but the groups are of layers 0 to {depth - 1}; pass some of those.")
+        raise ValueError(f"layers is {chosen}, but the map of groups is of layers 0 to {depth - 1}; pass some of those.")
     return [layer % depth for layer in chosen]
 
 

@@ -92,9 +92,9 @@ def heat_map(
         check_ending(path, [".png"], "the picture")
     values = as_values(values, name, prefix_tokens)
     chosen = evenly(len(values), columns)
-    check_captions(captions, len(values), name)
-    pixels, _ = read_frames(frames, one_for_each_row(len(values), chosen, name))
-    grid = checked_grid(grid, values.shape[1] - prefix_tokens, pixels[0].shape, name)
+    check_captions(captions, len(values), f"map of {name}")
+    pixels, _ = read_frames(frames, one_for_each_row(len(values), chosen, f"map of {name}"))
+    grid = checked_grid(grid, values.shape[1] - prefix_tokens, pixels[0].shape, f"map of {name}")
     patches = values[:, prefix_tokens:].reshape(-1, *grid)
     maximum = top_of_scale(patches, maximum)
 
@@ -186,9 +186,9 @@ def as_values(values: Any, name: str, prefix_tokens: int) -> np.ndarray:
         ValueError: if they are of another shape, or some is below 0 or no number.
     """
     source = f"output.reuse.maps.stream(number).{name}" if name in LABELS else f"one number for each token as {name}"
-    array = as_map(values, name, "numbers", ("frames", "tokens"), prefix_tokens, source)
+    array = as_map(values, f"map of {name}", "numbers", ("frames", "tokens"), prefix_tokens, source)
     if not np.isfinite(array).all() or array.min() < 0:
-        raise ValueError(f"the {name} has entries that are negative or no numbers; pass finite ones of at least 0.")
+        raise ValueError(f"the map of {name} has entries that are negative or no numbers; pass finite ones of at least 0.")
     return array
 
 

@@ -88,15 +88,14 @@ def reuse_page(
     if frame_size < 1:
         raise ValueError(f"frame_size is {frame_size}, but must be at least 1.")
     arrays = _checked_maps(maps, prefix_tokens)
-    name, first = next(iter(arrays.items()))
-    rows, tokens = first.shape[:2]
-    check_captions(captions, rows, name)
+    rows, tokens = next(iter(arrays.values())).shape[:2]
+    check_captions(captions, rows, "set of maps")
 
     def keep(frame: np.ndarray) -> tuple[str, tuple[int, int], np.ndarray]:
-        fitting = checked_grid(grid, tokens - prefix_tokens, frame.shape, name)
+        fitting = checked_grid(grid, tokens - prefix_tokens, frame.shape, "set of maps")
         return _data_url(frame, frame_size), fitting, patch_colours(frame, fitting)
 
-    read, _ = read_frames(frames, one_for_each_row(rows, range(rows), name), keep)
+    read, _ = read_frames(frames, one_for_each_row(rows, range(rows), "set of maps"), keep)
     data: dict[str, Any] = {
         "title": title,
         "captions": None if captions is None else [str(caption) for caption in captions],
@@ -148,7 +147,7 @@ def _checked_maps(maps: TokenMaps, prefix_tokens: int) -> dict[str, np.ndarray]:
     if maps.computed is not None:
         source = "output.reuse.maps.stream(number).computed"
         arrays["computed"] = as_map(
-            maps.computed, "computed", "boolean", ("frames", "tokens"), prefix_tokens, source
+            maps.computed, "plan", "boolean", ("frames", "tokens"), prefix_tokens, source
         ).astype(np.uint8)
     for name, values in (("age", maps.age), ("error", maps.error)):
         if values is not None:
@@ -164,8 +163,8 @@ def _checked_maps(maps: TokenMaps, prefix_tokens: int) -> dict[str, np.ndarray]:
     for name, other in others:
         if other != shape:
             raise ValueError(
-                f"the {name} is of {other[0]} frames of {other[1]} tokens, but the {first} of {shape[0]} of {shape[1]}; "
-                "pass maps of one call."
+                f"the map of {name} is of {other[0]} frames of {other[1]} tokens, but that of {first} of {shape[0]} of "
+                f"{shape[1]}; pass maps of one call."
             )
     return arrays
 

@@ -33,7 +33,7 @@ def as_map(values: Any, name: str, kind: str, axes: tuple[str, ...], prefix_toke
         raise ValueError(f"prefix_tokens is {prefix_tokens!r}, but must be a whole number of at least 0.")
     if values is None:
         raise ValueError(
-            f"there is no map of {name}; call the model with `output_token_maps=True`, and pass its maps."
+            f"there is no {name}; call the model with `output_token_maps=True`, and pass its maps."
         )
     array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
     if array.dtype.kind not in KINDS[kind] or array.ndim != len(axes) or 0 in array.shape:

@@ -86,21 +86,22 @@ def reuse_video(
         raise ValueError(f"fps is {fps}, but must be a number above 0, at most 1000.")
     values = _as_overlay(overlay, getattr(maps, overlay), prefix_tokens)
     rows, tokens = values.shape[:2]
+    name = "plan" if overlay == "computed" else f"map of {overlay}"
     if overlay == "groups":
         (layer,) = set_of_layers([layer], values.shape[2])
     shares = None if maps.computed is None else _as_overlay("computed", maps.computed, prefix_tokens).mean(axis=1)
-    check_captions(captions, rows, overlay)
+    check_captions(captions, rows, name)
     first: list[tuple[tuple[int, int], Sheet]] = []
 
     def keep(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         # Frames in the size that they are drawn in are all that is held in memory.
         if not first:
-            fitting = checked_grid(grid, tokens - prefix_tokens, frame.shape, overlay)
+            fitting = checked_grid(grid, tokens - prefix_tokens, frame.shape, name)
             first.append((fitting, Sheet(frame.shape, fitting, 2, width)))
         fitting, sheet = first[0]
         return sheet.tile(frame), patch_colours(frame, fitting) if overlay == "groups" else None
 
-    read, info = read_frames(frames, one_for_each_row(rows, range(rows), overlay), keep)
+    read, info = read_frames(frames, one_for_each_row(rows, range(rows), name), keep)
     fitting, sheet = first[0]
     patches = values[:, prefix_tokens:].reshape(rows, *fitting, *values.shape[2:])
     paint, legend = _painter(overlay, patches, layer, maximum, [means for _, means in read])
@@ -125,7 +126,7 @@ def reuse_video(
 def _as_overlay(overlay: str, values: Any, prefix_tokens: int) -> np.ndarray:
     if overlay == "computed":
         source = "output.reuse.maps.stream(number).computed"
-        return as_map(values, overlay, "boolean", ("frames", "tokens"), prefix_tokens, source)
+        return as_map(values, "plan", "boolean", ("frames", "tokens"), prefix_tokens, source)
     return as_groups(values, prefix_tokens) if overlay == "groups" else as_values(values, overlay, prefix_tokens)
 
 
