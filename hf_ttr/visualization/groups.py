@@ -142,8 +142,8 @@ def as_groups(groups: Any, prefix_tokens: int) -> np.ndarray:
     tokens = array.shape[0] * array.shape[1]
     if array.min() < -1 or array.max() >= tokens:
         raise ValueError(
-            f"the map of groups goes from {array.min()} to {array.max()}, but must hold numbers of the {tokens} tokens, or -1; "
-            f"pass `{source}`."
+            f"the map of groups goes from {array.min()} to {array.max()}, but must hold numbers of the {tokens} "
+            f"tokens, or -1; pass `{source}`."
         )
     return array
 
@@ -157,7 +157,9 @@ def set_of_layers(layers: Sequence[int] | None, depth: int) -> list[int]:
     """
     chosen = evenly(depth, 4) if layers is None else list(layers)
     if not chosen or any(not -depth <= layer < depth for layer in chosen):
-        raise ValueError(f"layers is {chosen}, but the map of groups is of layers 0 to {depth - 1}; pass some of those.")
+        raise ValueError(
+            f"layers is {chosen}, but the map of groups is of layers 0 to {depth - 1}; pass some of those."
+        )
     return [layer % depth for layer in chosen]
 
 

@@ -188,7 +188,9 @@ def as_values(values: Any, name: str, prefix_tokens: int) -> np.ndarray:
     source = f"output.reuse.maps.stream(number).{name}" if name in LABELS else f"one number for each token as {name}"
     array = as_map(values, f"map of {name}", "numbers", ("frames", "tokens"), prefix_tokens, source)
     if not np.isfinite(array).all() or array.min() < 0:
-        raise ValueError(f"the map of {name} has entries that are negative or no numbers; pass finite ones of at least 0.")
+        raise ValueError(
+            f"the map of {name} has entries that are negative or no numbers; pass finite ones of at least 0."
+        )
     return array
 
 

@@ -132,7 +132,8 @@ def reuse_page(
         data["layers"] = [layer_name(layer, depth) for layer in range(depth)]
         # A page cannot read the pixels of all frames before it shows the first.
         data["patchColours"] = _encoded(np.rint(np.stack([means for _, _, means in read])).astype(np.uint8))
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    # Names of files may hold what is no text.
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", errors="replace") as file:
         file.write(_filled_template(title, data))
 
 
@@ -163,8 +164,8 @@ def _checked_maps(maps: TokenMaps, prefix_tokens: int) -> dict[str, np.ndarray]:
     for name, other in others:
         if other != shape:
             raise ValueError(
-                f"the map of {name} is of {other[0]} frames of {other[1]} tokens, but that of {first} of {shape[0]} of "
-                f"{shape[1]}; pass maps of one call."
+                f"the map of {name} is of {other[0]} frames of {other[1]} tokens, but that of {first} of {shape[0]} "
+                f"of {shape[1]}; pass maps of one call."
             )
     return arrays
 

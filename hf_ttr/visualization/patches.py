@@ -32,9 +32,7 @@ def as_map(values: Any, name: str, kind: str, axes: tuple[str, ...], prefix_toke
     if not isinstance(prefix_tokens, int) or isinstance(prefix_tokens, bool) or prefix_tokens < 0:
         raise ValueError(f"prefix_tokens is {prefix_tokens!r}, but must be a whole number of at least 0.")
     if values is None:
-        raise ValueError(
-            f"there is no {name}; call the model with `output_token_maps=True`, and pass its maps."
-        )
+        raise ValueError(f"there is no {name}; call the model with `output_token_maps=True`, and pass its maps.")
     array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
     if array.dtype.kind not in KINDS[kind] or array.ndim != len(axes) or 0 in array.shape:
         raise ValueError(

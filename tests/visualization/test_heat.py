@@ -66,7 +66,13 @@ def test_prefix_counts_for_nothing():
 
 TITLES = {
     "age": (age_map, torch.arange(9)[:, None].repeat(1, 25), {}, "age in frames: 4 on average, at most 8", "8"),
-    "error": (error_map, torch.full((9, 25), 0.123456), {}, "relative error: 0.123 on average, at most 0.123", "0.123"),
+    "error": (
+        error_map,
+        torch.full((9, 25), 0.123456),
+        {},
+        "relative error: 0.123 on average, at most 0.123",
+        "0.123",
+    ),
     "cut-off": (
         error_map,
         torch.full((9, 25), 0.5),
