@@ -78,35 +78,42 @@ class Page:
     def run(self, code: str, *arguments: Any) -> Any:
         return self.browser.execute_script(code, *arguments)
 
+    def actions(self) -> Any:
+        # The pointer of a person takes its time.
+        return ActionChains(self.browser, duration=10)
+
     def press(self, *keys: str) -> None:
-        ActionChains(self.browser).send_keys(*keys).perform()
+        self.actions().send_keys(*keys).perform()
 
     def click(self, name: str, share: float) -> None:
         """In the middle of an element's height, at that share of its width."""
         element = self.find(name)
         offset = round((share - 0.5) * element.size["width"])
-        ActionChains(self.browser).move_to_element_with_offset(element, offset, 0).click().perform()
+        self.actions().move_to_element_with_offset(element, offset, 0).click().perform()
 
     def hover(self, row: int, column: int) -> None:
         element = self.find("picture")
         x = round((column + 0.5) / COLUMNS * element.size["width"] - element.size["width"] / 2)
         y = round((row + 0.5) / ROWS * element.size["height"] - element.size["height"] / 2)
-        ActionChains(self.browser).move_to_element_with_offset(element, x, y).perform()
+        self.actions().move_to_element_with_offset(element, x, y).perform()
+
+    def pixels(self, places: list[tuple[int, int]]) -> list[list[int]]:
+        """The colours in the middle of patches."""
+        return self.run(
+            "const picture = document.getElementById('picture'), pen = picture.getContext('2d');"
+            "return arguments[0].map(([row, column]) => [...pen.getImageData("
+            "    column * picture.width, row * picture.height, 1, 1).data])",
+            [((row + 0.5) / ROWS, (column + 0.5) / COLUMNS) for row, column in places],
+        )
 
     def pixel(self, row: int, column: int) -> list[int]:
         """The colour in the middle of a patch."""
-        return self.run(
-            "const picture = document.getElementById('picture');"
-            "const [x, y] = [arguments[0] * picture.width, arguments[1] * picture.height];"
-            "return [...picture.getContext('2d').getImageData(x, y, 1, 1).data]",
-            (column + 0.5) / COLUMNS,
-            (row + 0.5) / ROWS,
-        )
+        return self.pixels([(row, column)])[0]
 
     def shows(self, expected: np.ndarray) -> bool:
         """Whether the middle of each patch has about the colour that it has in the picture."""
         places = [(row, column) for row in range(ROWS) for column in range(COLUMNS)]
-        found = np.array([self.pixel(*place)[:3] for place in places])
+        found = np.array(self.pixels(places))[:, :3]
         return bool(np.abs(found - [patch(expected, *place) for place in places]).max() <= 8)
 
     @property
@@ -223,7 +230,7 @@ def test_space_plays_and_pauses(page):
 @pytest.mark.parametrize(("slider", "place"), [("frame", ("5 of 5", "")), ("layer", ("", "after layer 3"))], ids=str)
 def test_sliders_are_dragged_and_clicked(slider, place, page):
     start, width = page.place, page.find(slider).size["width"]
-    chain = ActionChains(page.browser).move_to_element_with_offset(page.find(slider), 8 - width // 2, 0)
+    chain = page.actions().move_to_element_with_offset(page.find(slider), 8 - width // 2, 0)
     chain.click_and_hold().move_by_offset(width - 16, 0).release().perform()
     expected = tuple(new or old for new, old in zip(place, start))
     assert page.place == expected
@@ -257,7 +264,7 @@ def test_timeline_shows_shares_and_goes_to_a_frame(page):
 def test_wheel_over_the_picture_goes_through_frames(page):
     origin = ScrollOrigin.from_element(page.find("picture"))
     for distance, frame in ((120, "2 of 5"), (120, "3 of 5"), (-120, "2 of 5")):
-        ActionChains(page.browser).scroll_from_origin(origin, 0, distance).perform()
+        page.actions().scroll_from_origin(origin, 0, distance).perform()
         page.wait(lambda frame=frame: page.place[0] == frame)
     assert page.run("return window.scrollY") == 0
 
@@ -282,7 +289,7 @@ def test_hovering_tells_of_a_patch_and_lights_its_group(page):
     assert "computed\nage 0 frames\nerror 0\ngroup of 1 token," in page.text("tooltip")
     page.hover(3, 5)
     assert page.text("tooltip").endswith("left out, after layer 3")
-    ActionChains(page.browser).move_to_element(page.find("title")).perform()
+    page.actions().move_to_element(page.find("title")).perform()
     assert not page.find("tooltip").is_displayed()
     assert {place: page.pixel(*place) for place in before} == before
 
@@ -362,5 +369,5 @@ def test_one_tall_frame_without_prefix_and_with_one_map(page, tmp_path):
     assert page.text("frame-text") == "1 of 1"
     size = page.find("picture").size
     assert abs(size["height"] / size["width"] - 3) < 0.05 and size["height"] <= 900
-    ActionChains(page.browser).move_to_element(page.find("picture")).perform()
+    page.actions().move_to_element(page.find("picture")).perform()
     assert page.text("tooltip").split("\n")[1:] in (["row 3, column 1", "reused"], ["row 4, column 2", "reused"])
