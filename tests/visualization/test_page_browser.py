@@ -364,6 +364,7 @@ def test_one_tall_frame_without_prefix_and_with_one_map(page, tmp_path):
     reuse_page(frame, TokenMaps(computed=torch.eye(12)[:1] > 0), tmp_path / "a.html", prefix_tokens=0)
     page.open(tmp_path / "a.html")
     assert page.find("overlays").text.split("\n") == ["Frame 0", "Reuse 1"]
+    assert page.text("overlay-names") == "Frame (0), Reuse (1)"
     assert not page.find("layers").is_displayed() and not page.find("play").is_enabled()
     page.press("3", Keys.ARROW_RIGHT, Keys.ARROW_UP, " ")
     assert page.text("frame-text") == "1 of 1"
