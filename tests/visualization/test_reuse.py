@@ -9,26 +9,18 @@ import PIL.Image
 import pytest
 import torch
 
-from hf_ttr import visualization
-from hf_ttr.visualization import COMPUTED_COLOUR, reuse_map
+from hf_ttr.visualization import reuse_map, sheet
+from hf_ttr.visualization.sheet import COMPUTED_COLOUR, GAP, MARGIN
 
-
-FRAMES = np.full((9, 32, 48, 3), 40, dtype=np.uint8)
-
-
-def make_plan(frames: int = 9, patches: int = 24) -> torch.Tensor:
-    plan = torch.zeros(frames, 1 + patches, dtype=torch.bool)
-    plan[:, 0] = True
-    plan[0] = True
-    return plan
+from .clips import FRAMES, make_plan
 
 
 def tile(picture: PIL.Image.Image, place: int, columns: int = 6) -> np.ndarray:
     """The map below the frame in that place: 32 x 48 frames make tiles of 123 x 185 pixels."""
-    width = (1200 - 2 * visualization.MARGIN - (columns - 1) * visualization.GAP) // columns
+    width = (1200 - 2 * MARGIN - (columns - 1) * GAP) // columns
     height = round(width * 32 / 48)
-    top = visualization.MARGIN + 30 + visualization.GAP + height + visualization.GAP
-    left = visualization.MARGIN + place * (width + visualization.GAP)
+    top = MARGIN + 30 + GAP + height + GAP
+    left = MARGIN + place * (width + GAP)
     return np.asarray(picture)[top : top + height, left : left + width]
 
 
@@ -61,8 +53,8 @@ def test_plan_of_a_videomae_has_no_prefix():
 
 def test_frames_are_chosen_evenly_from_first_to_last(monkeypatch):
     written = []
-    draw = visualization._shortened
-    monkeypatch.setattr(visualization, "_shortened", lambda text, *rest: written.append(text) or draw(text, *rest))
+    draw = sheet.shortened
+    monkeypatch.setattr(sheet, "shortened", lambda text, *rest: written.append(text) or draw(text, *rest))
     reuse_map(FRAMES, make_plan(), columns=5, captions=[f"{index} s" for index in range(9)], title="A title")
     assert written == ["A title", "0 s", "2 s", "4 s", "6 s", "8 s"]
 
@@ -85,27 +77,7 @@ def test_frames_of_any_kind_make_the_same_picture(frames):
     assert (np.asarray(reuse_map(frames, make_plan())) == np.asarray(reuse_map(FRAMES, make_plan()))).all()
 
 
-@pytest.mark.parametrize(
-    ("shape", "patches", "grid"),
-    [((224, 224), 196, (14, 14)), ((32, 48), 24, (4, 6)), ((48, 32), 24, (6, 4)), ((10, 70), 7, (1, 7))],
-    ids=str,
-)
-def test_grid_follows_the_shape_of_the_frames(shape, patches, grid):
-    assert visualization._checked_grid(None, patches, (*shape, 3)) == grid
-
-
-@pytest.mark.parametrize(
-    ("share", "text"), [(0, "0 %"), (0.001, "1 %"), (0.5, "50 %"), (0.999, "99 %"), (1, "100 %")], ids=str
-)
-def test_shares_reach_0_and_100_only_when_they_are(share, text):
-    assert visualization._percent(share) == text
-
-
-def test_long_title_and_captions_do_not_run_into_others():
-    font = visualization._font(20)
-    assert visualization._shortened("short", font, 200) == "short"
-    short = visualization._shortened("a very long title " * 20, font, 200)
-    assert short.endswith("...") and font.getlength(short) <= 200
+def test_long_title_and_captions_are_drawn():
     reuse_map(FRAMES, make_plan(), title="a very long title " * 20, captions=["a very long caption " * 9] * 9)
 
 
@@ -137,18 +109,3 @@ def test_file_holds_the_picture(tmp_path: Path):
     path.write_bytes(b"what was there before")
     picture = reuse_map(FRAMES, make_plan(), path=path)
     assert (np.asarray(PIL.Image.open(path)) == np.asarray(picture)).all()
-
-
-def test_failed_save_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "a.png"
-    path.write_bytes(b"what was there before")
-
-    def fail(picture: PIL.Image.Image, target: str, **options: object) -> None:
-        Path(target).write_bytes(b"half a pic")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(PIL.Image.Image, "save", fail)
-    with pytest.raises(OSError, match="No space"):
-        reuse_map(FRAMES, make_plan(), path=path)
-    assert path.read_bytes() == b"what was there before"
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,35 @@
+"""Files that appear once they are complete."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+
+def check_ending(path: str | os.PathLike[str], endings: Sequence[str], what: str) -> None:
+    """
+    Looks whether the name of a file says that it is of a kind that can be written.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    if not os.fspath(path).lower().endswith(tuple(endings)):
+        kinds = " or ".join(ending[1:].upper() for ending in endings)
+        names = " or ".join(f"'{ending}'" for ending in endings)
+        raise ValueError(f"{what} '{os.fspath(path)}' is written as {kinds}; end its name in {names}.")
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Gives a name next to the target, and renames what was written there, so that no one ever reads half a file."""
+    target = os.path.abspath(os.fspath(path))
+    temporary = os.path.join(os.path.dirname(target), f".{uuid.uuid4().hex}{os.path.splitext(target)[1].lower()}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        # Only what could not be finished is still there.
+        if os.path.exists(temporary):
+            os.unlink(temporary)

@@ -1,0 +1,33 @@
+"""Sheets of tiles: which frames are chosen, and how texts are fitted."""
+
+from __future__ import annotations
+
+import pytest
+
+from hf_ttr.visualization.sheet import evenly, font, percent, shortened
+
+
+@pytest.mark.parametrize(
+    ("total", "columns", "chosen"),
+    [(9, 5, [0, 2, 4, 6, 8]), (3, 6, [0, 1, 2]), (9, 1, [0]), (7, 4, [0, 2, 4, 6])],
+    ids=str,
+)
+def test_choice_is_even_from_first_to_last(total, columns, chosen):
+    assert evenly(total, columns) == chosen
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0 %"), (0.001, "1 %"), (0.5, "50 %"), (0.999, "99 %"), (1, "100 %")], ids=str
+)
+def test_shares_reach_0_and_100_only_when_they_are(share, text):
+    assert percent(share) == text
+
+
+def test_long_texts_lose_their_end():
+    assert shortened("short", font(20), 200) == "short"
+    short = shortened("a very long title " * 20, font(20), 200)
+    assert short.endswith("...") and font(20).getlength(short) <= 200
+
+
+def test_texts_of_several_lines_become_one():
+    assert shortened("two\nlines", font(20), 200) == "two lines"
