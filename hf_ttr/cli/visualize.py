@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,7 +61,7 @@ def visualize(
             progress(f"Drawing {name}")
             path = os.path.join(out, name)
             try:
-                draw(path)
+                draw(path=path)
             except OSError as error:
                 raise InputError(
                     f"'{path}' cannot be written ({error.strerror or first_line(error)}); pass another --out."
@@ -72,8 +73,8 @@ def visualize(
         typer.echo(f"{path:{width}}  {what}")
 
 
-def _drawings(result: Comparison, kind: str) -> Iterator[tuple[str, str, Callable[[str], Any]]]:
-    """Names of files, what they show, and what writes them to a path."""
+def _drawings(result: Comparison, kind: str) -> Iterator[tuple[str, str, Callable[..., Any]]]:
+    """Names of files, what they show, and what writes them to its `path`."""
     from .. import visualization
 
     assert result.reuse.pixels is not None
@@ -85,14 +86,12 @@ def _drawings(result: Comparison, kind: str) -> Iterator[tuple[str, str, Callabl
     yield (
         PAGE,
         "all of it, frame by frame and layer by layer; open it in a browser",
-        lambda path: visualization.reuse_page(
-            frames, maps, path, title=title, settings=_facts(result), fps=fps, **options
-        ),
+        partial(visualization.reuse_page, frames, maps, title=title, settings=_facts(result), fps=fps, **options),
     )
     yield (
         f"reuse.{kind}",
         "every frame, and what was computed of it",
-        lambda path: visualization.reuse_video(frames, maps, path, fps=fps, **options),
+        partial(visualization.reuse_video, frames, maps, fps=fps, **options),
     )
     for name, what, draw, values in (
         ("reuse", "what was computed and what was reused", visualization.reuse_map, maps.computed),
@@ -100,7 +99,7 @@ def _drawings(result: Comparison, kind: str) -> Iterator[tuple[str, str, Callabl
         ("age", "how far away in time the computed token is", visualization.age_map, maps.age),
         ("error", "how much its embedding differs", visualization.error_map, maps.error),
     ):
-        yield f"{name}.png", what, lambda path, draw=draw, values=values: draw(frames, values, path=path, **options)
+        yield f"{name}.png", what, partial(draw, frames, values, **options)
 
 
 def _facts(result: Comparison) -> dict[str, str]:
