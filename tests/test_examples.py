@@ -1,4 +1,4 @@
-"""The examples of the README and of the docstrings print what they say."""
+"""The examples of the README, of the documentation and of the docstrings print what they say."""
 
 import doctest
 import importlib
@@ -13,6 +13,7 @@ import hf_ttr
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 MODULES = sorted(module.name for module in pkgutil.walk_packages(hf_ttr.__path__, "hf_ttr."))
 
 
@@ -32,6 +33,12 @@ def test_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run((ROOT / "README.md").read_text(), "README.md") > 10
 
 
+@pytest.mark.parametrize("page", [page.name for page in PAGES if ">>>" in page.read_text()])
+def test_documentation(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert run((ROOT / "docs" / page).read_text(), page) > 0
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
@@ -43,10 +50,10 @@ def test_docstrings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert run(item.__doc__, f"{name}.{item.__name__}") > 0
 
 
-def test_readme_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)", (ROOT / "README.md").read_text())
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_public_names_are_there() -> None:
