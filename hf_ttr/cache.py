@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -14,6 +14,9 @@ from .packed import assemble, pair_links
 from .planning.plan import NEVER, ReusePlan
 from .planning.stream_state import StreamState
 from .reduction.row_reduction import RowReduction
+
+
+Self = TypeVar("Self", bound="ReuseCache")
 
 
 class TemporalReuseCacheLayer(CacheLayerMixin):
@@ -85,6 +88,13 @@ class TemporalReuseCacheLayer(CacheLayerMixin):
         """Forgets all streams."""
         self.keys = self.values = None
         self.is_initialized = False
+
+    def join(self, layers: Sequence[TemporalReuseCacheLayer], dim: int) -> None:
+        """Takes the states of several layers, one behind the other."""
+        # As `update` lays them out: token by token.
+        for name in ("keys", "values"):
+            states = [getattr(layer, name).transpose(1, 2) for layer in layers]
+            setattr(self, name, torch.cat(states, dim).transpose(1, 2))
 
     def select(self, streams: torch.Tensor) -> None:
         """Keeps (or repeats) the given streams, in the given order."""
@@ -201,6 +211,66 @@ class ReuseCache(Cache):
                     f"this {type(self).__name__} was filled with {what} {self.owner[name]}, but is now used with "
                     f"{what} {value}; start a new stream by leaving past_key_values out."
                 )
+
+    def take(self: Self, streams: torch.Tensor) -> Self:
+        """A copy that holds the given streams alone, in the given order."""
+        part = self._shell()
+        part.batch_select_indices(streams)
+        return part
+
+    @classmethod
+    def join(cls: type[Self], caches: Sequence[Self]) -> Self:
+        """
+        One cache with the streams of several, in their order; `take` gives them back.
+
+        Args:
+            caches: filled by the same model, with frames of the same size.
+
+        Raises:
+            ValueError: if there is none, one of them is empty, or they do not fit each other; one sentence.
+        """
+        if not caches or any(cache.streams is None for cache in caches):
+            raise ValueError(f"a {cls.__name__} is joined from caches that hold streams, at least one.")
+        joined = caches[0]._shell()
+        for cache in caches:
+            joined.check_owner(**{**(cache.owner or {}), "batch_size": caches[0].batch_size})
+        for cache in caches:
+            for layer in cache.layers:
+                layer.prefetch()
+        joined._join_rows(caches)
+        joined.streams = type(caches[0].streams).join([cache.streams for cache in caches])
+        for name, missing in zip(ROW_STATES, (None, len(joined.layers))):
+            joined._join_states(name, missing, caches)
+        joined.owner = {**(joined.owner or {}), "batch_size": joined.streams.batch_size}
+        return joined
+
+    def _shell(self: Self) -> Self:
+        """A cache and layers of its own that hold the same tensors."""
+        shell = copy.copy(self)
+        shell.layers = [copy.copy(layer) for layer in self.layers]
+        return shell
+
+    def _join_rows(self, caches: Any) -> None:
+        """Puts the keys and values of the given caches together in the own layers."""
+        raise NotImplementedError
+
+    def _join_states(self, name: str, missing: int | None, caches: Sequence[ReuseCache]) -> None:
+        """Puts one of `ROW_STATES` together; a cache that has none holds `missing` in each row."""
+        states = [getattr(cache, name) for cache in caches]
+        there = next((state for state in states if state is not None), None)
+        if there is not None:
+            device = self.layers[0].keys.device
+            for number, cache in enumerate(caches):
+                if states[number] is None:
+                    shape = (cache.row_count, *there.shape[1:])
+                    states[number] = there.new_full(shape, missing, device=device)
+            there = torch.cat([state.to(device) for state in states])
+        setattr(self, name, there)
+
+    @property
+    def row_count(self) -> int:
+        """Entries of the first dimension of what is held beside keys and values."""
+        return self.batch_size
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Puts the streams in another order."""
@@ -402,11 +472,14 @@ class TemporalReuseCache(ReuseCache):
         if self.owner is not None:
             self.owner = {**self.owner, "batch_size": len(indices)}
 
-    def take(self, streams: torch.Tensor) -> TemporalReuseCache:
-        """A copy that holds the given streams alone; `put` writes it back."""
-        part = copy.deepcopy(self)
-        part.batch_select_indices(streams)
-        return part
+    def _shell(self) -> TemporalReuseCache:
+        shell = super()._shell()
+        shell._attention = []
+        return shell
+
+    def _join_rows(self, caches: Sequence[TemporalReuseCache]) -> None:
+        for number, layer in enumerate(self.layers):
+            layer.join([cache.layers[number] for cache in caches], dim=0)
 
     def put(self, streams: torch.Tensor, part: TemporalReuseCache) -> None:
         """Overwrites the given streams with those of `part`, in its order."""

@@ -210,6 +210,16 @@ class TemporalReuseWindowCache(ReuseCache):
         if self.owner is not None:
             self.owner = {**self.owner, "batch_size": len(indices)}
 
+    def _join_rows(self, caches: Sequence[TemporalReuseWindowCache]) -> None:
+        for number, layer in enumerate(self.layers):
+            # The rows of all streams lie one behind the other; token by token they are the second dimension.
+            layer.join([cache.layers[number] for cache in caches], dim=1)
+
+    @property
+    def row_count(self) -> int:
+        """Rows of all streams together."""
+        return 0 if self.streams is None else sum(self.streams.counts)
+
     def _select_rows(self, rows: torch.Tensor) -> None:
         for layer in self.layers:
             layer.select(rows)

@@ -9,12 +9,15 @@ from inner products of the embeddings alone (polygonal approximation, Perez and 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from ..configuration import TemporalReuseConfig
 from .importance import spread_over_neighbours
 from .plan import NEVER, next_index, past_index
+from .price import prices_of_streams
 from .search import within_budget
 
 
@@ -33,6 +36,7 @@ def choose_corners(
     grid: tuple[int, int],
     config: TemporalReuseConfig,
     budget: float | torch.Tensor | None = None,
+    thresholds: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     Chooses the tokens whose computation removes more error than they cost.
@@ -50,6 +54,7 @@ def choose_corners(
         config: the settings.
         budget (`float` or `torch.Tensor` of shape `(batch,)`, *optional*): share of the patches, over all frames, that
             may be computed.
+        thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): of the streams, instead of that of the settings.
 
     Returns:
         `torch.BoolTensor` of shape `(batch, frames, patches)`: the tokens to compute.
@@ -61,7 +66,8 @@ def choose_corners(
         first_age = torch.ones(first[:, 0].shape, dtype=torch.long, device=features.device)
         if budget is not None:
             budget = (budget * features.shape[1] - 1) / (features.shape[1] - 1)
-        rest = choose_corners(features[:, 1:], features[:, 0], first_age, weights, grid, config, budget)
+        settings: tuple[Any, ...] = (weights, grid, config, budget, thresholds)
+        rest = choose_corners(features[:, 1:], features[:, 0], first_age, *settings)
         return torch.cat([first, rest], dim=1)
 
     batch, frames, patches, _ = features.shape
@@ -78,12 +84,10 @@ def choose_corners(
         computed = corners.unflatten(1, (batch, patches)).transpose(2, 3)[:, :, 1:]
         return computed | (computed.float().mean(-1, keepdim=True) > config.scene_cut)
 
-    floor = config.effective_threshold() ** 2
+    floor = prices_of_streams(config, thresholds, batch, gram.device)
     if budget is None:
-        return computed_at(gram.new_full((1, batch), floor))[0]
-    return within_budget(
-        computed_at, lambda computed: computed.float().mean((-1, -2)), gram.new_full((batch,), floor), budget
-    )
+        return computed_at(floor[None])[0]
+    return within_budget(computed_at, lambda computed: computed.float().mean((-1, -2)), floor, budget)
 
 
 def content_alpha(

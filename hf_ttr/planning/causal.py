@@ -7,6 +7,7 @@ import torch
 from ..configuration import DEFAULT_THRESHOLD, TemporalReuseConfig
 from .importance import spread_over_neighbours
 from .plan import NEVER
+from .price import prices_of_streams
 
 
 def choose_changed(
@@ -18,6 +19,7 @@ def choose_changed(
     grid: tuple[int, int],
     config: TemporalReuseConfig,
     budget: float | None = None,
+    thresholds: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Frame after frame, computes the patches whose errors since they were last computed have added up to the price.
@@ -38,6 +40,7 @@ def choose_changed(
         config: the settings.
         budget (`float`, *optional*): share of the patches of a frame that may be computed; what is new or a scene cut
             is computed all the same.
+        thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): of the streams, instead of that of the settings.
 
     Returns:
         `torch.BoolTensor` of shape `(batch, planned, patches)`: the patches to compute, for the frames up to and with
@@ -50,8 +53,8 @@ def choose_changed(
         age = torch.full((batch, positions), NEVER, device=features.device)
     if debt is None:
         debt = torch.zeros_like(weights)
-    price = config.effective_threshold() ** 2
-    cut_price = price if price > 0 else DEFAULT_THRESHOLD**2
+    price = prices_of_streams(config, thresholds, batch, features.device)[:, None]
+    cut_price = torch.where(price > 0, price, DEFAULT_THRESHOLD**2)
     chosen = []
     for frame in range(frames):
         error = (features[:, frame] - reference).square().sum(-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class Planner:
         compute_all (`bool`): whether every token is wanted, whatever the settings say.
         positions (`torch.Tensor` of shape `(1, patches, dim)`, *optional*): what the embeddings hold beside content,
             the same in every frame; it is left out of the norm that errors are relative to.
+        thresholds (`torch.DoubleTensor` of shape `(batch,)`, *optional*): of the streams, instead of that of `config`.
     """
 
     config: TemporalReuseConfig
@@ -39,6 +40,7 @@ class Planner:
     prefix_tokens: int = 1
     compute_all: bool = False
     positions: torch.Tensor | None = None
+    thresholds: torch.Tensor | None = None
     _planned_frames: int = field(default=0, init=False)
     _computed_tokens: int | torch.Tensor = field(default=0, init=False)
 
@@ -60,7 +62,7 @@ class Planner:
         """
         batch, frames, positions, _ = patches.shape
         fresh = streams is None or bool((streams.age >= NEVER).all())
-        if self.compute_all or self.config.mode == "off" or self.config.computes_everything:
+        if self.compute_all or self.config.mode == "off" or self._computes_everything:
             return self._everything(patches[:, :MAX_FRAMES])
         if fresh and (frames == 1 or self.config.saliency_weight > 0):
             # The first frame is computed whole in any case; run first, it tells what to look at in the others.
@@ -79,7 +81,8 @@ class Planner:
             reference = past.reference.float()
             age, debt = past.age[:, self.prefix_tokens :], past.debt
         bidirectional = self.config.mode == "bidirectional"
-        settings: tuple[Any, ...] = (weights, self.grid, self.config, self._patch_budget(features.shape[1]))
+        budget = self._patch_budget(features.shape[1])
+        settings: tuple[Any, ...] = (weights, self.grid, self.config, budget, self.thresholds)
         if bidirectional:
             chosen, debt = choose_corners(features, reference, age, *settings), None
         else:
@@ -131,6 +134,15 @@ class Planner:
         if observed is not None and attention is not None:
             saliency = saliency.index_copy(0, observed, attention[:, self.prefix_tokens :])
         return StreamState(reference.detach(), plan.age, scale, saliency, plan.debt)
+
+    @property
+    def _computes_everything(self) -> bool:
+        return self.thresholds is None and self.config.computes_everything
+
+    def for_streams(self, streams: torch.Tensor) -> Planner:
+        """A planner of its own for some of the streams, which has not planned anything yet."""
+        thresholds = None if self.thresholds is None else self.thresholds[streams.cpu()]
+        return replace(self, thresholds=thresholds)
 
     def _patch_budget(self, frames: int) -> float | torch.Tensor | None:
         """

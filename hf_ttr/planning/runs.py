@@ -14,6 +14,7 @@ import torch
 
 from ..configuration import DEFAULT_WINDOW_THRESHOLD, TemporalReuseConfig
 from .importance import spread_over_neighbours
+from .price import prices_of_streams
 from .search import within_budget
 
 
@@ -30,6 +31,7 @@ def choose_runs(
     grid: tuple[int, int],
     config: TemporalReuseConfig,
     budget: float | None = None,
+    thresholds: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     Chooses the tokens whose computation removes more error than they cost.
@@ -44,6 +46,7 @@ def choose_runs(
         grid (`tuple[int, int]`): rows and columns of positions.
         config: the settings.
         budget (`float`, *optional*): share of the tokens that may be computed.
+        thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): of the streams, instead of that of the settings.
 
     Returns:
         `torch.LongTensor` of shape `(batch, times, positions)`: the time of the token that stands for each slot, or
@@ -68,7 +71,7 @@ def choose_runs(
         sources = best_runs(costs, held, middles, prices.repeat_interleave(positions, dim=1))
         return sources.unflatten(1, (batch, positions)).transpose(2, 3)
 
-    floor = features.new_full((batch,), config.effective_threshold(DEFAULT_WINDOW_THRESHOLD) ** 2)
+    floor = prices_of_streams(config, thresholds, batch, features.device, DEFAULT_WINDOW_THRESHOLD)
     sources = (
         sources_at(floor[None])[0]
         if budget is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -45,6 +46,12 @@ class StreamState:
         """Reference and age of every token, `(batch * tokens, dim)` and `(batch * tokens,)`; prefix tokens have 0."""
         prefix = self.age.shape[1] - self.reference.shape[1]
         return torch.nn.functional.pad(self.reference, (0, 0, prefix, 0)).flatten(0, 1), self.age.flatten()
+
+    @staticmethod
+    def join(states: Sequence[StreamState]) -> StreamState:
+        """The streams of several states, in their order, on the device of the first."""
+        device = states[0].age.device
+        return StreamState(*(torch.cat(parts) for parts in zip(*(state.to(device).tensors() for state in states))))
 
     def select(self, streams: torch.Tensor) -> StreamState:
         """The state of the given streams, in the given order."""

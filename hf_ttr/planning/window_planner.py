@@ -28,12 +28,14 @@ class WindowPlanner:
         grid (`tuple[int, int]`): rows and columns of positions.
         first_is_read (`bool`): whether the head reads the first slot, which is then computed in every window.
         compute_all (`bool`): whether every token is wanted, whatever the settings say.
+        thresholds (`torch.DoubleTensor` of shape `(batch,)`, *optional*): of the streams, instead of that of `config`.
     """
 
     config: TemporalReuseConfig
     grid: tuple[int, int]
     first_is_read: bool = False
     compute_all: bool = False
+    thresholds: torch.Tensor | None = None
 
     @torch.no_grad()
     def plan(self, patches: torch.Tensor, state: WindowState | None, runs: torch.Tensor | None = None) -> WindowPlan:
@@ -48,12 +50,18 @@ class WindowPlanner:
         """
         batch, times, positions, dim = patches.shape
         past = None if state is None else state.past
-        if self.compute_all or self.config.mode == "off" or self.config.computes_everything:
+        everything = self.thresholds is None and self.config.computes_everything
+        if self.compute_all or self.config.mode == "off" or everything:
             every = torch.arange(times, device=patches.device)[:, None].expand(batch, times, positions)
             return WindowPlan.build(every if runs is None or self.compute_all else runs, past)
         features = patches.float() / self.scale(patches, state)[:, None, None, None]
         sources = choose_runs(
-            features, self._held_errors(features, state), self.grid, self.config, self.config.compute_budget
+            features,
+            self._held_errors(features, state),
+            self.grid,
+            self.config,
+            self.config.compute_budget,
+            self.thresholds,
         )
         if runs is not None:
             of_runs = sources.gather(1, runs)

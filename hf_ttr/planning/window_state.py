@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -69,6 +71,22 @@ class WindowState:
         starts = torch.tensor([0, *self.counts]).cumsum(0).tolist()
         parts = [torch.arange(starts[stream], starts[stream] + self.counts[stream]) for stream in streams.tolist()]
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
+
+    @staticmethod
+    def join(states: Sequence[WindowState]) -> WindowState:
+        """The streams of several states, in their order, on the device of the first."""
+        states = [state.to(states[0].age.device) for state in states]
+        parts: dict[str, Any] = {
+            name: torch.cat([getattr(state, name) for state in states])
+            for name, value in vars(states[0]).items()
+            if isinstance(value, torch.Tensor) and name not in ("left", "right")
+        }
+        starts = [0, *accumulate(len(state.age) for state in states)]
+        for name in ("left", "right"):
+            slots = [getattr(state, name) for state in states]
+            # -1 stays: no row.
+            parts[name] = torch.cat([torch.where(own < 0, -1, own + start) for own, start in zip(slots, starts)])
+        return WindowState(**parts, counts=[count for state in states for count in state.counts])
 
     def select(self, streams: torch.Tensor) -> WindowState:
         """The state of the given streams, in the given order; a stream may come twice."""

@@ -21,13 +21,14 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from ...compact import ReducedRows, compact_attention
-from ...configuration import as_temporal_reuse_config
+from ...configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import ReuseReport, TransformerCost, window_report
 from ...kernels.row_buckets import RowBuckets, pad_rows, trim_rows
 from ...linear import FewRowsLinear, few_rows_linear
 from ...modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ...packed_weights import PackedWeights
+from ...planning.price import check_thresholds
 from ...planning.window_plan import WindowPlan
 from ...planning.window_planner import WindowPlanner
 from ...planning.window_state import WindowState
@@ -213,6 +214,8 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         stride: int | None = None,
         output_reuse_plan: bool = False,
         output_token_maps: bool = False,
+        temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
+        thresholds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> TemporalReuseModelOutput:
         """
@@ -227,6 +230,9 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
                 a multiple of the tubelet, embeddings of frames already seen are used again, with the same result.
             output_reuse_plan (`bool`): whether to put the plan into `reuse.plan`.
             output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
+            temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): settings of this call, not the config's.
+            thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): that of each stream, above 0, in place of the
+                one in the settings.
             kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`.
 
         In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
@@ -237,11 +243,14 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         """
         _refuse_unknown(kwargs)
         pixel_values = self.check_window(pixel_values)
-        if not self.reuses(bool_masked_pos):
+        settings = self.reuse_settings(temporal_reuse)
+        if not self.reuses(settings, bool_masked_pos):
             self.refuse_cache(past_key_values, stride, bool_masked_pos)
             output = super().forward(pixel_values, bool_masked_pos, **kwargs, return_dict=True)
             return TemporalReuseModelOutput(**output)
-        encoded = self.encode_window(pixel_values, past_key_values, stride, output_token_maps, **kwargs)
+        encoded = self.encode_window(
+            pixel_values, settings, past_key_values, stride, output_token_maps, thresholds, **kwargs
+        )
         return TemporalReuseModelOutput(
             **{**encoded.layers, "last_hidden_state": self.normed(encoded.every_token())},
             **_reuse_outputs(encoded, use_cache, output_reuse_plan),
@@ -251,10 +260,14 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         """Hidden states after the final norm, where the model has one."""
         return states if self.layernorm is None else self.layernorm(states)
 
-    def reuses(self, bool_masked_pos: torch.BoolTensor | None = None) -> bool:
-        """Whether a call goes through the plan at all."""
-        settings = as_temporal_reuse_config(self.config.temporal_reuse)
+    def reuse_settings(self, temporal_reuse: TemporalReuseConfig | dict[str, Any] | None) -> TemporalReuseConfig:
+        """The settings of a call, which are those of the config if none are given, checked."""
+        settings = as_temporal_reuse_config(temporal_reuse or self.config.temporal_reuse)
         settings.validate_settings()
+        return settings
+
+    def reuses(self, settings: TemporalReuseConfig, bool_masked_pos: torch.BoolTensor | None = None) -> bool:
+        """Whether a call with such settings goes through the plan at all."""
         reductions = settings.active_reductions(self.config.model_shape())
         is_plain = settings.mode == "off" and not reductions
         return not self.training and not is_plain and bool_masked_pos is None
@@ -315,18 +328,20 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
     def encode_window(
         self,
         pixel_values: torch.Tensor,
+        settings: TemporalReuseConfig,
         past_key_values: TemporalReuseWindowCache | None = None,
         stride: int | None = None,
         output_token_maps: bool = False,
+        thresholds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> EncodedWindow:
         """
         The body of `forward`: embeds, plans and runs a window.
 
         Args:
-            (all): as in `forward`; `pixel_values` with as many frames as the model takes.
+            settings: of the call.
+            (others): as in `forward`; `pixel_values` with as many frames as the model takes.
         """
-        settings = as_temporal_reuse_config(self.config.temporal_reuse)
         checksums = pixel_values.sum((2, 3, 4), dtype=torch.float64)
         if not bool(torch.isfinite(checksums).all()):
             raise ValueError(
@@ -345,7 +360,8 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             bool(kwargs.get(name, getattr(self.config, name)))
             for name in ("output_attentions", "output_hidden_states")
         )
-        planner = WindowPlanner(settings, self._grid(), not self.config.use_mean_pooling, output_all)
+        thresholds = check_thresholds(thresholds, pixel_values.shape[0])
+        planner = WindowPlanner(settings, self._grid(), not self.config.use_mean_pooling, output_all, thresholds)
         active = settings.active_reductions(self.config.model_shape())
         methods = [method for method in active if isinstance(method, LayerReduction)]
         plan = planner.plan(patches, state, self._runs(pixel_values, active))
@@ -510,6 +526,8 @@ class TemporalReuseVideoMAEForVideoClassification(
         stride: int | None = None,
         output_reuse_plan: bool = False,
         output_token_maps: bool = False,
+        temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
+        thresholds: torch.Tensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs: Any,
     ) -> TemporalReuseVideoClassifierOutput:
@@ -527,14 +545,17 @@ class TemporalReuseVideoMAEForVideoClassification(
         model = self.videomae
         pixel_values = model.check_window(pixel_values)
         loss_options = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
-        if not model.reuses():
+        settings = model.reuse_settings(temporal_reuse)
+        if not model.reuses(settings):
             model.refuse_cache(past_key_values, stride)
             # The parent's code, with a base model that finds nothing to do in it.
             output = super().forward(pixel_values, **kwargs, return_dict=True)
             if labels is not None:
                 output.loss = self.loss_function(labels, output.logits, self.config, **loss_options)
             return TemporalReuseVideoClassifierOutput(**output)
-        encoded = model.encode_window(pixel_values, past_key_values, stride, output_token_maps, **kwargs)
+        encoded = model.encode_window(
+            pixel_values, settings, past_key_values, stride, output_token_maps, thresholds, **kwargs
+        )
         if self.fc_norm is not None:
             logits = self.classifier(self.fc_norm(encoded.mean_token()))
         else:

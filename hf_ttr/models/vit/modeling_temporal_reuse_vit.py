@@ -1,7 +1,6 @@
 """ViT with temporal token reuse: the parent's classes, with the plan, the cache and the packed rows wired in."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from ...cache import TemporalReuseCache
-from ...configuration import as_temporal_reuse_config
+from ...configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import CostCounter, ReuseReport, TransformerCost
 from ...kernels.row_buckets import RowBuckets, pad_rows, trim_rows
@@ -30,6 +29,7 @@ from ...modeling_outputs import (
 from ...packed import FrameCall, packed_attention
 from ...packed_weights import PackedWeights
 from ...planning.planner import Planner
+from ...planning.price import check_thresholds
 from ...reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
 from ...reduction.frame_merging import merge_frames
 from ...reduction.row_reduction import RowReduction
@@ -181,6 +181,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         use_cache: bool | None = None,
         output_reuse_plan: bool = False,
         output_token_maps: bool = False,
+        temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
+        thresholds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> TemporalReuseModelOutput:
         """
@@ -193,6 +195,9 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             use_cache (`bool`, *optional*): whether to return the cache; by default yes.
             output_reuse_plan (`bool`): whether to put the plans into `reuse.plan`.
             output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
+            temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): settings of this call, not the config's.
+            thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): that of each stream, above 0, in place of the
+                one in the settings.
             kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`.
 
         In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
@@ -210,6 +215,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             use_cache=use_cache,
             output_reuse_plan=output_reuse_plan,
             output_token_maps=output_token_maps,
+            temporal_reuse=temporal_reuse,
+            thresholds=thresholds,
             **kwargs,
         )
         if encoded.pooler_output is None and self.pooler is not None:
@@ -232,6 +239,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         use_cache: bool | None = None,
         output_reuse_plan: bool = False,
         output_token_maps: bool = False,
+        temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
+        thresholds: torch.Tensor | None = None,
         first_tokens_only: bool = False,
         **kwargs: Any,
     ) -> TemporalReuseModelOutput:
@@ -245,7 +254,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         """
         # Shapes inside are (batch, frames, ...); single frames lose the second dimension on the way out.
         video = _as_video(pixel_values, self.config.num_channels)
-        settings = as_temporal_reuse_config(self.config.temporal_reuse)
+        settings = as_temporal_reuse_config(temporal_reuse or self.config.temporal_reuse)
         settings.validate_settings()
         patch_height, patch_width = self.embeddings.patch_embeddings.patch_size
         embedding_options = {
@@ -285,6 +294,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             grid=(video.shape[-2] // patch_height, video.shape[-1] // patch_width),
             compute_all=output_all,
             positions=self._patch_positions(tokens, video, bool(interpolate_pos_encoding)),
+            thresholds=check_thresholds(thresholds, video.shape[0]),
         )
         only_first = first_tokens_only and not output_all
         output = self._run_streams(tokens, planner, cache, only_first, shape, active, output_token_maps, **kwargs)
@@ -314,7 +324,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             # Streams that just started need a first frame of their own; the others go on undisturbed.
             parts, groups = [], [fresh.nonzero().squeeze(-1), (~fresh).nonzero().squeeze(-1)]
             for streams in groups:
-                part, own = cache.take(streams), replace(planner)
+                part, own = cache.take(streams), planner.for_streams(streams)
                 settings = (first_tokens_only, shape, reductions, output_token_maps)
                 parts.append(self._run_streams(tokens[streams], own, part, *settings, **kwargs))
                 cache.put(streams, part)
