@@ -34,6 +34,11 @@ class ReuseConfigMixin:
         super().__post_init__(**kwargs)  # type: ignore[misc]
         self.temporal_reuse.active_reductions(self.model_shape())
 
+    @property
+    def window_frames(self) -> int | None:
+        """How many frames the model sees at once; `None` for one that looks at frames one by one."""
+        return None
+
     def model_shape(self, tokens: int | None = None) -> ModelShape:
         """
         What methods of reduction may know of the model.

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..files import check_ending, replacing
 from ..token_maps import TokenMaps
 from ..video import read_frames
-from .files import check_ending, replacing
 from .groups import HUE_STEP, LEFT_OUT_COLOUR, LIGHTNESS, MEAN_OPACITY, SATURATION, as_groups, layer_name
 from .heat import LABELS, OPACITY, PALETTE, as_values, top_of_scale
 from .patches import as_map, check_captions, checked_grid, one_for_each_row, patch_colours

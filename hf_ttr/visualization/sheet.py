@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .files import replacing
+from ..files import replacing
 
 
 # Dark orange and pale grey differ in lightness as well as in hue, so they are told apart with any colour vision.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..files import check_ending, replacing
 from ..token_maps import TokenMaps
 from ..video import read_frames
-from .files import check_ending, replacing
 from .groups import as_groups, layer_name, legend_of_groups, mean_colours, paint_groups, row_notes, set_of_layers
 from .heat import LABELS, as_values, legend_of_scale, paint_heat, top_of_scale
 from .patches import as_map, check_captions, checked_grid, one_for_each_row, patch_colours

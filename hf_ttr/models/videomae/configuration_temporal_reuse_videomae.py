@@ -33,6 +33,11 @@ class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
 
     temporal_reuse: dict | PretrainedConfig | None = None
 
+    @property
+    def window_frames(self) -> int:
+        """See `ReuseConfigMixin.window_frames`."""
+        return self.num_frames
+
     def model_shape(self, tokens: int | None = None) -> ModelShape:
         """See `ReuseConfigMixin.model_shape`."""
         times = self.num_frames // self.tubelet_size

@@ -1,0 +1,232 @@
+"""What a stream is made of between two calls of the model: frames that wait, and answers that wait for others."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Seen:
+    """
+    A frame that the model is to see.
+
+    Attributes:
+        index: of the frame in its source.
+        time: its timestamp, in seconds.
+        arrival: when it arrived, by the monotonic clock.
+    """
+
+    index: int
+    time: float
+    arrival: float
+
+
+@dataclass
+class Call:
+    """
+    A part in a call of the model.
+
+    Attributes:
+        pixel_values (`torch.Tensor` of shape `(frames, channels, height, width)`): what the model gets.
+        new (`list[Seen]`): the frames that the model did not see before.
+        stride (`int`, *optional*): by how many frames a window is ahead of the one before.
+        first (`Seen`, *optional*): the first frame of a window; else it is that of `new`.
+    """
+
+    pixel_values: torch.Tensor
+    new: list[Seen]
+    stride: int | None = None
+    first: Seen | None = None
+
+
+@dataclass
+class Window:
+    """
+    Frames that get a result.
+
+    Attributes:
+        logits (`torch.Tensor` of shape `(labels,)`): of the window.
+        first, last: its ends.
+    """
+
+    logits: torch.Tensor
+    first: Seen
+    last: Seen
+
+
+class Track:
+    """
+    Cuts one stream into calls of the model, and its answers into windows.
+
+    Args:
+        window (`int`): frames of a window.
+        stride (`int`): frames from the start of a window to that of the next.
+    """
+
+    def __init__(self, window: int, stride: int) -> None:
+        self.window, self.stride = window, stride
+        self.frames = 0
+
+    def add(self, seen: Seen, pixels: torch.Tensor) -> None:
+        """Takes the next frame; `pixels` is `(channels, height, width)`."""
+        raise NotImplementedError
+
+    def wanted(self) -> int:
+        """How many frames are missing for the next call; 0 if it can be made."""
+        raise NotImplementedError
+
+    def next_call(self, ended: bool) -> Call | None:
+        """The next call, if there are the frames for it; those of a stream that has ended wait for no more."""
+        raise NotImplementedError
+
+    def absorb(self, call: Call, logits: torch.Tensor) -> list[Window]:
+        """
+        The windows that are complete after a call.
+
+        Args:
+            call: what was called.
+            logits (`torch.Tensor` of shape `(frames, labels)`, of the frames, or `(1, labels)`, of a window): of it.
+        """
+        raise NotImplementedError
+
+    def finish(self) -> list[Window]:
+        """After the last call of a stream that has ended: the window of the frames that are in none yet."""
+        return []
+
+    def _left_over(self) -> int:
+        """Frames that are in no window yet."""
+        return self.frames if self.frames < self.window else (self.frames - self.window) % self.stride
+
+    def _is_full(self) -> bool:
+        """Whether a window ends with the last frame."""
+        return self.frames >= self.window and (self.frames - self.window) % self.stride == 0
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors and notes to go on from; frames that wait for a call are not among them."""
+        raise NotImplementedError
+
+    def restore(self, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:
+        """Goes on from a state."""
+        raise NotImplementedError
+
+
+class FrameTrack(Track):
+    """
+    A stream for a model that looks at frames; a window's logits are the mean of its frames'.
+
+    Args:
+        lookahead (`int`): frames that a frame waits for, to be planned together with them.
+        (others): as in `Track`.
+    """
+
+    def __init__(self, window: int, stride: int, lookahead: int = 0) -> None:
+        super().__init__(window, stride)
+        self.lookahead = lookahead
+        self._waiting: deque[tuple[Seen, torch.Tensor]] = deque()
+        self._answers: deque[tuple[Seen, torch.Tensor]] = deque(maxlen=window)
+
+    def add(self, seen: Seen, pixels: torch.Tensor) -> None:
+        """See `Track.add`."""
+        self._waiting.append((seen, pixels))
+
+    def wanted(self) -> int:
+        """See `Track.wanted`."""
+        return max(0, self.lookahead + 1 - len(self._waiting))
+
+    def next_call(self, ended: bool) -> Call | None:
+        """See `Track.next_call`."""
+        if not self._waiting or (self.wanted() and not ended):
+            return None
+        frames = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.lookahead + 1))]
+        return Call(torch.stack([pixels for _, pixels in frames]), [seen for seen, _ in frames])
+
+    def absorb(self, call: Call, logits: torch.Tensor) -> list[Window]:
+        """See `Track.absorb`."""
+        windows = []
+        for seen, own in zip(call.new, logits):
+            self._answers.append((seen, own))
+            self.frames += 1
+            if self._is_full():
+                windows.append(self._last_window())
+        return windows
+
+    def finish(self) -> list[Window]:
+        """See `Track.finish`."""
+        return [self._last_window()] if self._left_over() else []
+
+    def _last_window(self) -> Window:
+        logits = torch.stack([logits for _, logits in self._answers]).mean(0)
+        return Window(logits, self._answers[0][0], self._answers[-1][0])
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """See `Track.state`."""
+        tensors = {}
+        if self._answers:
+            tensors["answers"] = torch.stack([logits for _, logits in self._answers])
+        return tensors, {"frames": self.frames, "seen": [(seen.index, seen.time) for seen, _ in self._answers]}
+
+    def restore(self, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:
+        """See `Track.restore`."""
+        self.frames = notes["frames"]
+        for (index, time), logits in zip(notes["seen"], tensors.get("answers", ())):
+            self._answers.append((Seen(index, time, 0.0), logits))
+
+
+class WindowTrack(Track):
+    """A stream for a model that looks at windows. The last frames are kept, for windows that overlap."""
+
+    def __init__(self, window: int, stride: int) -> None:
+        super().__init__(window, stride)
+        self._frames: deque[tuple[Seen, torch.Tensor]] = deque(maxlen=window)
+        self._calls: deque[Call] = deque()
+        self._called = 0
+
+    def add(self, seen: Seen, pixels: torch.Tensor) -> None:
+        """See `Track.add`."""
+        self._frames.append((seen, pixels))
+        self.frames += 1
+        if self._is_full():
+            self._calls.append(self._last_call())
+
+    def _last_call(self) -> Call:
+        ahead = self.frames - self._called
+        seen = [seen for seen, _ in self._frames]
+        stride = ahead if self._called else None
+        self._called = self.frames
+        return Call(torch.stack([pixels for _, pixels in self._frames]), seen[-ahead:], stride, first=seen[0])
+
+    def wanted(self) -> int:
+        """See `Track.wanted`."""
+        if self._calls:
+            return 0
+        return self.window - self.frames if self.frames < self.window else self.stride - self._left_over()
+
+    def next_call(self, ended: bool) -> Call | None:
+        """See `Track.next_call`."""
+        if ended and not self._calls and self._left_over() and self._called < self.frames:
+            # Fewer frames than a window only where the stream was shorter; the model holds the last one.
+            self._calls.append(self._last_call())
+        return self._calls.popleft() if self._calls else None
+
+    def absorb(self, call: Call, logits: torch.Tensor) -> list[Window]:
+        """See `Track.absorb`."""
+        assert call.first is not None
+        return [Window(logits[0], call.first, call.new[-1])]
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """See `Track.state`."""
+        tensors = {}
+        if self._frames:
+            tensors["frames"] = torch.stack([pixels for _, pixels in self._frames])
+        seen = [(seen.index, seen.time) for seen, _ in self._frames]
+        return tensors, {"frames": self.frames, "called": self._called, "seen": seen}
+
+    def restore(self, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:
+        """See `Track.restore`."""
+        self.frames, self._called = notes["frames"], notes["called"]
+        for (index, time), pixels in zip(notes["seen"], tensors.get("frames", ())):
+            self._frames.append((Seen(index, time, 0.0), pixels))
