@@ -38,6 +38,7 @@ class Lane:
         guard: what holds it to the dense model.
         results: number of results so far.
         next_frame: index of the first frame of the source that was not looked at.
+        last_time: timestamp of the last frame that was handed in.
         dropped: frames dropped so far.
         ended, finished: whether no frame comes any more; whether its last result was given.
     """
@@ -47,6 +48,7 @@ class Lane:
     guard: FidelityGuard
     results: int = 0
     next_frame: int = 0
+    last_time: float = 0.0
     dropped: int = 0
     ended: bool = False
     finished: bool = False
@@ -191,8 +193,10 @@ class StreamEngine:
             dropped (`int`): frames of the stream that were dropped so far.
         """
         lane = self._lane(name)
-        lane.next_frame = max(lane.next_frame, index + 1) if isinstance(lane.track, WindowTrack) else lane.next_frame
-        lane.dropped = dropped
+        if isinstance(lane.track, WindowTrack):
+            # What its track holds is part of a snapshot.
+            lane.next_frame = index + 1
+        lane.dropped, lane.last_time = dropped, time
         if index % self.options.frame_sampling_rate:
             return
         values = self.processor(
@@ -251,6 +255,8 @@ class StreamEngine:
             "guard": lane.guard.state(),
             "results": lane.results,
             "next_frame": lane.next_frame,
+            "last_time": lane.last_time,
+            "finished": lane.finished,
             "costs": [lane.computed_tokens, lane.total_tokens, lane.multiply_adds, lane.dense_multiply_adds],
         }
         save_cache(self._caches.peek(name), path, tensors, notes)
@@ -279,7 +285,8 @@ class StreamEngine:
         lane = self._lanes[name]
         lane.track.restore(tensors, notes["track"])
         lane.guard.restore(notes["guard"])
-        lane.results, lane.next_frame = notes["results"], notes["next_frame"]
+        lane.results, lane.next_frame, lane.last_time = notes["results"], notes["next_frame"], notes["last_time"]
+        lane.ended = lane.finished = notes["finished"]
         lane.computed_tokens, lane.total_tokens, lane.multiply_adds, lane.dense_multiply_adds = notes["costs"]
         if cache is not None:
             self._caches.put([name], cache)
@@ -287,6 +294,26 @@ class StreamEngine:
     def next_frame(self, name: str) -> int:
         """Index of the first frame of the source that a stream has not gone through."""
         return self._lane(name).next_frame
+
+    def last_time(self, name: str) -> float:
+        """Timestamp of the last frame that a stream was given."""
+        return self._lane(name).last_time
+
+    def result_count(self, name: str) -> int:
+        """How many results a stream had."""
+        return self._lane(name).results
+
+    def checks(self, name: str) -> tuple[int, int]:
+        """How many dense checks a stream had, and how many of them found more than `max_divergence`."""
+        guard = self._lane(name).guard
+        return guard.checks, guard.exceeded
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `step` has something to do."""
+        return any(
+            not lane.finished and (lane.ended or lane.track.wanted() == 0) for lane in self._lanes.values()
+        )
 
     def _lane(self, name: str) -> Lane:
         if name not in self._lanes:

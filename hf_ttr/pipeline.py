@@ -1,0 +1,132 @@
+"""The pipeline for videos that never end, and for everything that the stock one does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import AutoModelForVideoClassification, VideoClassificationPipeline
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .conversion import with_temporal_reuse
+from .models.configuration_reuse import ReuseConfigMixin
+
+
+TASK = "video-classification-reuse"
+"""Its name for `transformers.pipeline`."""
+
+_ENGINE_OPTIONS = (
+    "frame_sampling_rate",
+    "latency_budget_ms",
+    "max_threshold",
+    "verify_every",
+    "max_divergence",
+    "batch_size",
+)
+_SOURCE_OPTIONS = ("live", "protocols", "timeout", "reconnect", "fps")
+_STREAMS_OPTIONS = ("capacity", "snapshots", "snapshot_every", "resume")
+
+
+class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
+    """
+    Classifies videos like transformers' `VideoClassificationPipeline`, and streams that never end.
+
+    A model without reuse gets it, with the default settings; its weights are shared.
+
+    Example:
+
+    ```python
+    >>> import hf_ttr
+    >>> from transformers import pipeline
+
+    >>> pipe = pipeline("video-classification-reuse", model="hf_ttr/assets/vit-demo")
+    >>> for result in pipe.stream("hf_ttr/assets/demo.mp4", window=32, lookahead=7, top_k=1):
+    ...     print(f"{result.start:.2f} to {result.end:.2f} s: {result.label}")
+    0.00 to 1.24 s: space shuttle
+    1.28 to 2.52 s: space shuttle
+    ```
+    """
+
+    def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(model.config, ReuseConfigMixin):
+            model = with_temporal_reuse(model)
+        super().__init__(model, *args, **kwargs)
+
+    def stream(
+        self,
+        source: Any,
+        window: int | None = None,
+        stride: int | None = None,
+        lookahead: int = 0,
+        top_k: int = 5,
+        **options: Any,
+    ) -> Any:
+        """
+        Classifies one or many streams as their frames come.
+
+        Args:
+            source: a path, an http(s) or rtsp URL, a camera (`"/dev/video0"`, `"camera:0"`), an iterator of frames, or
+                anything else that `hf_ttr.streaming.open_source` takes; or a dict of names and sources, or a list of
+                paths and URLs, for many streams at once.
+            window (`int`, *optional*): frames of a result; by default 1, of a VideoMAE as many as it sees at once.
+            stride (`int`, *optional*): frames from one window to the next; by default that many.
+            lookahead (`int`): frames of delay, which let tokens be interpolated instead of held; not of a VideoMAE.
+            top_k (`int`): number of labels of a result.
+            options: `frame_sampling_rate`, `latency_budget_ms`, `max_threshold`, `verify_every`, `max_divergence`,
+                `batch_size` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`, `timeout`, `reconnect`, `fps`
+                (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`, `snapshot_every`, `resume` (see
+                `hf_ttr.streaming.VideoStreams`).
+
+        Returns:
+            `hf_ttr.streaming.VideoStreams`: an iterator of `hf_ttr.streaming.StreamResult`: stream, timestamps, labels
+            with scores, computed share, latency and more. It closes its sources when it comes to its end; use it as a
+            context manager where it may not.
+
+        Raises:
+            SourceError: if a source cannot be opened.
+            TypeError: if an option has another name.
+            ValueError: if an option is out of range, or does not fit the model.
+        """
+        from .processing import TemporalReuseVideoProcessor
+        from .streaming import StreamEngine, StreamOptions, VideoStreams, open_source
+        from .streaming.engine import unique_names
+
+        known = (*_ENGINE_OPTIONS, *_SOURCE_OPTIONS, *_STREAMS_OPTIONS)
+        if unknown := sorted(options.keys() - set(known)):
+            raise TypeError(f"stream has no option {', '.join(map(repr, unknown))}; the options are {', '.join(known)}.")
+
+        def of(names: tuple[str, ...]) -> dict[str, Any]:
+            return {name: options[name] for name in names if name in options}
+
+        processor: Any = self.video_processor or self.image_processor
+        if not isinstance(processor, TemporalReuseVideoProcessor):
+            processor = TemporalReuseVideoProcessor.from_dict(processor.to_dict())
+        settings = StreamOptions(window, stride, lookahead, top_k, **of(_ENGINE_OPTIONS))
+        engine = StreamEngine(self.model, processor, settings)
+        opened: dict[str, Any] = {}
+        try:
+            for name, one in _by_name(source, unique_names).items():
+                opened[name] = open_source(one, name=name, **of(_SOURCE_OPTIONS))
+            return VideoStreams(engine, opened, **of(_STREAMS_OPTIONS))
+        except BaseException:
+            for one in opened.values():
+                one.close()
+            raise
+
+
+def _by_name(source: Any, unique_names: Any) -> dict[str, Any]:
+    """The sources with their names; a list of frames is one source."""
+    if isinstance(source, Mapping) and not source.keys() <= {"path", "bytes"}:
+        return {str(name): one for name, one in source.items()}
+    many = isinstance(source, (list, tuple)) and len(source) > 0 and not hasattr(source[0], "shape")
+    many = many and all(isinstance(one, (str, bytes)) or hasattr(one, "__fspath__") for one in source)
+    sources = list(source) if many else [source]
+    return dict(zip(unique_names(sources), sources))
+
+
+PIPELINE_REGISTRY.register_pipeline(
+    TASK,
+    pipeline_class=TemporalReuseVideoClassificationPipeline,
+    pt_model=(AutoModelForVideoClassification,),
+    type="video",
+)
