@@ -271,9 +271,7 @@ def open_container(file: BinaryIO, name: str) -> InputContainer:
         file.seek(0)
     try:
         # A playlist names other files and URLs: no protocol is allowed to open them.
-        return av.open(
-            NamelessFile(file), mode="r", options={"protocol_whitelist": "none"}, metadata_errors="replace"
-        )
+        return av.open(NamelessFile(file), mode="r", options={"protocol_whitelist": "none"}, metadata_errors="replace")
     except av.FFmpegError as error:
         if is_seekable(file) and _is_mp4(file):
             fault, remedy = "is an MP4 file cut off before its index", "replace it by a complete copy"
