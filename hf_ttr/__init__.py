@@ -15,6 +15,7 @@ from .models import (
     TemporalReuseViTModel,
 )
 from .optimization import OptimizationReport, optimize
+from .pipeline import TemporalReuseVideoClassificationPipeline
 from .window_cache import TemporalReuseWindowCache
 
 
@@ -29,6 +30,7 @@ __all__ = [
     "TemporalReuseViTForImageClassification",
     "TemporalReuseViTForVideoClassification",
     "TemporalReuseViTModel",
+    "TemporalReuseVideoClassificationPipeline",
     "TemporalReuseVideoMAEConfig",
     "TemporalReuseVideoMAEForVideoClassification",
     "TemporalReuseVideoMAEModel",

@@ -24,7 +24,7 @@ _ENGINE_OPTIONS = (
     "batch_size",
 )
 _SOURCE_OPTIONS = ("live", "protocols", "timeout", "reconnect", "fps")
-_STREAMS_OPTIONS = ("capacity", "snapshots", "snapshot_every", "resume")
+_STREAMS_OPTIONS = ("capacity", "snapshots", "snapshot_every", "resume", "kept")
 
 
 class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
@@ -74,8 +74,8 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             top_k (`int`): number of labels of a result.
             options: `frame_sampling_rate`, `latency_budget_ms`, `max_threshold`, `verify_every`, `max_divergence`,
                 `batch_size` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`, `timeout`, `reconnect`, `fps`
-                (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`, `snapshot_every`, `resume` (see
-                `hf_ttr.streaming.VideoStreams`).
+                (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`, `snapshot_every`, `resume`, `kept`
+                (see `hf_ttr.streaming.VideoStreams`).
 
         Returns:
             `hf_ttr.streaming.VideoStreams`: an iterator of `hf_ttr.streaming.StreamResult`: stream, timestamps, labels
@@ -93,7 +93,9 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
 
         known = (*_ENGINE_OPTIONS, *_SOURCE_OPTIONS, *_STREAMS_OPTIONS)
         if unknown := sorted(options.keys() - set(known)):
-            raise TypeError(f"stream has no option {', '.join(map(repr, unknown))}; the options are {', '.join(known)}.")
+            raise TypeError(
+                f"stream has no option {', '.join(map(repr, unknown))}; the options are {', '.join(known)}."
+            )
 
         def of(names: tuple[str, ...]) -> dict[str, Any]:
             return {name: options[name] for name in names if name in options}

@@ -24,6 +24,7 @@ import torch
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -128,7 +129,7 @@ def read_frames(
     if isinstance(source, Mapping):
         source = source.get("bytes") or source.get("path")
     if isinstance(source, (np.ndarray, torch.Tensor, PIL.Image.Image, list, tuple)):
-        clip = _Clip(source, input_data_format, convert_rgb)
+        clip = Clip(source, input_data_format, convert_rgb)
         indices = _checked(select(clip.info.frames), clip.info.frames)
         kept = {index: transform(clip.frame(index)) for index in dict.fromkeys(indices)}
         return [kept[index] for index in indices], clip.info
@@ -152,11 +153,22 @@ def _checked(indices: Sequence[int], frames: int) -> list[int]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-class _Nameless:
-    """A file without its name: FFmpeg goes by the content alone, and takes no name for a protocol or a pattern."""
+class NamelessFile:
+    """A file without its name: FFmpeg goes by the content alone, and takes no name for a protocol or a pattern.
+
+    Args:
+        file (`BinaryIO`): The file; only one that says it cannot seek is read from front to back.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self.read = file.read
+        if is_seekable(file):
+            self.seek, self.tell = file.seek, file.tell
+
+
+def is_seekable(file: Any) -> bool:
+    """Whether a file object can be read from any place."""
+    return hasattr(file, "seek") and (not hasattr(file, "seekable") or bool(file.seekable()))
 
 
 @contextmanager
@@ -166,17 +178,15 @@ def _binary_file(source: Any) -> Iterator[tuple[BinaryIO, str]]:
         text = os.fsdecode(source)
         name = f"The video '{text if len(text) <= 300 else text[:300] + '...'}'"
         is_url = isinstance(source, str) and text.lower().startswith(("http://", "https://"))
-        with io.BytesIO(_download(text, name)) if is_url else _open_path(text, name) as file:
-            yield _not_empty(file, name), name
+        with io.BytesIO(_download(text, name)) if is_url else open_path(text, name) as file:
+            yield not_empty(file, name), name
     elif isinstance(source, (bytes, bytearray, memoryview)):
-        yield _not_empty(io.BytesIO(source), "The video given as bytes"), "The video given as bytes"
+        yield not_empty(io.BytesIO(source), "The video given as bytes"), "The video given as bytes"
     elif callable(getattr(source, "read", None)):
         name = f"The video of the file object {getattr(source, 'name', type(source).__name__)!r}"
-        if not isinstance(source.read(0), bytes):
-            raise VideoDecodingError(f"{name} is opened as text; open the file with mode 'rb'.")
-        seekable = hasattr(source, "seek") and (not hasattr(source, "seekable") or source.seekable())
-        file = source if seekable else io.BytesIO(source.read())
-        yield _not_empty(file, name), name
+        check_binary(source, name)
+        file = source if is_seekable(source) else io.BytesIO(source.read())
+        yield not_empty(file, name), name
     else:
         raise VideoDecodingError(
             f"A video cannot be read from an object of type '{type(source).__name__}'; pass a path, a URL, bytes, a "
@@ -184,7 +194,14 @@ def _binary_file(source: Any) -> Iterator[tuple[BinaryIO, str]]:
         )
 
 
-def _open_path(text: str, name: str) -> BinaryIO:
+def check_binary(file: Any, name: str) -> None:
+    """Refuse a file object that gives text."""
+    if not isinstance(file.read(0), bytes):
+        raise VideoDecodingError(f"{name} is opened as text; open the file with mode 'rb'.")
+
+
+def open_path(text: str, name: str) -> BinaryIO:
+    """Open the file of a path or a `file://` URL, and refuse folders and what does not exist."""
     path = url2pathname(urlsplit(text).path) if text.lower().startswith("file://") else text
     if os.path.isdir(path):
         raise VideoDecodingError(f"{name} is a folder; pass the path of one file in it.")
@@ -215,7 +232,8 @@ def _download(url: str, name: str) -> bytes:
     return response.content
 
 
-def _not_empty(file: BinaryIO, name: str) -> BinaryIO:
+def not_empty(file: BinaryIO, name: str) -> BinaryIO:
+    """Give the file back, which can seek, or refuse it if it holds nothing."""
     file.seek(0, os.SEEK_END)
     if file.tell() == 0:
         raise VideoDecodingError(f"{name} is empty (0 bytes); replace it by a complete copy.")
@@ -240,62 +258,108 @@ def _read_file(
 
 @contextmanager
 def _video_stream(file: BinaryIO, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    container = open_container(file, name)
+    with container:
+        yield container, choose_stream(container, name)
+
+
+def open_container(file: BinaryIO, name: str) -> InputContainer:
+    """Let FFmpeg open a file object, from its start if it can seek, with no other file or address in its reach."""
     import av
 
-    file.seek(0)
+    if is_seekable(file):
+        file.seek(0)
     try:
         # A playlist names other files and URLs: no protocol is allowed to open them.
-        container = av.open(_Nameless(file), mode="r", options={"protocol_whitelist": "none"})
+        return av.open(NamelessFile(file), mode="r", options={"protocol_whitelist": "none"}, metadata_errors="replace")
     except av.FFmpegError as error:
-        file.seek(4)
-        if file.read(4) == b"ftyp":
+        if is_seekable(file) and _is_mp4(file):
             fault, remedy = "is an MP4 file cut off before its index", "replace it by a complete copy"
         else:
             fault, remedy = "is not a video in a format that FFmpeg reads", "check that it is a complete video file"
         raise VideoDecodingError(f"{name} {fault} ({error.strerror}); {remedy}.") from error
-    with container:
-        # The cover of a sound file is a video stream too.
-        cover = av.stream.Disposition.attached_pic
-        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-        if not streams:
-            kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-            raise VideoDecodingError(f"{name} has no video stream (it holds: {kinds}); pass a complete video file.")
-        if streams[0].codec_context is None:
-            raise VideoDecodingError(
-                f"{name} has a video stream that FFmpeg cannot decode; check that the file is complete, or convert it."
-            )
-        yield container, streams[0]
+
+
+def _is_mp4(file: BinaryIO) -> bool:
+    file.seek(4)
+    return file.read(4) == b"ftyp"
+
+
+def choose_stream(container: InputContainer, name: str) -> VideoStream:
+    """Give the first video stream that is not a cover, and refuse a container without one that can be decoded."""
+    import av
+
+    # The cover of a sound file is a video stream too.
+    cover = av.stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not streams:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise VideoDecodingError(f"{name} has no video stream (it holds: {kinds}); pass a complete video file.")
+    if streams[0].codec_context is None:
+        raise VideoDecodingError(
+            f"{name} has a video stream that FFmpeg cannot decode; check that the file is complete, or convert it."
+        )
+    return streams[0]
+
+
+class PacketTally:
+    """Counts the packets of a file as they are demuxed, and compares them with what its header promises.
+
+    Args:
+        container (`InputContainer`): The opened file.
+        stream (`VideoStream`): The stream whose packets hold the frames.
+
+    Attributes:
+        packets (`int`): Number of packets so far that hold a frame.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self.container, self.stream = container, stream
+        self.packets = 0
+        self.end = Fraction(0)
+
+    def add(self, packet: Packet) -> None:
+        """Count a packet of any stream."""
+        # An edit list discards packets that are only needed to decode others.
+        self.packets += packet.stream_index == self.stream.index and packet.size > 0 and not packet.is_discard
+        if packet.pts is not None and packet.time_base is not None:
+            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+
+    def promised_if_cut_off(self) -> int | None:
+        """Give the number of frames that the header promises if much less was there at the end of the file."""
+        import av
+
+        # Each promise is wrong in some good files (a trimmed video, a variable rate, a longer sound): both must be
+        # broken.
+        container, stream = self.container, self.stream
+        seconds = Fraction(container.duration or 0, av.time_base)
+        start = Fraction(container.start_time or 0, av.time_base)
+        rate = stream.average_rate or Fraction(0)
+        if container.format.name == "avi" and rate:  # whose duration FFmpeg shortens to what is left of the file
+            seconds = stream.frames / rate
+        promised = stream.frames or int(seconds * rate)
+        too_short = not seconds or self.end - start < COMPLETE_SHARE * seconds
+        return promised if self.packets < COMPLETE_SHARE * promised and too_short else None
 
 
 def _count_packets(container: InputContainer, stream: VideoStream, name: str) -> int:
     """Count the packets that hold a frame, without decoding, and refuse a file that was cut off."""
     import av
 
-    packets, end = 0, Fraction(0)
+    tally = PacketTally(container, stream)
     try:
         for packet in container.demux():
-            # An edit list discards packets that are only needed to decode others.
-            packets += packet.stream_index == stream.index and packet.size > 0 and not packet.is_discard
-            if packet.pts is not None and packet.time_base is not None:
-                end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            tally.add(packet)
     except av.FFmpegError as error:
-        raise _damaged(name, packets, stream.frames, error) from error
-    if packets == 0:
+        raise _damaged(name, tally.packets, stream.frames, error) from error
+    if tally.packets == 0:
         raise VideoDecodingError(f"{name} holds no frame; replace it by a complete copy.")
-
-    # Each promise is wrong in some good files (a trimmed video, a variable rate, a longer sound): both must be broken.
-    seconds = Fraction(container.duration or 0, av.time_base)
-    start = Fraction(container.start_time or 0, av.time_base)
-    rate = stream.average_rate or Fraction(0)
-    if container.format.name == "avi" and rate:  # whose duration FFmpeg shortens to what is left of the file
-        seconds = stream.frames / rate
-    promised = stream.frames or int(seconds * rate)
-    if packets < COMPLETE_SHARE * promised and (not seconds or end - start < COMPLETE_SHARE * seconds):
+    if promised := tally.promised_if_cut_off():
         raise VideoDecodingError(
-            f"{name} is cut off: it holds {packets} of the {promised} frames that its header promises; replace it by "
-            "a complete copy."
+            f"{name} is cut off: it holds {tally.packets} of the {promised} frames that its header promises; replace "
+            "it by a complete copy."
         )
-    return packets
+    return tally.packets
 
 
 def _decode(
@@ -319,7 +383,7 @@ def _decode(
                         width, height = height, width
                     info = VideoInfo(total, fps, width, height)
                 if decoded in wanted:
-                    kept[decoded] = transform(_rgb(frame))
+                    kept[decoded] = transform(to_rgb(frame))
                 decoded += 1
                 # The last frame of the file is looked past, to know whether more follow.
                 if decoded > last and decoded < total:
@@ -357,7 +421,15 @@ def _damaged(name: str, frames: int, total: int, error: Any) -> VideoDecodingErr
     )
 
 
-def _rgb(frame: VideoFrame) -> np.ndarray:
+def to_rgb(frame: VideoFrame) -> np.ndarray:
+    """Turn a decoded frame to upright RGB.
+
+    Args:
+        frame (`VideoFrame`): A frame in any pixel format and rotation.
+
+    Returns:
+        `np.ndarray`: `uint8` of shape (height, width, 3), transparency over white.
+    """
     if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
         pixels = _picture_to_rgb(PIL.Image.fromarray(frame.to_ndarray(format="rgba")))
     else:
@@ -371,7 +443,7 @@ def _rgb(frame: VideoFrame) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-class _Clip:
+class Clip:
     """Frames in memory, checked when the object is made and turned to RGB one by one."""
 
     def __init__(self, source: Any, input_data_format: str | None, convert_rgb: bool) -> None:

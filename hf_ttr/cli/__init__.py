@@ -8,6 +8,7 @@ import typer
 
 from .classify import classify
 from .demo import demo
+from .stream import stream
 from .visualize import visualize
 
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(classify)
 app.command()(visualize)
+app.command()(stream)
 
 
 def _print_version(wanted: bool) -> None:

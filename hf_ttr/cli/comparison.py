@@ -6,13 +6,12 @@ import math
 import os
 import statistics
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, first_line
+from .loading import load_pipeline, quiet
 
 
 if TYPE_CHECKING:
@@ -23,14 +22,6 @@ if TYPE_CHECKING:
     from ..flops import ReuseReport
     from ..token_maps import TokenMaps
     from ..video import VideoInfo
-
-# Types of plain checkpoints, with the class of this package that takes them as they are; and of those with reuse.
-PARENT_TYPES = {
-    "vit": "TemporalReuseViTForVideoClassification",
-    "videomae": "TemporalReuseVideoMAEForVideoClassification",
-}
-REUSE_TYPES = ("temporal_reuse_vit", "temporal_reuse_videomae")
-PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 
 
 @dataclass
@@ -283,7 +274,7 @@ def compare(
         progress("Looking at the video")
         # One frame is enough to know whether the file can be read.
         _, info = read_frames(video, lambda total: [0])
-        with _quiet():
+        with quiet():
             progress("Loading the model")
             pipelines = {"reuse": load_pipeline(model, settings, device)}
             config = pipelines["reuse"].model.config
@@ -360,49 +351,6 @@ def _check_num_frames(
         )
 
 
-def load_pipeline(model: str, settings: dict[str, Any], device: str | None = None) -> VideoClassificationPipeline:
-    """
-    The stock pipeline for a checkpoint, with the given settings of reuse.
-
-    Raises:
-        InputError: if there is no such model, or it cannot be used.
-    """
-    from transformers import pipeline
-
-    import hf_ttr
-
-    _check_device(device)
-    model_type = _model_type(model)
-    try:
-        processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(model)
-    except _LOADING_ERRORS as error:
-        raise InputError(
-            f"The model '{model}' has no image or video processor that can be read ({first_line(error)}); put the "
-            f"{PROCESSOR_FILES[1]} that belongs to it next to its config.json."
-        ) from error
-    try:
-        if model_type in REUSE_TYPES:
-            return pipeline(
-                "video-classification", model=model, device=device, model_kwargs={"temporal_reuse": settings}
-            )
-        classifier, report = getattr(hf_ttr, PARENT_TYPES[model_type]).from_pretrained(
-            model, temporal_reuse=settings, output_loading_info=True
-        )
-    except _loading_errors_of_weights() as error:
-        reason = first_line(error)
-        if "reduction" in settings and "reduction '" in reason:
-            reason = reason[reason.index("reduction '") :]
-            raise InputError(f"The model '{model}' cannot be run like this: {reason}.") from error
-        raise InputError(f"The model '{model}' cannot be loaded ({reason}); replace it by a complete copy.") from error
-    if report["missing_keys"]:
-        # transformers fills them with random numbers.
-        raise InputError(
-            f"The model '{model}' has no weights for {', '.join(sorted(report['missing_keys'])[:3])}; pass one that "
-            "was trained for classification."
-        )
-    return pipeline("video-classification", model=classifier, video_processor=processor, device=device)
-
-
 def check_picture_path(path: str) -> None:
     """
     Looks whether a picture can be written, before anything long is begun.
@@ -421,73 +369,8 @@ def check_picture_path(path: str) -> None:
         raise _unwritable(path, f"writing to the folder '{folder}' is not permitted")
 
 
-_LOADING_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError)
-
-
-def _loading_errors_of_weights() -> tuple[type[Exception], ...]:
-    from safetensors import SafetensorError
-
-    return (*_LOADING_ERRORS, SafetensorError)
-
-
 def _unwritable(path: str, reason: str) -> InputError:
     return InputError(f"The picture '{path}' cannot be written ({reason}); pass another path.")
-
-
-def _model_type(model: str) -> str:
-    """The type in the checkpoint's config, after a look at whether it is a classifier with reuse."""
-    from transformers import PretrainedConfig
-
-    if os.path.isdir(model):
-        if not os.path.isfile(os.path.join(model, "config.json")):
-            raise InputError(f"The folder '{model}' holds no model (no config.json); pass the folder of a checkpoint.")
-        if not any(os.path.isfile(os.path.join(model, name)) for name in PROCESSOR_FILES):
-            raise InputError(
-                f"The model '{model}' has no {PROCESSOR_FILES[1]}; put the one that belongs to it next to its "
-                "config.json."
-            )
-    elif os.path.exists(model):
-        raise InputError(f"The model '{model}' is a file; pass the folder of the checkpoint.")
-    elif not model.strip() or model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model:
-        raise InputError(f"The model folder '{model}' does not exist; check the path.")
-    try:
-        config, _ = PretrainedConfig.get_config_dict(model)
-        model_type, architectures = config.get("model_type"), config.get("architectures") or []
-    except _LOADING_ERRORS as error:
-        if os.path.isdir(model):
-            raise InputError(
-                f"The config.json of the model '{model}' cannot be read ({first_line(error)}); replace it by a "
-                "complete copy."
-            ) from error
-        raise InputError(
-            f"The model '{model}' is neither a folder here nor a model that the Hub gives ({first_line(error)}); "
-            "check the name and the network."
-        ) from error
-    types = (*PARENT_TYPES, *REUSE_TYPES)
-    if model_type not in types:
-        raise InputError(
-            f"The model '{model}' is of the type {model_type!r}; pass a ViT image classifier or a VideoMAE video "
-            f"classifier, plain or with reuse (type {' or '.join(map(repr, types))})."
-        )
-    if architectures and not any(name.endswith("Classification") for name in architectures):
-        raise InputError(
-            f"The model '{model}' is no classifier but a {architectures[0]}; pass one that was trained for "
-            "classification."
-        )
-    return model_type
-
-
-def _check_device(device: str | None) -> None:
-    import torch
-
-    if device is None:
-        return
-    try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"The device '{device}' cannot be used here ({first_line(error)}); pass 'cpu', or leave it out."
-        ) from error
 
 
 def _run(
@@ -566,21 +449,3 @@ def _as_seen(pixel_values: torch.Tensor, processor: Any) -> np.ndarray:
     if processor.do_rescale:
         frames = frames / processor.rescale_factor
     return frames.round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the warnings and progress bars of transformers off the terminal, and puts everything back."""
-    from transformers.utils import logging
-
-    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bars:
-            logging.enable_progress_bar()

@@ -249,8 +249,7 @@ class StreamEngine:
         lane = self._lane(name)
         tensors, track = lane.track.state()
         notes = {
-            "model": self._model_digest(),
-            "options": self._what_must_agree(),
+            "identity": self.identity(),
             "track": track,
             "guard": lane.guard.state(),
             "results": lane.results,
@@ -274,12 +273,14 @@ class StreamEngine:
         """
         cache, tensors, notes = load_cache(path, self.model.device)
         where = f"the snapshot '{os.fspath(path)}'"
-        if notes.get("model") != self._model_digest():
+        before, now = notes.get("identity", {}), self.identity()
+        if before.get("model") != now["model"]:
             raise SnapshotError(f"{where} is of another model; pass that model, or delete it to start anew.")
-        if notes["options"] != self._what_must_agree():
+        if different := [name for name in now if before.get(name) != now[name]]:
+            name = different[0]
             raise SnapshotError(
-                f"{where} is of a stream with other settings ({notes['options']} instead of "
-                f"{self._what_must_agree()}); pass those, or delete it to start anew."
+                f"{where} is of a stream with {name} {before.get(name)!r}, which is {now[name]!r} now; pass the same, "
+                "or delete it to start anew."
             )
         self.add(name)
         lane = self._lanes[name]
@@ -303,6 +304,11 @@ class StreamEngine:
         """How many results a stream had."""
         return self._lane(name).results
 
+    def count_on(self, name: str, results: int) -> None:
+        """Numbers the next result of a stream so that it follows as many results, if it had fewer."""
+        lane = self._lane(name)
+        lane.results = max(lane.results, results)
+
     def checks(self, name: str) -> tuple[int, int]:
         """How many dense checks a stream had, and how many of them found more than `max_divergence`."""
         guard = self._lane(name).guard
@@ -311,9 +317,7 @@ class StreamEngine:
     @property
     def is_ready(self) -> bool:
         """Whether `step` has something to do."""
-        return any(
-            not lane.finished and (lane.ended or lane.track.wanted() == 0) for lane in self._lanes.values()
-        )
+        return any(not lane.finished and (lane.ended or lane.track.wanted() == 0) for lane in self._lanes.values())
 
     def _lane(self, name: str) -> Lane:
         if name not in self._lanes:
@@ -326,15 +330,16 @@ class StreamEngine:
             self._digest = f"{type(self.model).__name__} {weights}"
         return self._digest
 
-    def _what_must_agree(self) -> dict[str, Any]:
-        """What a stream cannot change while it goes on."""
-        track_options = ("window", "stride", "lookahead", "frame_sampling_rate")
+    def identity(self) -> dict[str, Any]:
+        """The model, and the settings that a stream cannot change while it goes on, as JSON can hold them."""
+        options = ("window", "stride", "lookahead", "frame_sampling_rate")
         return {
+            "model": self._model_digest(),
             "mode": self.settings.mode,
             "threshold": self.settings.threshold,
             "compute_budget": self.settings.compute_budget,
             "reduction": [method.to_dict() for method in self.settings.reduction],
-            **{name: getattr(self.options, name) for name in track_options},
+            **{name: getattr(self.options, name) for name in options},
         }
 
     @torch.inference_mode()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from transformers.utils import logging
 
+from ..cache_snapshot import SnapshotError
+from ..files import replacing
 from .base import FrameSource, SourceError, label, one_line
 from .engine import StreamEngine
 from .frame import Frame
@@ -66,11 +69,13 @@ class VideoStreams:
             new ones, others wait.
         snapshots (`str` or `os.PathLike`, *optional*): folder for what is needed to go on in another process.
         snapshot_every (`float`): seconds from one snapshot to the next.
-        resume (`bool`): whether to go on from the snapshots that are there. Results that were given after them come
-            again, with the same numbers.
+        resume (`bool`): whether to go on from the snapshots that are there. Of files, results that were given after
+            them come again, with the same numbers.
+        kept (`Mapping[str, int]`, *optional*): of streams that go on, how many results are kept of them: a snapshot
+            must not be ahead of that, and live streams count on from there.
 
     Raises:
-        SnapshotError: if a snapshot does not fit; one sentence.
+        SnapshotError: if a snapshot does not fit, or the run before had another model or other options; one sentence.
         OSError: if the folder cannot be written.
     """
 
@@ -82,8 +87,10 @@ class VideoStreams:
         snapshots: str | os.PathLike[str] | None = None,
         snapshot_every: float = 30.0,
         resume: bool = False,
+        kept: Mapping[str, int] | None = None,
     ) -> None:
         self.engine = engine
+        self._kept = kept
         self._snapshots = None if snapshots is None else os.fspath(snapshots)
         self._snapshot_every = snapshot_every
         self._wake = threading.Event()
@@ -95,7 +102,7 @@ class VideoStreams:
         self._is_waiting = False
         try:
             if self._snapshots is not None:
-                os.makedirs(self._snapshots, exist_ok=True)
+                self._agree(self._snapshots, resume)
             for name, source in sources.items():
                 self._start(name, source, capacity, resume)
         except BaseException:
@@ -104,11 +111,22 @@ class VideoStreams:
         self._results = self._run()
 
     def _start(self, name: str, source: FrameSource, capacity: int, resume: bool) -> None:
-        path = self.snapshot_path(name)
-        if resume and path is not None and os.path.isfile(path):
-            self.engine.load(name, path)
-        else:
+        path, kept = self.snapshot_path(name), None if self._kept is None else self._kept.get(name, 0)
+        if path is not None and os.path.isfile(path):
+            if resume:
+                self.engine.load(name, path)
+                if kept is not None and self.engine.result_count(name) > kept:
+                    raise SnapshotError(
+                        f"the snapshot '{path}' has seen {self.engine.result_count(name)} results of the stream "
+                        f"'{name}', of which {kept} are there; delete it to look at the stream again from its start."
+                    )
+            else:
+                # Of another run, of whose results none are there.
+                os.unlink(path)
+        if name not in self.engine.names:
             self.engine.add(name)
+        if source.is_live and kept is not None:
+            self.engine.count_on(name, kept)
         self._statistics[name] = StreamStatistics(results=self.engine.result_count(name))
         if self.engine.is_finished(name):
             source.close()
@@ -118,6 +136,21 @@ class VideoStreams:
         self._past[name] = (begin, last_time) if source.is_live and begin else (0, 0.0)
         start = 0 if source.is_live else begin
         self._readers[name] = FrameReader(source, capacity, start=start, wake=self._wake)
+
+    def _agree(self, folder: str, resume: bool) -> None:
+        """Makes sure that a run that is resumed had the same model and options."""
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, "run.json")
+        if resume and os.path.isfile(path):
+            with open(path, encoding="utf-8") as file:
+                before = json.load(file)
+            if before != self.engine.identity():
+                raise SnapshotError(
+                    f"the run in '{folder}' had another model or other options ({before}, and now "
+                    f"{self.engine.identity()}); pass the same, or start anew."
+                )
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            json.dump(self.engine.identity(), file)
 
     @property
     def statistics(self) -> dict[str, StreamStatistics]:
@@ -174,7 +207,7 @@ class VideoStreams:
         for source in self._sources.values():
             source.close()
 
-    def _run(self) -> Iterator[StreamResult]:
+    def _run(self) -> Generator[StreamResult, None, None]:
         saved = time.monotonic()
         while self._readers or self.engine.is_ready:
             if not self.engine.is_ready:
@@ -209,8 +242,12 @@ class VideoStreams:
                 self._push(name, frame, reader.dropped)
             except Exception as fault:
                 # One stream must not end the others, whatever its frames are.
-                error = fault if isinstance(fault, SourceError) else SourceError(
-                    f"{label(name)} has a frame that cannot be looked at ({one_line(fault)}); correct its source."
+                error = (
+                    fault
+                    if isinstance(fault, SourceError)
+                    else SourceError(
+                        f"{label(name)} has a frame that cannot be looked at ({one_line(fault)}); correct its source."
+                    )
                 )
                 break
         if error is not None or reader.ended:

@@ -1,0 +1,103 @@
+"""What every source of frames has in common."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import Any
+
+from ..video import VideoDecodingError
+from .frame import Frame
+
+
+class SourceError(VideoDecodingError):
+    """A stream cannot be opened or read on; one sentence names the stream, the fault and the remedy."""
+
+
+class FrameSource(ABC):
+    """A stream of frames, read once, from its start to its end.
+
+    `close` may be called from any thread, also while another one waits for a frame.
+
+    Args:
+        name (`str`): What the stream is called in messages.
+        is_live (`bool`): Whether the frames come in their own time, so that a slow reader should drop some rather
+            than fall behind.
+
+    Attributes:
+        damaged_packets (`int`): Number of packets that the decoder refused, and that were skipped.
+        repaired_timestamps (`int`): Number of frames whose time was missing, or not after the frame before, and was
+            replaced.
+        reconnections (`int`): Number of times that the source vanished and came back.
+    """
+
+    def __init__(self, name: str, is_live: bool) -> None:
+        self.name = name
+        self.is_live = is_live
+        self.damaged_packets = 0
+        self.repaired_timestamps = 0
+        self.reconnections = 0
+        self._closing = threading.Event()
+        self._begun = False
+
+    @property
+    def label(self) -> str:
+        """What the stream is called at the start of a sentence."""
+        return label(self.name)
+
+    def frames(self, start: int = 0) -> Iterator[Frame]:
+        """Read the frames.
+
+        Args:
+            start (`int`): Number of frames to skip. They are decoded, as those behind them need them, but not
+                converted.
+
+        Returns:
+            `Iterator[Frame]`: The frames, with strictly increasing times. It ends quietly after `close`.
+
+        Raises:
+            SourceError: The source broke off, after all the frames before the fault were given; or it was read
+                before.
+            ValueError: `start` is negative.
+        """
+        if start < 0:
+            raise ValueError(f"`start` is a number of frames, 0 or more, not {start}.")
+        if self._begun:
+            raise SourceError(f"{self.label} has been read already; open it again.")
+        self._begun = True
+        return self._from(start)
+
+    def _from(self, start: int) -> Iterator[Frame]:
+        # Without a chain of `close`, the files of an iterator that is given up would stay open for a while.
+        with closing(self._frames()) as frames:
+            for frame in frames:
+                if frame.index >= start:
+                    yield frame
+
+    @abstractmethod
+    def _frames(self) -> Generator[Frame, None, None]:
+        """Read the frames from the first one on."""
+
+    def close(self) -> None:
+        """Stop reading and let go of the files and connections; closing again does nothing."""
+        self._closing.set()
+
+    def __enter__(self) -> FrameSource:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+
+def label(name: str) -> str:
+    """What a stream of this name is called at the start of a sentence."""
+    return f"The stream '{name}'"
+
+
+def one_line(error: BaseException) -> str:
+    """The type of an error and what it says, short enough for the middle of a sentence."""
+    text = " ".join(str(error).split())
+    text = (text if len(text) <= 200 else f"{text[:200]}...").rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,127 @@
+"""Open what FFmpeg decodes: a local file, bytes, or an address, each with no more in its reach than it needs."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..video import VideoDecodingError, check_binary, choose_stream, is_seekable, not_empty, open_container, open_path
+from .address import Address
+from .base import SourceError, label, one_line
+
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+
+@dataclass(frozen=True)
+class OpenVideo:
+    """An opened video and what is to be closed with it.
+
+    Attributes:
+        container (`InputContainer`): The container.
+        stream (`VideoStream`): Its video stream.
+        file (`BinaryIO`, *optional*): The file to close after the container.
+        timeout (`float`, *optional*): Seconds without data after which reading fails, on the network.
+    """
+
+    container: InputContainer
+    stream: VideoStream
+    file: BinaryIO | None = None
+    timeout: float | None = None
+
+    def close(self) -> None:
+        """Free the container and the file."""
+        self.container.close()
+        if self.file is not None:
+            self.file.close()
+
+
+def open_file(text: str, name: str) -> OpenVideo:
+    """Open a local file by its path or `file://` URL; raises `SourceError` if it is no video."""
+    try:
+        file = open_path(text, label(name))
+    except VideoDecodingError as error:
+        raise SourceError(str(error)) from error
+    try:
+        return _open(file, name, own=file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def open_binary(source: Any, name: str) -> OpenVideo:
+    """Open bytes or a binary file, which is not closed later; raises `SourceError` if they hold no video."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        source = io.BytesIO(source)
+    return _open(source, name)
+
+
+def _open(file: BinaryIO, name: str, own: BinaryIO | None = None) -> OpenVideo:
+    try:
+        check_binary(file, label(name))
+        if is_seekable(file):
+            not_empty(file, label(name))
+        container = open_container(file, label(name))
+        try:
+            return OpenVideo(container, choose_stream(container, label(name)), own)
+        except BaseException:
+            container.close()
+            raise
+    except VideoDecodingError as error:
+        raise SourceError(str(error)) from error
+    except Exception as error:  # of the file object
+        raise SourceError(f"{label(name)} cannot be read ({one_line(error)}); check the file object.") from error
+
+
+def open_address(address: Address, name: str, timeout: float, is_live: bool) -> OpenVideo:
+    """Let FFmpeg open an address.
+
+    Args:
+        address (`Address`): The address.
+        name (`str`): The name of the stream.
+        timeout (`float`): Seconds without an answer after which opening or reading fails.
+        is_live (`bool`): Whether the data come no faster than they are filmed, so that looking at the first seconds
+            takes seconds.
+
+    Returns:
+        `OpenVideo`: The opened video.
+
+    Raises:
+        SourceError: There is no answer, or no video.
+    """
+    import av
+
+    options = {"protocol_whitelist": ",".join(address.whitelist), **address.options}
+    if is_live:
+        options["analyzeduration"] = str(int(min(5.0, timeout / 2) * 1e6))
+    try:
+        container = av.open(
+            address.url,
+            mode="r",
+            format=address.format,
+            options=options,
+            timeout=(timeout, timeout),
+            metadata_errors="replace",
+        )
+    except Exception as error:
+        if isinstance(error, av.error.ExitError):
+            fault, remedy = f"gave no video within {timeout:g} s", "check the sender, or raise `timeout`"
+        elif isinstance(error, av.error.InvalidDataError):
+            fault = f"is not a video in a format that FFmpeg reads ({error.strerror})"
+            remedy = "check what the address gives"
+        else:
+            reason = error.strerror if isinstance(error, av.FFmpegError) else one_line(error)
+            fault, remedy = f"cannot be opened ({reason})", "check the address and what it may lead to"
+        raise SourceError(f"{label(name)} {fault}; {remedy}.") from error
+    try:
+        stream = choose_stream(container, label(name))
+    except VideoDecodingError as error:
+        container.close()
+        raise SourceError(str(error)) from error
+    if is_live:
+        # Many cameras at once fill the cores by themselves.
+        stream.thread_count = 1
+    return OpenVideo(container, stream, timeout=timeout)

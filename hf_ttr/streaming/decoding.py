@@ -1,0 +1,165 @@
+"""Decode a video frame by frame, past its damaged packets, and give all that is there before a fault."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..video import PacketTally, to_rgb
+from .base import FrameSource, SourceError, label, one_line
+from .clock import StreamClock
+from .container import OpenVideo
+from .frame import Frame
+
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+
+# Packets in a row without a frame after which nothing more is hoped for.
+BARREN_PACKETS = 500
+
+# Seconds until a camera that had no frame is asked again.
+CAMERA_PAUSE = 0.005
+
+DEFAULT_FPS = 25.0
+# A rate above it is the time base of a container that does not know the rate.
+HIGHEST_FPS = 1000.0
+
+
+class DecodedSource(FrameSource):
+    """The frames of an opened video.
+
+    Args:
+        video (`OpenVideo`): The opened video; it is closed with the source, at the latest at the end of the stream.
+        name (`str`): What the stream is called in messages.
+        is_live (`bool`): Whether it is live; its end is then never taken for a file that was cut off.
+    """
+
+    def __init__(self, video: OpenVideo, name: str, is_live: bool) -> None:
+        super().__init__(name, is_live)
+        self._video: OpenVideo | None = video
+        self._tally = PacketTally(video.container, video.stream)
+        self._packets = video.container.demux()
+        self._clock = StreamClock()
+        self._decoded = 0
+        self._barren = 0
+        self._lock = threading.Lock()  # held while FFmpeg is at work: it must not be closed meanwhile
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        try:
+            while True:
+                with self._lock:
+                    # Whoever holds the lock closes; `close` from another thread may have been refused it.
+                    if self._closing.is_set() or self._video is None:
+                        return
+                    frames, end, fault = self._step(self._video)
+                yield from frames
+                if fault is not None:
+                    raise fault
+                if end:
+                    return
+        finally:
+            self.close()
+
+    def _step(self, video: OpenVideo) -> tuple[list[Frame], bool, SourceError | None]:
+        """Read one packet: the frames that are ready, whether it is the end, and the fault that ended it."""
+        import av
+
+        broken: Exception | None = None
+        packet: Packet | None = None
+        try:
+            packet = next(self._packets, None)
+        except av.error.BlockingIOError:  # some cameras have nothing yet, and do not wait
+            self._closing.wait(CAMERA_PAUSE)
+            self._packets = video.container.demux()
+            return [], False, None
+        except Exception as error:  # of FFmpeg, or of the file object of a caller
+            broken = error
+        end = packet is None
+        pictures: list[VideoFrame] = []
+        if packet is not None:
+            self._tally.add(packet)
+            # A packet without data is the mark of the end, or a frame left out: neither holds a picture.
+            if packet.stream_index == video.stream.index and packet.size > 0:
+                pictures = self._decode(video, packet)
+                self._barren = 0 if pictures or packet.is_discard else self._barren + 1
+                end = self._barren >= BARREN_PACKETS
+        if end:
+            pictures = self._decode(video, None)
+        frames = [self._frame(video, picture) for picture in pictures]
+        return frames, end, self._fault(video, broken) if end else None
+
+    def _decode(self, video: OpenVideo, packet: Packet | None) -> list[VideoFrame]:
+        import av
+
+        try:
+            return video.stream.decode(packet)
+        except av.FFmpegError:
+            self.damaged_packets += packet is not None
+            return []
+
+    def _frame(self, video: OpenVideo, picture: VideoFrame) -> Frame:
+        rate = float(video.stream.average_rate or video.stream.guessed_rate or 0)
+        step = 1 / (rate if 0 < rate <= HIGHEST_FPS else DEFAULT_FPS)
+        base = video.stream.time_base
+        # What the decoder gives at the end has no time base of its own.
+        known = picture.pts is not None and base is not None
+        time = self._clock.time_of(float(picture.pts * base) if known else None, step)
+        self.repaired_timestamps = self._clock.repaired
+        frame = Frame(partial(_convert, picture, self.name), time, self._decoded)
+        self._decoded += 1
+        return frame
+
+    def _fault(self, video: OpenVideo, error: Exception | None) -> SourceError | None:
+        """What was wrong with the stream that is at its end, if anything."""
+        import av
+
+        after = f"after {self._decoded} frames"
+        copy = "replace it by a complete copy"
+        sender = "check the network and its sender"
+        if isinstance(error, av.error.ExitError) and video.timeout is not None:
+            text = f"gave nothing for {video.timeout:g} s {after}; {sender}, or raise `timeout`"
+        elif error is not None:
+            reason = error.strerror if isinstance(error, av.FFmpegError) else one_line(error)
+            if video.timeout is not None:
+                text = f"broke off {after} ({reason}); {sender}"
+            else:
+                text = f"is damaged or cut off: reading failed {after} ({reason}); {copy}"
+        elif self._barren >= BARREN_PACKETS:
+            text = f"gave no frame in {BARREN_PACKETS} packets in a row {after}; {copy}, or check its sender"
+        elif self._decoded == 0:
+            text = f"holds no frame that can be decoded; {copy}"
+        elif not self.is_live and (promised := self._tally.promised_if_cut_off()):
+            text = f"is cut off: it holds {self._decoded} of the {promised} frames that its header promises; {copy}"
+        else:
+            return None
+        fault = SourceError(f"{self.label} {text}.")
+        fault.__cause__ = error
+        return fault
+
+    def close(self) -> None:
+        """Close the video now, or, while another thread is waiting for data, as soon as these have come."""
+        super().close()
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._video is not None:
+                    self._packets.close()  # type: ignore[attr-defined]
+                    self._video.close()
+                    self._video = None
+            finally:
+                self._lock.release()
+
+
+def _convert(picture: VideoFrame, name: str) -> np.ndarray:
+    try:
+        return to_rgb(picture)
+    except Exception as error:
+        raise SourceError(
+            f"{label(name)} has frames in the pixel format '{picture.format.name}', which cannot be turned to RGB "
+            f"({one_line(error)}); convert it."
+        ) from error

@@ -1,0 +1,94 @@
+"""A live source that is opened again when it vanishes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+
+from .base import FrameSource, SourceError
+from .frame import Frame
+
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+
+
+class ReconnectingSource(FrameSource):
+    """The frames of a live source across interruptions, with indices and times that go on.
+
+    The time of the first frame after an interruption is that of the frame before and the seconds that passed.
+
+    Args:
+        opener (`Callable[[float], FrameSource]`): Opens the source, given the seconds that it may take.
+        name (`str`): What the stream is called in messages.
+        timeout (`float`): Seconds that opening may take.
+        reconnect (`float`): Seconds without a frame after which the stream is given up.
+
+    Raises:
+        SourceError: The source cannot be opened the first time.
+    """
+
+    def __init__(self, opener: Callable[[float], FrameSource], name: str, timeout: float, reconnect: float) -> None:
+        super().__init__(name, is_live=True)
+        self._opener = opener
+        self._timeout = timeout
+        self._reconnect = reconnect
+        self._source: FrameSource | None = opener(timeout)
+        self._past = (0, 0)  # the counters of the sources before
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        count, last = 0, 0.0
+        seen = time.monotonic()
+        pause = FIRST_PAUSE
+        fault: SourceError | None = None
+        try:
+            while not self._closing.is_set():
+                if self._source is not None:
+                    offset: float | None = None
+                    try:
+                        for frame in self._source.frames():
+                            if offset is None:
+                                offset = last + max(time.monotonic() - seen, 1e-3) if count else 0.0
+                                self.reconnections += count > 0
+                            last, seen, pause = offset + frame.time, time.monotonic(), FIRST_PAUSE
+                            self._count(self._source)
+                            yield Frame(frame._pixels, last, count)
+                            count += 1
+                    except SourceError as error:
+                        fault = error
+                    self._drop()
+                remaining = self._reconnect - (time.monotonic() - seen)
+                if self._closing.is_set():
+                    return
+                if remaining <= 0:
+                    why = str(fault).rstrip(".").partition(f"{self.label} ")[2].partition(";")[0] if fault else "ended"
+                    raise SourceError(
+                        f"{self.label} vanished after {count} frames and gave none for {self._reconnect:g} s (it "
+                        f"{why}); check the network and its sender, or raise `reconnect`."
+                    ) from fault
+                self._closing.wait(min(pause, remaining))
+                pause = min(2 * pause, LONGEST_PAUSE)
+                if not self._closing.is_set():
+                    try:
+                        self._source = self._opener(min(self._timeout, max(remaining, FIRST_PAUSE)))
+                    except SourceError as error:
+                        fault = error
+        finally:
+            self.close()
+
+    def _count(self, source: FrameSource) -> None:
+        self.damaged_packets = self._past[0] + source.damaged_packets
+        self.repaired_timestamps = self._past[1] + source.repaired_timestamps
+
+    def _drop(self) -> None:
+        if (source := self._source) is not None:
+            source.close()
+            self._count(source)
+            self._past = (self.damaged_packets, self.repaired_timestamps)
+            self._source = None
+
+    def close(self) -> None:
+        """Close the source, and open it no more."""
+        super().close()
+        if (source := self._source) is not None:
+            source.close()

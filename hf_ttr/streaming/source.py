@@ -1,0 +1,114 @@
+"""Open any source of frames: files, URLs, cameras, bytes, arrays and iterators."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .address import PROTOCOLS, read_address, without_password
+from .arrays import ArraySource
+from .base import FrameSource, SourceError
+from .container import open_address, open_binary, open_file
+from .decoding import DEFAULT_FPS, DecodedSource
+from .reconnection import ReconnectingSource
+
+
+__all__ = ["FrameSource", "SourceError", "open_source"]
+
+
+def open_source(
+    source: Any,
+    *,
+    name: str | None = None,
+    protocols: Sequence[str] = PROTOCOLS,
+    live: bool | None = None,
+    timeout: float = 10.0,
+    reconnect: float = 0.0,
+    fps: float = DEFAULT_FPS,
+) -> FrameSource:
+    """Open a source of frames.
+
+    A local file is given to FFmpeg as content without a name, and an address with the protocols that it needs, so
+    that neither a playlist nor a redirection leads to a file or to a protocol that is not allowed.
+
+    Args:
+        source: One of
+
+            - a path (`str` or `os.PathLike`) or a `file://` URL;
+            - an `http://` or `https://` URL, read as it comes, or an `rtsp://` one, which is live;
+            - a camera, which is live: `/dev/video0`, `camera:0` or, on Windows, `camera:NAME`;
+            - `bytes`, or a binary file: from its start, or as it comes if it cannot seek;
+            - `{"path": ..., "bytes": ...}`, an undecoded video of the `datasets` library;
+            - an array of shape (frames, height, width, channels) or (frames, channels, height, width), a picture
+              (`PIL.Image.Image`), or an iterable of arrays of shape (height, width) or (height, width, channels),
+              pictures, `Frame`s or pairs `(time, frame)` with the time in seconds;
+            - a `FrameSource`, which is given back.
+        name (`str`, *optional*): What the stream is called in messages; the address, without its password, by
+            default.
+        protocols (`Sequence[str]`): The protocols that may be used, of `"file"`, which includes the cameras,
+            `"http"`, `"https"`, `"rtsp"` and `"rtsps"`.
+        live (`bool`, *optional*): Whether frames come in their own time and are dropped by a reader that is too slow.
+            Cameras and RTSP are live by default, and nothing else.
+        timeout (`float`): Seconds without an answer of the network after which opening or reading fails.
+        reconnect (`float`): Seconds for which a live URL or camera that has vanished is opened again and again before
+            it is given up.
+        fps (`float`): Frames per second, for frames of an iterable that is not live and has no times.
+
+    Returns:
+        `FrameSource`: The opened source; close it, or read it to its end.
+
+    Raises:
+        SourceError: The source does not exist, is not allowed, or is no video.
+        ValueError: `timeout` or `fps` is not positive, or `reconnect` is negative.
+    """
+    for argument, value, fine in (
+        ("timeout", timeout, timeout > 0),
+        ("fps", fps, fps > 0),
+        ("reconnect", reconnect, reconnect >= 0),
+    ):
+        if not fine:
+            raise ValueError(f"`{argument}` is {value:g}; pass a larger number.")
+    if isinstance(source, FrameSource):
+        return source
+    if isinstance(source, Mapping):
+        source = source.get("bytes") or source.get("path")
+    if isinstance(source, (str, os.PathLike)):
+        return _open_text(source, name, protocols, live, timeout, reconnect)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        name = name or "bytes"
+        return DecodedSource(open_binary(source, name), name, bool(live))
+    if callable(getattr(source, "read", None)) and not isinstance(source, io.TextIOBase):
+        name = name or str(getattr(source, "name", type(source).__name__))
+        return DecodedSource(open_binary(source, name), name, bool(live))
+    if isinstance(source, Iterable) or hasattr(source, "__array__"):
+        return ArraySource(source, name or type(source).__name__, bool(live), fps)
+    raise SourceError(
+        f"A stream cannot be read from an object of type '{type(source).__name__}'; pass a path, a URL, a camera, "
+        "bytes, a binary file, an array of shape (frames, height, width, channels) or an iterable of frames."
+    )
+
+
+def _open_text(
+    source: str | os.PathLike[str],
+    name: str | None,
+    protocols: Sequence[str],
+    live: bool | None,
+    timeout: float,
+    reconnect: float,
+) -> FrameSource:
+    text = os.fsdecode(source)
+    address = read_address(text, protocols)
+    if address is None:
+        name = name or without_password(text)
+        return DecodedSource(open_file(text, name), name, bool(live))
+    name = name or address.name
+    is_live = address.is_live if live is None else live
+
+    def reopen(seconds: float) -> FrameSource:
+        return DecodedSource(open_address(address, name, seconds, is_live), name, is_live)
+
+    if is_live and reconnect > 0:
+        return ReconnectingSource(reopen, name, timeout, reconnect)
+    return reopen(timeout)
