@@ -93,6 +93,10 @@ def test_settings_of_a_call(kind: str) -> None:
     assert model.config.temporal_reuse.threshold == 0.3
     dense = model(clip, temporal_reuse={"mode": "off"})
     assert dense.past_key_values is None and dense.reuse is None
+    off = model_of(kind)
+    off.config.temporal_reuse = hf_ttr.TemporalReuseConfig(mode="off")
+    assert torch.equal(dense.logits, off(clip).logits)
+    assert not torch.equal(dense.logits, model(clip).logits)
     with pytest.raises(ValueError, match="temporal_reuse.threshold is -1"):
         model(clip, temporal_reuse={"threshold": -1})
 

@@ -549,7 +549,7 @@ class TemporalReuseVideoMAEForVideoClassification(
         if not model.reuses(settings):
             model.refuse_cache(past_key_values, stride)
             # The parent's code, with a base model that finds nothing to do in it.
-            output = super().forward(pixel_values, **kwargs, return_dict=True)
+            output = super().forward(pixel_values, temporal_reuse=settings, **kwargs, return_dict=True)
             if labels is not None:
                 output.loss = self.loss_function(labels, output.logits, self.config, **loss_options)
             return TemporalReuseVideoClassifierOutput(**output)
