@@ -337,6 +337,8 @@ class PacketTally:
         rate = stream.average_rate or Fraction(0)
         if container.format.name == "avi" and rate:  # whose duration FFmpeg shortens to what is left of the file
             seconds = stream.frames / rate
+        if "matroska" in container.format.name:  # whose duration counts from 0, wherever the first frame is
+            start = Fraction(0)
         promised = stream.frames or int(seconds * rate)
         too_short = not seconds or self.end - start < COMPLETE_SHARE * seconds
         return promised if self.packets < COMPLETE_SHARE * promised and too_short else None

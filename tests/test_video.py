@@ -483,6 +483,7 @@ ODD = {
         lambda: encode(FORTY[:12], times=[0, 40, 80, 120, 3000, 6000, 9000, *range(9001, 9006)]),
         12,
     ),
+    "variable-rate-late-start": (lambda: encode(FORTY[:5], times=[1000, 1010, 1500, 1501, 4000]), 5),
     "longer-sound": (lambda: encode(FORTY[:5], sound_seconds=4), 5),
     "live-without-duration": (lambda: encode(FORTY, live="1"), 40),
     "fragmented": (lambda: encode(FORTY, FORMATS["mp4-mpeg4-with-b-frames"], movflags="frag_keyframe+empty_moov"), 40),
