@@ -124,6 +124,9 @@ class DecodedSource(FrameSource):
         sender = "check the network and its sender"
         if isinstance(error, av.error.ExitError) and video.timeout is not None:
             text = f"gave nothing for {video.timeout:g} s {after}; {sender}, or raise `timeout`"
+        elif video.guard is not None and video.guard.error is not None:
+            error = video.guard.error
+            text = f"broke off {after} ({one_line(error)}); check the file object"
         elif error is not None:
             reason = error.strerror if isinstance(error, av.FFmpegError) else one_line(error)
             if video.timeout is not None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -27,7 +28,6 @@ FORMATS = {
     "mkv-10-bit": ("matroska", "ffv1", "yuv420p10le"),
     "mov-palette": ("mov", "png", "pal8"),
 }
-PAL8_LEVELS = 8
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -52,16 +52,16 @@ def encode(
     kind: str | tuple[str, str, str] = "mkv-ffv1",
     times: Sequence[int] | None = None,
     rotation: int = 0,
-    change: Callable[[list[av.Packet]], list[av.Packet]] | None = None,
     codec_options: dict[str, str] | None = None,
+    target: str | None = None,
     **options: str,
 ) -> bytes:
-    """Encode frames at 25 Hz, or at `times` in milliseconds; `change` may alter the packets before they are muxed."""
+    """Encode frames at 25 Hz, or at `times` in milliseconds; some options of containers need a file as `target`."""
     container_format, codec, pixels = FORMATS[kind] if isinstance(kind, str) else kind
     buffer = io.BytesIO()
     if codec == "libx264":
         codec_options = {"preset": "ultrafast", "crf": "1", **(codec_options or {})}
-    with av.open(buffer, "w", format=container_format, options=options) as container:
+    with av.open(target or buffer, "w", format=container_format, options=options) as container:
         stream = container.add_stream(codec, rate=25, options=codec_options or {})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixels
@@ -79,9 +79,9 @@ def encode(
                 frame.pts, frame.time_base = times[number], Fraction(1, 1000)
             packets += stream.encode(frame)
         packets += stream.encode(None)
-        for packet in change(packets) if change else packets:
+        for packet in packets:
             container.mux(packet)
-    return buffer.getvalue()
+    return Path(target).read_bytes() if target else buffer.getvalue()
 
 
 def palette_frame(array: np.ndarray) -> av.VideoFrame:

@@ -82,17 +82,6 @@ def test_start_skips_frames(start, expected):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def retimed(order):
-    """A change of the timestamps of the packets."""
-
-    def change(packets):
-        for packet, stamp in zip(packets, order([packet.pts for packet in packets])):
-            packet.pts = packet.dts = stamp
-        return packets
-
-    return change
-
-
 def test_variable_frame_rate_is_kept():
     times = [1000, 1010, 1500, 1501, 4000]
     source = open_source(encode(pictures(5), times=times))
