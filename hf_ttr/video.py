@@ -224,7 +224,8 @@ def _download(url: str, name: str) -> bytes:
     try:
         response = httpx.get(url, follow_redirects=True, timeout=30.0)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise VideoDecodingError(f"{name} could not be downloaded ({error}); check the URL and network.") from error
+        reason = str(error).rstrip(".")
+        raise VideoDecodingError(f"{name} could not be downloaded ({reason}); check the URL and network.") from error
     if response.status_code != 200:
         raise VideoDecodingError(
             f"{name} could not be downloaded (HTTP status {response.status_code}); check the URL."

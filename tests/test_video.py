@@ -253,12 +253,17 @@ def test_every_form_of_a_file_gives_the_same_frames(as_source, video, ten_frames
 def server(video):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            status, body = {"/clip.mkv": (200, video), "/moved": (302, b""), "/empty": (200, b"")}.get(
-                self.path, (404, b"no")
-            )
+            playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n"
+            status, body = {
+                "/clip.mkv": (200, video),
+                "/moved": (302, b""),
+                "/to-a-file": (302, b""),
+                "/list.m3u8": (200, playlist),
+                "/empty": (200, b""),
+            }.get(self.path, (404, b"no"))
             self.send_response(status)
             if status == 302:
-                self.send_header("Location", "/clip.mkv")
+                self.send_header("Location", "/clip.mkv" if self.path == "/moved" else "file:///etc/hostname")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -279,7 +284,13 @@ def test_url(server, page, ten_frames):
 
 
 @pytest.mark.parametrize(
-    "page, fault", [("nothing", r"could not be downloaded \(HTTP status 404\)"), ("empty", r"is empty \(0 bytes\)")]
+    "page, fault",
+    [
+        ("nothing", r"could not be downloaded \(HTTP status 404\)"),
+        ("empty", r"is empty \(0 bytes\)"),
+        ("to-a-file", r"could not be downloaded \(.*'file://'\)"),
+        ("list.m3u8", r"is not a video in a format that FFmpeg reads \(.*\)"),
+    ],
 )
 def test_url_without_a_video(server, page, fault):
     with pytest.raises(VideoDecodingError, match=f"^The video '{server}/{page}' {fault}; .*\\.$"):

@@ -6,7 +6,7 @@ import http.server
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -100,15 +100,13 @@ def packets_of(data: bytes) -> list[tuple[int, int]]:
 
 @contextmanager
 def serving(answer: Callable[[http.server.BaseHTTPRequestHandler], None], port: int = 0) -> Iterator[str]:
-    """A server on this machine that answers each GET with `answer`; gives its URL. It ends all connections at the end."""
+    """A server on this machine that answers each GET with `answer`; gives its URL, and breaks off all at the end."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             server.connections.append(self.connection)
-            try:
+            with suppress(OSError):  # the client went away, or the server was stopped
                 answer(self)
-            except OSError:
-                pass  # the client went away, or the server was stopped
 
         def log_message(self, *arguments: Any) -> None:
             pass
@@ -129,10 +127,8 @@ def serving(answer: Callable[[http.server.BaseHTTPRequestHandler], None], port: 
         finally:
             server.shutdown()
             for connection in server.connections:
-                try:
+                with suppress(OSError):
                     connection.shutdown(2)
-                except OSError:
-                    pass
 
 
 def send(handler: http.server.BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:

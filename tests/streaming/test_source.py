@@ -371,8 +371,10 @@ def test_playlist_of_urls_is_followed():
 
 
 def test_import_needs_no_pyav():
-    code = "import sys; sys.modules['av'] = None; import hf_ttr.streaming as s; print(len(list(s.open_source([a]).frames())))"
-    code = code.replace("[a]", "__import__('numpy').zeros((2, 4, 4, 3), 'uint8')")
+    code = (
+        "import sys; sys.modules['av'] = None; import numpy; from hf_ttr.streaming import open_source; "
+        "print(len(list(open_source(numpy.zeros((2, 4, 4, 3), 'uint8')).frames())))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"2\n"
 
 
