@@ -1,4 +1,4 @@
-"""Damaged bytes of any kind: no crash, no hang, no error but `SourceError`, and the frames before the fault are kept."""
+"""Damaged bytes of any kind: no crash, no hang, no error but `SourceError`, and the frames before the fault."""
 
 import random
 import threading
