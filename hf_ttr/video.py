@@ -35,6 +35,9 @@ T = TypeVar("T")
 # A file that holds less than this part of what its header promises was cut off.
 COMPLETE_SHARE = 0.8
 
+# The kinds of streams that have no picture, as PyAV sorts them.
+STREAM_KINDS = ("audio", "subtitles", "data")
+
 CHANNEL_COUNTS = (1, 3, 4)
 
 
@@ -294,7 +297,8 @@ def choose_stream(container: InputContainer, name: str) -> VideoStream:
     cover = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not streams:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        # `stream.type` of an unknown kind ends the process in some versions of PyAV.
+        kinds = ", ".join(kind for kind in STREAM_KINDS if getattr(container.streams, kind)) or "nothing"
         raise VideoDecodingError(f"{name} has no video stream (it holds: {kinds}); pass a complete video file.")
     if streams[0].codec_context is None:
         raise VideoDecodingError(

@@ -396,7 +396,7 @@ FILES = {
     "empty": (b"", "is empty (0 bytes)"),
     "noise": (np.random.default_rng(2).bytes(5000), "is not a video in a format that FFmpeg reads"),
     "text": (b"Hello, this is a text.\n" * 50, "is not a video in a format that FFmpeg reads"),
-    "subtitles": (b"1\n00:00:01,000 --> 00:00:02,000\nHello\n", "has no video stream (it holds: subtitle)"),
+    "subtitles": (b"1\n00:00:01,000 --> 00:00:02,000\nHello\n", "has no video stream (it holds: subtitles)"),
     "playlist": (b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nclip.mkv\n#EXT-X-ENDLIST\n", "is not a video"),
     "list-of-files": (b"ffconcat version 1.0\nfile clip.mkv\n", "is not a video in a format that FFmpeg reads"),
 }

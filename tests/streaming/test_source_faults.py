@@ -54,7 +54,7 @@ NO_VIDEOS = {
     "playlist": (b"#EXTM3U\n#EXTINF:10,\nclip.mkv\n#EXT-X-ENDLIST\n", "is not a video"),
     "playlist-of-a-file": (b"#EXTM3U\n#EXTINF:10,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n", "is not a video"),
     "list-of-files": (b"ffconcat version 1.0\nfile clip.mkv\n", "is not a video in a format that FFmpeg reads"),
-    "subtitles": (b"1\n00:00:01,000 --> 00:00:02,000\nHello\n", "has no video stream (it holds: subtitle)"),
+    "subtitles": (b"1\n00:00:01,000 --> 00:00:02,000\nHello\n", "has no video stream (it holds: subtitles)"),
     "mp4-without-index": (encode(noise(9), "mp4-h264")[:9000], "is an MP4 file cut off before its index"),
 }
 
