@@ -35,6 +35,9 @@ T = TypeVar("T")
 # A file that holds less than this part of what its header promises was cut off.
 COMPLETE_SHARE = 0.8
 
+# The kinds of streams that have no picture, as PyAV sorts them.
+STREAM_KINDS = ("audio", "subtitles", "data")
+
 CHANNEL_COUNTS = (1, 3, 4)
 
 
@@ -224,7 +227,8 @@ def _download(url: str, name: str) -> bytes:
     try:
         response = httpx.get(url, follow_redirects=True, timeout=30.0)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise VideoDecodingError(f"{name} could not be downloaded ({error}); check the URL and network.") from error
+        reason = str(error).rstrip(".")
+        raise VideoDecodingError(f"{name} could not be downloaded ({reason}); check the URL and network.") from error
     if response.status_code != 200:
         raise VideoDecodingError(
             f"{name} could not be downloaded (HTTP status {response.status_code}); check the URL."
@@ -293,7 +297,8 @@ def choose_stream(container: InputContainer, name: str) -> VideoStream:
     cover = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not streams:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        # `stream.type` of an unknown kind ends the process in some versions of PyAV.
+        kinds = ", ".join(kind for kind in STREAM_KINDS if getattr(container.streams, kind)) or "nothing"
         raise VideoDecodingError(f"{name} has no video stream (it holds: {kinds}); pass a complete video file.")
     if streams[0].codec_context is None:
         raise VideoDecodingError(
@@ -337,6 +342,8 @@ class PacketTally:
         rate = stream.average_rate or Fraction(0)
         if container.format.name == "avi" and rate:  # whose duration FFmpeg shortens to what is left of the file
             seconds = stream.frames / rate
+        if "matroska" in container.format.name:  # whose duration counts from 0, wherever the first frame is
+            start = Fraction(0)
         promised = stream.frames or int(seconds * rate)
         too_short = not seconds or self.end - start < COMPLETE_SHARE * seconds
         return promised if self.packets < COMPLETE_SHARE * promised and too_short else None

@@ -253,12 +253,17 @@ def test_every_form_of_a_file_gives_the_same_frames(as_source, video, ten_frames
 def server(video):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            status, body = {"/clip.mkv": (200, video), "/moved": (302, b""), "/empty": (200, b"")}.get(
-                self.path, (404, b"no")
-            )
+            playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n"
+            status, body = {
+                "/clip.mkv": (200, video),
+                "/moved": (302, b""),
+                "/to-a-file": (302, b""),
+                "/list.m3u8": (200, playlist),
+                "/empty": (200, b""),
+            }.get(self.path, (404, b"no"))
             self.send_response(status)
             if status == 302:
-                self.send_header("Location", "/clip.mkv")
+                self.send_header("Location", "/clip.mkv" if self.path == "/moved" else "file:///etc/hostname")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -279,7 +284,13 @@ def test_url(server, page, ten_frames):
 
 
 @pytest.mark.parametrize(
-    "page, fault", [("nothing", r"could not be downloaded \(HTTP status 404\)"), ("empty", r"is empty \(0 bytes\)")]
+    "page, fault",
+    [
+        ("nothing", r"could not be downloaded \(HTTP status 404\)"),
+        ("empty", r"is empty \(0 bytes\)"),
+        ("to-a-file", r"could not be downloaded \(.*'file://'\)"),
+        ("list.m3u8", r"is not a video in a format that FFmpeg reads \(.*\)"),
+    ],
 )
 def test_url_without_a_video(server, page, fault):
     with pytest.raises(VideoDecodingError, match=f"^The video '{server}/{page}' {fault}; .*\\.$"):
@@ -385,7 +396,7 @@ FILES = {
     "empty": (b"", "is empty (0 bytes)"),
     "noise": (np.random.default_rng(2).bytes(5000), "is not a video in a format that FFmpeg reads"),
     "text": (b"Hello, this is a text.\n" * 50, "is not a video in a format that FFmpeg reads"),
-    "subtitles": (b"1\n00:00:01,000 --> 00:00:02,000\nHello\n", "has no video stream (it holds: subtitle)"),
+    "subtitles": (b"1\n00:00:01,000 --> 00:00:02,000\nHello\n", "has no video stream (it holds: subtitles)"),
     "playlist": (b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nclip.mkv\n#EXT-X-ENDLIST\n", "is not a video"),
     "list-of-files": (b"ffconcat version 1.0\nfile clip.mkv\n", "is not a video in a format that FFmpeg reads"),
 }
@@ -483,6 +494,7 @@ ODD = {
         lambda: encode(FORTY[:12], times=[0, 40, 80, 120, 3000, 6000, 9000, *range(9001, 9006)]),
         12,
     ),
+    "variable-rate-late-start": (lambda: encode(FORTY[:5], times=[1000, 1010, 1500, 1501, 4000]), 5),
     "longer-sound": (lambda: encode(FORTY[:5], sound_seconds=4), 5),
     "live-without-duration": (lambda: encode(FORTY, live="1"), 40),
     "fragmented": (lambda: encode(FORTY, FORMATS["mp4-mpeg4-with-b-frames"], movflags="frag_keyframe+empty_moov"), 40),

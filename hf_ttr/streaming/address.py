@@ -68,7 +68,7 @@ def read_address(text: str, protocols: Sequence[str], platform: str = sys.platfo
         url = {"v4l2": f"/dev/video{number}", "dshow": f"video={number}"}.get(kind, number)
         return Address(url, name, kind, ("none",), is_live=True)
     # Two letters at least, so that a drive such as C: remains a path.
-    scheme = re.match(r"([a-z][\w+.-]+)[:,]", text, re.IGNORECASE)
+    scheme = re.match(r"([a-z][\w+.-]+)(?:,[^:/]*)?:", text, re.IGNORECASE)
     protocol = scheme[1].lower() if scheme else "file"
     if protocol not in _CARRIERS and os.path.exists(text):
         protocol = "file"  # a colon in the name of a file
@@ -79,6 +79,7 @@ def read_address(text: str, protocols: Sequence[str], platform: str = sys.platfo
         raise SourceError(f"{label(name)} uses the protocol '{protocol}', which is not read; pass a file or a URL.")
     if re.search(r"[\x00-\x20\x7f]", text):
         raise SourceError(f"{label(name)} is an address with spaces or control characters; escape them with '%'.")
+    text = protocol + text[len(protocol) :]  # FFmpeg knows no capitals
     if protocol.startswith("rtsp"):
         options = {"rtsp_flags": "prefer_tcp"}
         return Address(text, name, "rtsp", (protocol, *_CARRIERS[protocol]), is_live=True, options=options)

@@ -24,9 +24,9 @@ class ArraySource(FrameSource):
     frame of an iterator.
 
     Args:
-        source (`Iterable`): An array of shape (frames, height, width, channels) or (frames, channels, height, width), a
-            picture, or any iterable of arrays of shape (height, width) or (height, width, channels), pictures, `Frame`s
-            or pairs `(time, frame)` with the time in seconds.
+        source (`Iterable`): An array of shape (frames, height, width, channels) or (frames, channels, height,
+            width), a picture, or any iterable of arrays of shape (height, width) or (height, width, channels),
+            pictures, `Frame`s or pairs `(time, frame)` with the time in seconds.
         name (`str`): What the stream is called in messages.
         is_live (`bool`): Whether frames without a time get that of their arrival, rather than one of `fps`.
         fps (`float`): Frames per second, of frames without a time.
@@ -35,7 +35,7 @@ class ArraySource(FrameSource):
         SourceError: The array, or the list, holds no frames.
     """
 
-    def __init__(self, source: Iterable[Any], name: str, is_live: bool, fps: float) -> None:
+    def __init__(self, source: Iterable[Any] | PIL.Image.Image, name: str, is_live: bool, fps: float) -> None:
         super().__init__(name, is_live)
         self._step = 1 / fps
         # What makes frames one by one may make them all in the same memory.
@@ -86,8 +86,7 @@ class ArraySource(FrameSource):
         moment = self._clock.time_of(stamp, self._step)
         self.repaired_timestamps = self._clock.repaired
         if isinstance(item, Frame):
-            frame = item
-            return Frame(lambda: frame.pixels, moment, index)
+            return item.moved(moment, index)
         try:
             clip = Clip([item], None, True)
         except VideoDecodingError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ..video import VideoDecodingError, check_binary, choose_stream, is_seekable, not_empty, open_container, open_path
 from .address import Address
@@ -16,6 +17,34 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
+class GuardedFile:
+    """A file that seems to be at its end where reading it fails, so that what comes before can be decoded.
+
+    Args:
+        file (`BinaryIO`): The file.
+
+    Attributes:
+        error (`Exception`, *optional*): Why it could not be read.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.error: Exception | None = None
+        self._file = file
+        if is_seekable(file):
+            self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes."""
+        try:
+            data = self._file.read(size)
+            if not isinstance(data, bytes) or len(data) > size >= 0:
+                raise TypeError(f"`read({size})` gave no bytes, or too many")
+            return data
+        except Exception as error:
+            self.error = error
+            return b""
+
+
 @dataclass(frozen=True)
 class OpenVideo:
     """An opened video and what is to be closed with it.
@@ -24,12 +53,14 @@ class OpenVideo:
         container (`InputContainer`): The container.
         stream (`VideoStream`): Its video stream.
         file (`BinaryIO`, *optional*): The file to close after the container.
+        guard (`GuardedFile`, *optional*): The file that FFmpeg reads.
         timeout (`float`, *optional*): Seconds without data after which reading fails, on the network.
     """
 
     container: InputContainer
     stream: VideoStream
     file: BinaryIO | None = None
+    guard: GuardedFile | None = None
     timeout: float | None = None
 
     def close(self) -> None:
@@ -60,19 +91,21 @@ def open_binary(source: Any, name: str) -> OpenVideo:
 
 
 def _open(file: BinaryIO, name: str, own: BinaryIO | None = None) -> OpenVideo:
+    guard = GuardedFile(file)
     try:
         check_binary(file, label(name))
         if is_seekable(file):
             not_empty(file, label(name))
-        container = open_container(file, label(name))
+        container = open_container(cast(BinaryIO, guard), label(name))
         try:
-            return OpenVideo(container, choose_stream(container, label(name)), own)
+            return OpenVideo(container, choose_stream(container, label(name)), own, guard)
         except BaseException:
             container.close()
             raise
-    except VideoDecodingError as error:
-        raise SourceError(str(error)) from error
-    except Exception as error:  # of the file object
+    except Exception as caught:
+        error = guard.error or caught
+        if isinstance(error, VideoDecodingError):
+            raise SourceError(str(error)) from error
         raise SourceError(f"{label(name)} cannot be read ({one_line(error)}); check the file object.") from error
 
 
@@ -97,6 +130,7 @@ def open_address(address: Address, name: str, timeout: float, is_live: bool) -> 
     options = {"protocol_whitelist": ",".join(address.whitelist), **address.options}
     if is_live:
         options["analyzeduration"] = str(int(min(5.0, timeout / 2) * 1e6))
+    began = time.monotonic()
     try:
         container = av.open(
             address.url,
@@ -107,7 +141,8 @@ def open_address(address: Address, name: str, timeout: float, is_live: bool) -> 
             metadata_errors="replace",
         )
     except Exception as error:
-        if isinstance(error, av.error.ExitError):
+        # RTSP tells of its end by another error.
+        if isinstance(error, av.error.ExitError) or time.monotonic() - began >= timeout:
             fault, remedy = f"gave no video within {timeout:g} s", "check the sender, or raise `timeout`"
         elif isinstance(error, av.error.InvalidDataError):
             fault = f"is not a video in a format that FFmpeg reads ({error.strerror})"

@@ -108,8 +108,8 @@ class DecodedSource(FrameSource):
         step = 1 / (rate if 0 < rate <= HIGHEST_FPS else DEFAULT_FPS)
         base = video.stream.time_base
         # What the decoder gives at the end has no time base of its own.
-        known = picture.pts is not None and base is not None
-        time = self._clock.time_of(float(picture.pts * base) if known else None, step)
+        stamp = None if picture.pts is None or base is None else float(picture.pts * base)
+        time = self._clock.time_of(stamp, step)
         self.repaired_timestamps = self._clock.repaired
         frame = Frame(partial(_convert, picture, self.name), time, self._decoded)
         self._decoded += 1
@@ -124,6 +124,9 @@ class DecodedSource(FrameSource):
         sender = "check the network and its sender"
         if isinstance(error, av.error.ExitError) and video.timeout is not None:
             text = f"gave nothing for {video.timeout:g} s {after}; {sender}, or raise `timeout`"
+        elif video.guard is not None and video.guard.error is not None:
+            error = video.guard.error
+            text = f"broke off {after} ({one_line(error)}); check the file object"
         elif error is not None:
             reason = error.strerror if isinstance(error, av.FFmpegError) else one_line(error)
             if video.timeout is not None:

@@ -40,5 +40,17 @@ class Frame:
             self._pixels = self._pixels()
         return self._pixels
 
+    def moved(self, time: float, index: int) -> Frame:
+        """Give the same picture another place, without converting it.
+
+        Args:
+            time (`float`): Seconds on the other stream's clock.
+            index (`int`): Number of the frame in the other stream.
+
+        Returns:
+            `Frame`: The frame in its new place.
+        """
+        return Frame(self._pixels, time, index)
+
     def __repr__(self) -> str:
         return f"Frame(index={self.index}, time={self.time:.3f})"

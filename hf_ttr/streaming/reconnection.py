@@ -52,7 +52,7 @@ class ReconnectingSource(FrameSource):
                                 self.reconnections += count > 0
                             last, seen, pause = offset + frame.time, time.monotonic(), FIRST_PAUSE
                             self._count(self._source)
-                            yield Frame(frame._pixels, last, count)
+                            yield frame.moved(last, count)
                             count += 1
                     except SourceError as error:
                         fault = error

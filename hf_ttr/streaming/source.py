@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import PIL.Image
+
 from .address import PROTOCOLS, read_address, without_password
 from .arrays import ArraySource
 from .base import FrameSource, SourceError
@@ -82,7 +84,7 @@ def open_source(
     if callable(getattr(source, "read", None)) and not isinstance(source, io.TextIOBase):
         name = name or str(getattr(source, "name", type(source).__name__))
         return DecodedSource(open_binary(source, name), name, bool(live))
-    if isinstance(source, Iterable) or hasattr(source, "__array__"):
+    if isinstance(source, (Iterable, PIL.Image.Image)):
         return ArraySource(source, name or type(source).__name__, bool(live), fps)
     raise SourceError(
         f"A stream cannot be read from an object of type '{type(source).__name__}'; pass a path, a URL, a camera, "
