@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import VideoClassificationPipeline, pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
+
+import hf_ttr
+from hf_ttr import TemporalReuseVideoClassificationPipeline, TemporalReuseVideoProcessor
+
+from .streaming.engines import assert_same, frames_of, processor, run, tiny_engine, tiny_model
+from .tiny import tiny_parent, tiny_videomae
+
+
+ASSETS = Path(hf_ttr.__file__).parent / "assets"
+
+
+def pipe_of(model: Any) -> TemporalReuseVideoClassificationPipeline:
+    return TemporalReuseVideoClassificationPipeline(model, video_processor=processor())
+
+
+def test_it_is_in_the_registry_and_can_be_chosen() -> None:
+    assert "video-classification-reuse" in PIPELINE_REGISTRY.get_supported_tasks()
+    by_task = pipeline("video-classification-reuse", model=str(ASSETS / "vit-demo"))
+    by_class = pipeline(
+        "video-classification",
+        model=str(ASSETS / "vit-demo"),
+        pipeline_class=TemporalReuseVideoClassificationPipeline,
+    )
+    stock = pipeline("video-classification", model=str(ASSETS / "vit-demo"))
+    assert type(stock) is VideoClassificationPipeline
+    video = str(ASSETS / "demo.mp4")
+    expected = stock([video, video], num_frames=8, top_k=3)
+    for pipe in (by_task, by_class):
+        assert type(pipe) is TemporalReuseVideoClassificationPipeline
+        assert pipe([video, video], num_frames=8, top_k=3) == expected
+
+
+@pytest.mark.parametrize("parent", [tiny_parent, tiny_videomae], ids=["vit", "videomae"])
+def test_a_plain_model_gets_reuse(parent: Any) -> None:
+    plain = parent()
+    pipe = pipe_of(plain)
+    assert type(pipe.model).__name__.startswith("TemporalReuse")
+    assert pipe.model.classifier is plain.classifier
+    results = list(pipe.stream(iter(frames_of(1, 8))))
+    assert results and results[-1].stream == "stream 0"
+
+
+@pytest.mark.parametrize("kind", ["frames", "windows"])
+def test_stream_is_what_the_engine_says(kind: str) -> None:
+    frames = frames_of(1, 17)
+    options: dict[str, Any] = {"stride": 3, "verify_every": 6}
+    engine = tiny_engine(kind, top_k=2, **options)
+    engine.add("stream 0")
+    results = list(pipe_of(tiny_model(kind)).stream(frames, top_k=2, **options))
+    assert_same(results, run(engine, "stream 0", frames))
+    assert all(len(one.labels) == 2 for one in results)
+
+
+def test_names_of_streams() -> None:
+    pipe = pipe_of(tiny_model())
+    video = str(ASSETS / "demo.mp4")
+    cases: list[tuple[Any, set[str]]] = [
+        (video, {"demo.mp4"}),
+        (Path(video), {"demo.mp4"}),
+        ([video, Path(video), video], {"demo.mp4", "demo.mp4 (2)", "demo.mp4 (3)"}),
+        ({"door": video, 7: frames_of(0, 2)}, {"door", "7"}),
+        ({"path": video, "bytes": None}, {"stream 0"}),
+        (Path(video).read_bytes(), {"stream 0"}),
+        (frames_of(0, 2), {"stream 0"}),
+    ]
+    for source, names in cases:
+        with pipe.stream(source, frame_sampling_rate=40) as streams:
+            assert {result.stream for result in streams} == names
+
+
+def test_an_image_processor_will_do() -> None:
+    pipe = pipeline("video-classification-reuse", model=str(ASSETS / "vit-demo"))
+    pipe.image_processor, pipe.video_processor = pipe.video_processor, None
+    pipe.image_processor = hf_ttr.TemporalReuseImageProcessor.from_pretrained(ASSETS / "vit-demo")
+    reference = pipeline("video-classification-reuse", model=str(ASSETS / "vit-demo"))
+    frames = [torch.zeros(40, 30, 3, dtype=torch.uint8).numpy()] * 2
+    assert_same(list(pipe.stream(frames)), list(reference.stream(frames)))
+    assert isinstance(reference.video_processor, TemporalReuseVideoProcessor)
+
+
+def test_wrong_calls_leave_nothing_open() -> None:
+    pipe = pipe_of(tiny_model())
+    with pytest.raises(TypeError, match="stream has no option 'windows'; the options are frame_sampling_rate, "):
+        pipe.stream(frames_of(0, 1), windows=3)
+    with pytest.raises(ValueError, match="stride is 0"):
+        pipe.stream(frames_of(0, 1), stride=0)
+    missing = re.escape("does not exist")
+    closed: list[str] = []
+
+    class Source(list):
+        def close(self) -> None:
+            closed.append("first")
+
+    from hf_ttr.streaming import FrameSource, SourceError
+
+    class Watched(FrameSource):
+        def _frames(self) -> Any:
+            yield from ()
+
+        def close(self) -> None:
+            closed.append(self.name)
+            super().close()
+
+    with pytest.raises(SourceError, match=missing):
+        pipe.stream({"first": Watched("first", False), "second": "/no/such/file.mp4"})
+    assert closed == ["first"]
