@@ -126,6 +126,8 @@ class StreamTable:
         line = self._lines[name]
         last, fps = line.last, line.frames_per_second()
         saved = line.dense_multiply_adds / line.multiply_adds if line.multiply_adds else None
+        options = self._streams.engine.options
+        moves = options.latency_budget_ms is not None or options.max_divergence is not None
         waiting = "no result" if state.ended or in_the_end else "waiting"
         return {
             "stream": name,
@@ -135,7 +137,7 @@ class StreamTable:
             "cost": "" if saved is None else f"{saved:.1f}x less",
             "fps": "" if fps is None else f"{fps:.1f}",
             "p95 latency": "" if last is None else f"{percentile(line.latencies, 95):.0f} ms",
-            "threshold": "" if last is None or last.threshold is None else f"{last.threshold:.2g}",
+            "threshold": "" if last is None or last.threshold is None or not moves else f"{last.threshold:.2g}",
             "largest KL": "" if line.largest_kl is None else f"{line.largest_kl:.2g}",
             "dropped": str(state.dropped) if state.dropped else "",
         }
