@@ -16,12 +16,13 @@ from . import (
     speed_methods,
     speed_reduction,
     speed_videomae,
+    streams,
     windows,
 )
 from .runner import Part
 
 
-SUITES = ("fidelity", "speed", "memory", "scaling")
+SUITES = ("fidelity", "speed", "memory", "scaling", "streams")
 PARTS: tuple[Part, ...] = (
     *fidelity.PARTS,
     ablation.PART,
@@ -39,4 +40,6 @@ PARTS: tuple[Part, ...] = (
     memory.PEAK_PART,
     memory.STREAM_PART,
     *scaling.PARTS,
+    streams.LONG_PART,
+    streams.MANY_PART,
 )

@@ -84,6 +84,8 @@ def blocks() -> Blocks:
         "replay": (("replay",), partial(_with_source, replay.table)),
         "peak": (("peak",), partial(_with_plot, "memory", memory.peak_table)),
         "stream_state": (("stream_state",), memory.stream_table),
+        "long_run": (("long_run",), partial(_with_plot, "long_run", streams.long_table)),
+        "many_streams": (("many_streams",), partial(_with_source, streams.many_table)),
         "summary": (("vit", "speed", "replay"), summary),
         "summary_videomae": (("clips", "motion", "speed_videomae"), summary_videomae),
         "scaling": (tuple(part.name for part in scaling.PARTS), _scaling),
@@ -155,6 +157,7 @@ def draw(results: Results, images: Path) -> list[Path]:
         ("latency", plots.latency, folder / "latency.png"),
         ("peak", plots.memory, folder / "memory.png"),
         ("windows", windows.plot, images / "windows.png"),
+        ("long_run", streams.plot, folder / "long_run.png"),
     ):
         result = results.part(part)
         if result is not None:
