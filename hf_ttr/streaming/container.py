@@ -109,7 +109,9 @@ def _open(file: BinaryIO, name: str, own: BinaryIO | None = None) -> OpenVideo:
         raise SourceError(f"{label(name)} cannot be read ({one_line(error)}); check the file object.") from error
 
 
-def open_address(address: Address, name: str, timeout: float, is_live: bool) -> OpenVideo:
+def open_address(
+    address: Address, name: str, timeout: float, is_live: bool, opening: float | None = None
+) -> OpenVideo:
     """Let FFmpeg open an address.
 
     Args:
@@ -118,6 +120,7 @@ def open_address(address: Address, name: str, timeout: float, is_live: bool) -> 
         timeout (`float`): Seconds without an answer after which opening or reading fails.
         is_live (`bool`): Whether the data come no faster than they are filmed, so that looking at the first seconds
             takes seconds.
+        opening (`float`, *optional*): Another limit for opening.
 
     Returns:
         `OpenVideo`: The opened video.
@@ -127,9 +130,10 @@ def open_address(address: Address, name: str, timeout: float, is_live: bool) -> 
     """
     import av
 
+    opening = timeout if opening is None else opening
     options = {"protocol_whitelist": ",".join(address.whitelist), **address.options}
     if is_live:
-        options["analyzeduration"] = str(int(min(5.0, timeout / 2) * 1e6))
+        options["analyzeduration"] = str(int(min(5.0, opening / 2) * 1e6))
     began = time.monotonic()
     try:
         container = av.open(
@@ -137,13 +141,13 @@ def open_address(address: Address, name: str, timeout: float, is_live: bool) -> 
             mode="r",
             format=address.format,
             options=options,
-            timeout=(timeout, timeout),
+            timeout=(opening, timeout),
             metadata_errors="replace",
         )
     except Exception as error:
         # RTSP tells of its end by another error.
-        if isinstance(error, av.error.ExitError) or time.monotonic() - began >= timeout:
-            fault, remedy = f"gave no video within {timeout:g} s", "check the sender, or raise `timeout`"
+        if isinstance(error, av.error.ExitError) or time.monotonic() - began >= opening:
+            fault, remedy = f"gave no video within {opening:g} s", "check the sender, or raise `timeout`"
         elif isinstance(error, av.error.InvalidDataError):
             fault = f"is not a video in a format that FFmpeg reads ({error.strerror})"
             remedy = "check what the address gives"

@@ -22,7 +22,7 @@ class ReconnectingSource(FrameSource):
         opener (`Callable[[float], FrameSource]`): Opens the source, given the seconds that it may take.
         name (`str`): What the stream is called in messages.
         timeout (`float`): Seconds that opening may take.
-        reconnect (`float`): Seconds without a frame after which the stream is given up.
+        reconnect (`float`): Seconds after the loss of the source, without a frame, after which it is given up.
 
     Raises:
         SourceError: The source cannot be opened the first time.
@@ -39,6 +39,7 @@ class ReconnectingSource(FrameSource):
     def _frames(self) -> Generator[Frame, None, None]:
         count, last = 0, 0.0
         seen = time.monotonic()
+        lost: float | None = None
         pause = FIRST_PAUSE
         fault: SourceError | None = None
         try:
@@ -50,14 +51,16 @@ class ReconnectingSource(FrameSource):
                             if offset is None:
                                 offset = last + max(time.monotonic() - seen, 1e-3) if count else 0.0
                                 self.reconnections += count > 0
-                            last, seen, pause = offset + frame.time, time.monotonic(), FIRST_PAUSE
+                            last, seen = offset + frame.time, time.monotonic()
+                            lost, pause = None, FIRST_PAUSE
                             self._count(self._source)
                             yield frame.moved(last, count)
                             count += 1
                     except SourceError as error:
                         fault = error
                     self._drop()
-                remaining = self._reconnect - (time.monotonic() - seen)
+                lost = time.monotonic() if lost is None else lost
+                remaining = lost + self._reconnect - time.monotonic()
                 if self._closing.is_set():
                     return
                 if remaining <= 0:

@@ -55,7 +55,7 @@ def open_source(
             Cameras and RTSP are live by default, and nothing else.
         timeout (`float`): Seconds without an answer of the network after which opening or reading fails.
         reconnect (`float`): Seconds for which a live URL or camera that has vanished is opened again and again before
-            it is given up.
+            it is given up. 0 does not open it again.
         fps (`float`): Frames per second, for frames of an iterable that is not live and has no times.
 
     Returns:
@@ -109,7 +109,7 @@ def _open_text(
     is_live = address.is_live if live is None else live
 
     def reopen(seconds: float) -> FrameSource:
-        return DecodedSource(open_address(address, name, seconds, is_live), name, is_live)
+        return DecodedSource(open_address(address, name, timeout, is_live, opening=seconds), name, is_live)
 
     if is_live and reconnect > 0:
         return ReconnectingSource(reopen, name, timeout, reconnect)

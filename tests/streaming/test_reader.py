@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import sys
 import threading
 import time
@@ -248,6 +249,30 @@ def test_source_that_is_dropped_in_the_middle_frees_its_file(tmp_path):
     assert open_files() == before + 1
     frames.close()
     assert open_files() == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts the files in /proc")
+def test_closing_at_any_moment_frees_the_connection():
+    data = encode(pictures(20), "ts-mpeg2")
+    chance = random.Random(3)
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(20):
+            handler.wfile.write(data)
+            time.sleep(0.001)
+
+    with serving(answer) as url:
+        before = open_files()
+        for _ in range(40):
+            reader = FrameReader(open_source(url, live=True, timeout=2.0), capacity=3)
+            time.sleep(chance.uniform(0, 0.01))
+            reader.close(timeout=5)
+            assert not reader._thread.is_alive()
+            assert reader.source._video is None
+            assert reader.error is None
+        wait_until(lambda: open_files() <= before)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -425,6 +425,7 @@ def test_reconnection():
     with serving(endless(data, stopped), port=int(url.rpartition(":")[2])):
         collect(reader, received + 40)
         assert source.reconnections == 1
+        assert source._source._video.timeout == 1.0
         reader.close()
         stopped.set()
     assert numbers == list(range(len(numbers)))
@@ -453,6 +454,23 @@ def test_source_that_does_not_come_back():
     assert 0.3 < time.monotonic() - began < 3
     assert_one_sentence(str(caught.value))
     assert "frames and gave none for 0.6 s (it cannot be opened (Connection refused))" in str(caught.value)
+
+
+def test_a_stalled_source_is_opened_again_although_the_timeout_is_longer():
+    data = encode(pictures(30), "ts-mpeg2")
+    gate = threading.Event()
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(data)
+        gate.wait(10)
+
+    with serving(answer) as url, open_source(url, live=True, timeout=0.6, reconnect=0.3) as source:
+        frames = [frame for frame, _ in zip(source.frames(), range(40))]
+        gate.set()
+    assert source.reconnections == 1
+    assert [frame.index for frame in frames] == list(range(40))
 
 
 def test_reconnection_is_only_for_a_source_that_was_there():
