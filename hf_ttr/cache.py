@@ -395,6 +395,8 @@ class TemporalReuseCache(ReuseCache):
             return
         indices = torch.as_tensor(indices, dtype=torch.long)
         self._check_streams(indices)
+        # `index_select` does not count from the end.
+        indices = indices % self.batch_size
         for layer in self.layers:
             layer.batch_select_indices(indices)
         self.streams = self.streams.select(indices)

@@ -277,11 +277,11 @@ class TestStreams:
         cache.reorder_cache(torch.tensor(streams))
         assert_streams(cache, streams)
 
-    @pytest.mark.parametrize("streams", [[1], [2, 0], [0, 0, 1, 2, 2]], ids=str)
+    @pytest.mark.parametrize("streams", [[1], [2, 0], [0, 0, 1, 2, 2], [-1, 0]], ids=str)
     def test_batch_select_indices(self, streams: list[int]) -> None:
         cache = filled_cache()
         cache.batch_select_indices(torch.tensor(streams))
-        assert_streams(cache, streams)
+        assert_streams(cache, [stream % 3 for stream in streams])
         assert cache.owner["batch_size"] == len(streams)
 
     def test_batch_repeat_interleave(self) -> None:
