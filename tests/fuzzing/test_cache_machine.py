@@ -328,9 +328,7 @@ class CacheMachine(RuleBasedStateMachine):
     def take(self, data: st.DataObject) -> None:
         pair = data.draw(st.sampled_from(self.filled()))
         chosen = self.chosen_streams(data, pair)
-        self.add(
-            Pair(pair.cache.take(torch.tensor(chosen)), [copy.deepcopy(pair.streams[index]) for index in chosen])
-        )
+        self.add(Pair(pair.cache.take(torch.tensor(chosen)), [copy.deepcopy(pair.streams[index]) for index in chosen]))
 
     @precondition(any_filled)
     @rule(data=st.data())

@@ -35,13 +35,13 @@ class Run:
 
     Attributes:
         computed (`torch.BoolTensor` of shape `(batch, frames, tokens)`), alpha.
-        plans: with the number of their first frame, and the state before.
+        plans: with the number of their first frame.
         state: of the streams after the last frame.
     """
 
     computed: torch.Tensor
     alpha: torch.Tensor
-    plans: list[tuple[int, ReusePlan, StreamState | None]]
+    plans: list[tuple[int, ReusePlan]]
     state: StreamState
 
 
@@ -57,12 +57,12 @@ def run(settings: dict[str, Any], patches: torch.Tensor, pieces: list[int], seed
             last = plan.shape[1] - 1 - whole.flip(1).int().argmax(1)
             observed = whole.any(1).nonzero().squeeze(-1)
             attention = torch.nn.functional.pad(seen[observed, last[observed]].norm(dim=-1) + 1e-3, (1, 0))
-            plans.append((start, plan, state))
+            plans.append((start, plan))
             state = planner.remember(plan, seen, state, observed, attention)
             start += plan.shape[1]
     return Run(
-        torch.cat([plan.computed for _, plan, _ in plans], dim=1),
-        torch.cat([plan.alpha for _, plan, _ in plans], dim=1),
+        torch.cat([plan.computed for _, plan in plans], dim=1),
+        torch.cat([plan.alpha for _, plan in plans], dim=1),
         plans,
         state,
     )
@@ -115,7 +115,7 @@ def test_links_lead_to_the_computed_tokens_around(
 ) -> None:
     planned = run({"mode": mode, **settings}, clips(kind, seed, batch, pieces, size), pieces)
     last = torch.full((batch, TOKENS), -1)  # the frame in which each position was computed last
-    for start, plan, state in planned.plans:
+    for start, plan in planned.plans:
         stream, frame, position = plan.computed.nonzero().T
         table_frame, table_place = frame + start, stream * TOKENS + position
         if plan.has_past:

@@ -222,7 +222,9 @@ class WindowCacheMachine(RuleBasedStateMachine):
                     elif times and (not stream.rows or held >= hold):
                         sources[index, time, position] = times[int(which * len(times))]
         with MODES[grad]():
-            plan = WindowPlan.build(sources, None if pair.cache.streams is None else pair.cache.streams.past, interpolate)
+            plan = WindowPlan.build(
+                sources, None if pair.cache.streams is None else pair.cache.streams.past, interpolate
+            )
             patches = embeddings("noise", seed, (batch, TIMES, POSITIONS, DIM))
             planner = WindowPlanner(TemporalReuseConfig(), GRID)
             self.carry_out(pair, plan, patches, planner, seed, interpolate, sources)
