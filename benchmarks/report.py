@@ -21,6 +21,7 @@ from . import (
     speed_methods,
     speed_reduction,
     speed_videomae,
+    streams,
     windows,
 )
 from .speed import speed_table

@@ -465,6 +465,8 @@ class TemporalReuseCache(ReuseCache):
             return
         indices = torch.as_tensor(indices, dtype=torch.long)
         self._check_streams(indices)
+        # `index_select` does not count from the end.
+        indices = indices % self.batch_size
         for layer in self.layers:
             layer.batch_select_indices(indices)
         self.streams = self.streams.select(indices)
@@ -483,16 +485,18 @@ class TemporalReuseCache(ReuseCache):
 
     def put(self, streams: torch.Tensor, part: TemporalReuseCache) -> None:
         """Overwrites the given streams with those of `part`, in its order."""
-        if self._last_layers is None and part._last_layers is not None:
-            whole = (self.batch_size, *part._last_layers.shape[1:])
-            self._last_layers = part._last_layers.new_full(whole, len(self.layers))
+        mine, theirs = self._last_layers, part._last_layers
+        if mine is None and theirs is not None:
+            self._last_layers = theirs.new_full((self.batch_size, *theirs.shape[1:]), len(self.layers))
+        elif mine is not None and theirs is None:
+            self._last_layers = mine.index_fill(0, streams.to(mine.device), len(self.layers))
         pairs: list[tuple[Any, Any, list[str]]] = [
             (self.streams, part.streams, [field.name for field in fields(StreamState)]),
             (self, part, list(ROW_STATES)),
             *((layer, other, ["keys", "values"]) for layer, other in zip(self.layers, part.layers)),
         ]
-        for mine, theirs, names in pairs:
+        for target, source, names in pairs:
             for name in names:
-                tensor, update = getattr(mine, name), getattr(theirs, name)
+                tensor, update = getattr(target, name), getattr(source, name)
                 if tensor is not None and update is not None:
-                    setattr(mine, name, tensor.index_copy(0, streams.to(tensor.device), update))
+                    setattr(target, name, tensor.index_copy(0, streams.to(tensor.device), update))

@@ -124,6 +124,11 @@ class PackedLayout:
         # Held tokens come frame by frame in a stream, whatever the length of a call: they cost the same in each.
         may_use_table = device.type == "cpu" and plan.interpolate and not plan.is_single
         tables = [table_size(plan, stream) for stream in range(batch)]
+        # A stream that is computed whole costs what it costs alone, where there is no table.
+        has_table = [
+            may_use_table and sum(plan.row_counts[stream * frames : (stream + 1) * frames]) < frames * tokens
+            for stream in range(batch)
+        ]
         pairs = [0] * batch
         by_size: dict[int, list[int]] = {}
         by_stream: dict[int, list[int]] = {}
@@ -131,7 +136,7 @@ class PackedLayout:
             stream = frame // frames
             if not count:
                 continue
-            if may_use_table and count * (tables[stream] + 3 * tokens) <= TABLE_LIMIT * tokens:
+            if has_table[stream] and count * (tables[stream] + 3 * tokens) <= TABLE_LIMIT * tokens:
                 by_stream.setdefault(stream, []).append(frame)
                 pairs[stream] += count * tables[stream]
             else:

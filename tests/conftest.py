@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from transformers import ViTForImageClassification
 
 from hf_ttr import TemporalReuseViTForVideoClassification
@@ -18,6 +19,21 @@ from .tiny import make_clip, tiny_parent, tiny_video_classifier
 
 # Tiny models lose time on threads, and pytest-xdist fills the cores.
 torch.set_num_threads(1)
+
+# The same examples in every run; HYPOTHESIS_PROFILE=thorough tries twenty times as many, and others every time.
+REPRODUCIBLE = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=60,
+    stateful_step_count=12,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("reproducible", REPRODUCIBLE)
+settings.register_profile(
+    "thorough", REPRODUCIBLE, derandomize=False, max_examples=20 * REPRODUCIBLE.max_examples, print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reproducible"))
 
 # Markers of transformers' own tests, which tests/models/test_model_tester.py runs.
 UPSTREAM_MARKERS = (

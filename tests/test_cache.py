@@ -277,11 +277,11 @@ class TestStreams:
         cache.reorder_cache(torch.tensor(streams))
         assert_streams(cache, streams)
 
-    @pytest.mark.parametrize("streams", [[1], [2, 0], [0, 0, 1, 2, 2]], ids=str)
+    @pytest.mark.parametrize("streams", [[1], [2, 0], [0, 0, 1, 2, 2], [-1, 0]], ids=str)
     def test_batch_select_indices(self, streams: list[int]) -> None:
         cache = filled_cache()
         cache.batch_select_indices(torch.tensor(streams))
-        assert_streams(cache, streams)
+        assert_streams(cache, [stream % 3 for stream in streams])
         assert cache.owner["batch_size"] == len(streams)
 
     def test_batch_repeat_interleave(self) -> None:
@@ -303,6 +303,25 @@ class TestStreams:
         assert torch.equal(cache.layers[1].keys[[0, 2]], full.layers[1].keys[[0, 2]] + 5000)
         assert torch.equal(cache.layers[1].values, full.layers[1].values)
         assert cache.streams.age[:, 0].tolist() == [8, 1, 8]
+
+    @pytest.mark.parametrize(
+        ("mine", "theirs", "expected"),
+        [(None, 1, [2, 1, 2]), (1, None, [1, 2, 1]), (0, 1, [0, 1, 0]), (None, None, None)],
+        ids=str,
+    )
+    def test_put_says_of_every_stream_what_was_left_out(
+        self, mine: int | None, theirs: int | None, expected: list[int] | None
+    ) -> None:
+        cache = filled_cache()
+        part = cache.take(torch.tensor([0]))
+        for own, layer in ((cache, mine), (part, theirs)):
+            if layer is not None:
+                own._last_layers = torch.full((own.batch_size, 1, 4, 1), layer)
+        cache.put(torch.tensor([1]), part)
+        if expected is None:
+            assert cache._last_layers is None
+        else:
+            assert cache._last_layers[:, 0, :, 0].tolist() == [[layer] * 4 for layer in expected]
 
     @pytest.mark.parametrize("streams", [[3], [-4], [0, 7]], ids=str)
     def test_a_stream_that_is_not_there_is_an_error(self, streams: list[int]) -> None:

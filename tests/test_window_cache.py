@@ -207,6 +207,14 @@ class TestReset:
         assert_rows(cache, [[] if stream in forgotten else own for stream, own in enumerate(ROWS)])
         assert cache.owner == owner
 
+    def test_streams_without_rows_may_be_reset_again(self) -> None:
+        cache = filled_cache()
+        cache.reset([0, 1, 2])
+        cache.reset([1])
+        assert_rows(cache, [[], [], []])
+        run(cache, FIRST, window=1)
+        assert cache.streams.counts == [4, 2, 3]
+
 
 def test_crop_is_refused_in_one_sentence() -> None:
     with pytest.raises(

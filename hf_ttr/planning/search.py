@@ -10,6 +10,9 @@ import torch
 PRICES = 16
 """Prices that are tried at once."""
 
+LOWEST, HIGHEST, EXTREME = -16.0, 8.0, 64.0
+"""Logarithms of the prices between which is searched; the last for streams whose errors dwarf their first frame."""
+
 
 def within_budget(
     plans_at: Callable[[torch.Tensor], torch.Tensor],
@@ -30,7 +33,13 @@ def within_budget(
         `torch.Tensor` of shape `(batch, ...)`; where no price is within the budget, what the highest one chooses.
     """
     batch = floor.shape[0]
-    low, high = floor.new_full((batch,), -16.0), floor.new_full((batch,), 8.0)
+    low, high = floor.new_full((batch,), LOWEST), floor.new_full((batch,), HIGHEST)
+    # A higher price than necessary leaves errors no digits, so none is tried that computes as much.
+    ends = torch.stack([high, floor.new_full((batch,), EXTREME)])
+    most, least = share_of(plans_at(torch.maximum(torch.exp(ends), floor)))
+    beyond = (most > budget) & (least < most)
+    low, high = torch.where(beyond, HIGHEST, low), torch.where(beyond, EXTREME, high)
+    budget = torch.where(beyond, least.clamp(min=budget), budget)
     streams = torch.arange(batch, device=floor.device)
     steps = torch.linspace(0, 1, PRICES, device=floor.device)[:, None]
     for _ in range(3):

@@ -116,15 +116,16 @@ class WindowState:
         kept = [stream for stream in range(self.batch_size) if stream not in streams]
         rows = self.rows_of(torch.tensor(kept, dtype=torch.long)).to(self.age.device)
         counts = [0 if stream in streams else count for stream, count in enumerate(self.counts)]
-        place = torch.full((len(self.age),), -1, device=self.left.device)
+        # One more than there are rows, which -1 leads to.
+        place = torch.full((len(self.age) + 1,), -1, device=self.left.device)
         place[rows] = torch.arange(len(rows), device=place.device)
         return replace(
             self,
             reference=self.reference[rows],
             age=self.age[rows],
             change=self.change[rows],
-            left=torch.where(self.left < 0, -1, place[self.left]),
-            right=torch.where(self.right < 0, -1, place[self.right]),
+            left=place[self.left],
+            right=place[self.right],
             counts=counts,
         )
 

@@ -202,3 +202,15 @@ def test_a_model_without_labels_gives_the_cls_state() -> None:
     output = model(make_clip())
     assert output.logits.shape == (2, TINY_VIT["hidden_size"])
     assert output.reuse is not None
+
+
+@torch.no_grad()
+def test_a_stream_that_is_computed_whole_costs_the_same_beside_others() -> None:
+    model = vit_case("threshold", "bidirectional", {"context_weight": 0}).model()
+    still = make_clip(batch=1, frames=1).repeat(1, 4, 1, 1, 1)
+    cuts = torch.randn(1, 4, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    alone, together = model(cuts), model(torch.cat([cuts, still]))
+    assert alone.reuse.computed_share == 1
+    assert together.reuse.computed_share[1] < 1
+    assert torch.equal(together.reuse.multiply_adds[:1], alone.reuse.multiply_adds)
+    assert_near(together.frame_logits[:1], alone.frame_logits, 1e-5)

@@ -39,3 +39,11 @@ def test_no_price_is_below_the_floor() -> None:
 def test_too_small_a_budget_takes_what_the_highest_price_does() -> None:
     chosen = within_budget(lambda prices: plans_at(prices.clamp(max=1)), share_of, torch.zeros(1), 0.0)
     assert torch.equal(chosen[0], WORTH > 1)
+
+
+@pytest.mark.parametrize(("budget", "count"), [(0.3, 30), (0.0, 10)])
+def test_errors_far_above_the_scale_of_a_stream_have_a_price_too(budget: float, count: int) -> None:
+    worth = torch.linspace(15, 30, 100).exp()
+    worth[90:] = torch.inf  # computed whatever the price
+    chosen = within_budget(lambda prices: worth > prices[..., None], share_of, torch.zeros(1), budget)
+    assert torch.equal(chosen[0], torch.arange(100) >= 100 - count)
