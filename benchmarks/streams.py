@@ -74,7 +74,7 @@ def _resized(frame: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _period() -> Iterator[np.ndarray]:
-    """The frames of one period: clips that play to and fro, with cuts, noise and other resolutions, always the same."""
+    """The frames of one period, always the same: clips that play to and fro, with cuts, noise and other sizes."""
     random, clips, left = np.random.default_rng(0), _clips(), PERIOD
     while left:
         clip = clips[random.integers(len(clips))]
@@ -95,7 +95,7 @@ def _period() -> Iterator[np.ndarray]:
 
 @torch.inference_mode()
 def _long_run(periods: int) -> dict[str, Any]:
-    """A stream of many frames through reader, engine, result file and snapshots; what it takes and how far it drifts."""
+    """A stream through reader, engine, result file and snapshots: what it takes, and how far it drifts."""
     model: Any = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(ASSETS / "vit-demo")
     processor: Any = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(ASSETS / "vit-demo")
     sampled = set(range(PERIOD // SAMPLES - 1, PERIOD, PERIOD // SAMPLES))
@@ -237,12 +237,12 @@ def long_table(result: dict[str, Any]) -> Block:
     memory = [row["resident_mib"] for row in after]
     chosen = [rows[0], *(rows[len(rows) * part // 4 - 1] for part in (1, 2, 3, 4))]
     return [
-        f"{result['model']}: one stream of {rows[-1]['frames']:,} frames in {rows[-1]['seconds'] / 60:.0f} minutes. Clips "
-        f"with cuts, noise and changes of resolution repeat every {PERIOD} frames, so that each period is like the "
-        f"first; on {SAMPLES} frames of it the dense model runs as well. Resident memory after the first minute: "
+        f"{result['model']}: one stream of {rows[-1]['frames']:,} frames in {rows[-1]['seconds'] / 60:.0f} minutes. "
+        f"Clips with cuts, noise and changes of resolution repeat every {PERIOD} frames, so that each period is like "
+        f"the first; on {SAMPLES} frames of it the dense model runs as well. Resident memory after the first minute: "
         f"{memory[0]:.0f} MiB; from there on {min(memory):.0f} to {max(memory):.0f} MiB "
-        f"({100 * (max(memory) / memory[0] - 1):+.1f} % at most). Open files: {min(row['files'] for row in rows):.0f} to "
-        f"{max(row['files'] for row in rows):.0f}.",
+        f"({100 * (max(memory) / memory[0] - 1):+.1f} % at most). Open files: {min(row['files'] for row in rows):.0f} "
+        f"to {max(row['files'] for row in rows):.0f}.",
         Table(
             ("frames", "KL to dense, mean", "largest", "tokens computed", "p95 latency", "resident", "open files"),
             (
