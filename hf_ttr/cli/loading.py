@@ -24,7 +24,8 @@ def load_pipeline(
     model: str, settings: dict[str, Any], device: str | None = None, task: str = "video-classification"
 ) -> Any:
     """
-    The pipeline for a checkpoint, with the given settings of reuse; by default the stock one.
+    The pipeline for a checkpoint, with the given settings of reuse; by default the stock one. Nothing in the checkpoint
+    is executed: weights are read from safetensors alone, and no code is taken from the Hub.
 
     Raises:
         InputError: if there is no such model, or it cannot be used.
@@ -46,15 +47,22 @@ def load_pipeline(
         ) from error
     try:
         if model_type in REUSE_TYPES:
-            return pipeline(task, model=model, device=device, model_kwargs={"temporal_reuse": settings})
+            return pipeline(
+                task, model=model, device=device, model_kwargs={"temporal_reuse": settings, "use_safetensors": True}
+            )
         classifier, report = getattr(hf_ttr, PARENT_TYPES[model_type]).from_pretrained(
-            model, temporal_reuse=settings, output_loading_info=True
+            model, temporal_reuse=settings, output_loading_info=True, use_safetensors=True
         )
     except _loading_errors_of_weights() as error:
         reason = first_line(error)
         if "reduction" in settings and "reduction '" in reason:
             reason = reason[reason.index("reduction '") :]
             raise InputError(f"The model '{model}' cannot be run like this: {reason}.") from error
+        if os.path.isfile(os.path.join(model, "pytorch_model.bin")) and "model.safetensors" in str(error):
+            raise InputError(
+                f"The model '{model}' has a pytorch_model.bin but no model.safetensors, and is not loaded, as a pickle "
+                "may run code; if you trust it, load it with transformers and save it with save_pretrained."
+            ) from error
         raise InputError(f"The model '{model}' cannot be loaded ({reason}); replace it by a complete copy.") from error
     if report["missing_keys"]:
         # transformers fills them with random numbers.

@@ -267,6 +267,17 @@ def without_head(folder: Path) -> None:
     save_file(weights, path, metadata={"format": "pt"})
 
 
+def as_pickle(folder: Path) -> None:
+    import torch
+
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+            return (Path.touch, (folder / "executed",))
+
+    (folder / "model" / "model.safetensors").unlink()
+    torch.save({"classifier.weight": Evil()}, folder / "model" / "pytorch_model.bin")
+
+
 def with_nan(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -346,6 +357,8 @@ BAD = {
         "reuse",
     ),
     "weights-missing": (lambda folder: (folder / "model/model.safetensors").unlink(), [], ["model", "loaded"], "vit"),
+    "weights-as-pickle": (as_pickle, [], ["pytorch_model.bin", "not loaded", "save_pretrained"], "reuse"),
+    "weights-as-pickle-of-vit": (as_pickle, [], ["pytorch_model.bin", "not loaded"], "vit"),
     "weights-garbage": (write("model/model.safetensors", b"abc"), [], ["cannot be loaded", "header"], "reuse"),
     "weights-garbage-of-vit": (write("model/model.safetensors", b"abc"), [], ["cannot be loaded"], "vit"),
     "weights-cut-off": (cut_weights, [], ["cannot be loaded", "complete copy"], "reuse"),
@@ -403,6 +416,7 @@ def test_bad_input_is_one_sentence(runner, files, tmp_path, monkeypatch, damage,
 
     assert result.exit_code == 2, (result.exception, result.stderr)
     assert result.stdout == ""
+    assert not (tmp_path / "executed").exists()
     for word in words:
         assert word in result.stderr
     if not result.stderr.startswith("Usage"):  # how typer words a value that is no number

@@ -75,7 +75,9 @@ def test_missing_file_and_folder(tmp_path):
     assert_refused("file:///nowhere/clip.mp4", "does not exist; check the path")
 
 
-@pytest.mark.parametrize("source", [None, 3, {"path": None, "bytes": None}, object()], ids=repr)
+@pytest.mark.parametrize(
+    "source", [None, 3, {"path": None, "bytes": None}, object()], ids=["nothing", "number", "empty", "object"]
+)
 def test_object_that_is_no_source(source):
     with pytest.raises(
         SourceError, match="^A stream cannot be read from an object of type '.*'; pass a path, .*frames.$"
