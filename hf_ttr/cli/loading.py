@@ -24,8 +24,9 @@ def load_pipeline(
     model: str, settings: dict[str, Any], device: str | None = None, task: str = "video-classification"
 ) -> Any:
     """
-    The pipeline for a checkpoint, with the given settings of reuse; by default the stock one. Nothing in the checkpoint
-    is executed: weights are read from safetensors alone, and no code is taken from the Hub.
+    The pipeline for a checkpoint, with the given settings of reuse; by default the stock one.
+
+    Nothing in the checkpoint is executed: weights are read from safetensors alone, and no code is taken from the Hub.
 
     Raises:
         InputError: if there is no such model, or it cannot be used.
@@ -60,8 +61,8 @@ def load_pipeline(
             raise InputError(f"The model '{model}' cannot be run like this: {reason}.") from error
         if os.path.isfile(os.path.join(model, "pytorch_model.bin")) and "model.safetensors" in str(error):
             raise InputError(
-                f"The model '{model}' has a pytorch_model.bin but no model.safetensors, and is not loaded, as a pickle "
-                "may run code; if you trust it, load it with transformers and save it with save_pretrained."
+                f"The model '{model}' has a pytorch_model.bin but no model.safetensors, and is not loaded, as a "
+                "pickle may run code; if you trust it, load it with transformers and save it with save_pretrained."
             ) from error
         raise InputError(f"The model '{model}' cannot be loaded ({reason}); replace it by a complete copy.") from error
     if report["missing_keys"]:
