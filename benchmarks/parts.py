@@ -42,4 +42,5 @@ PARTS: tuple[Part, ...] = (
     *scaling.PARTS,
     streams.LONG_PART,
     streams.MANY_PART,
+    streams.GUARD_PART,
 )

@@ -86,6 +86,7 @@ def blocks() -> Blocks:
         "peak": (("peak",), partial(_with_plot, "memory", memory.peak_table)),
         "stream_state": (("stream_state",), memory.stream_table),
         "long_run": (("long_run",), partial(_with_plot, "long_run", streams.long_table)),
+        "guard": (("guard",), partial(_with_source, streams.guard_table)),
         "many_streams": (("many_streams",), partial(_with_source, streams.many_table)),
         "summary": (("vit", "speed", "replay"), summary),
         "summary_videomae": (("clips", "motion", "speed_videomae"), summary_videomae),
