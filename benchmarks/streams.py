@@ -317,9 +317,9 @@ def guard_table(result: dict[str, Any]) -> Block:
         rows.append((bound, f"{sum(kls) / len(kls):.4f}", *cells))
     header = ("bound", "KL, mean", "worst video", "videos within it", "frames within it", "threshold at the end")
     return [
-        f"{result['model']}: {len(result['rows']) // len(bounds)} real videos of up to 300 frames, each a stream with the "
-        f"threshold {GUARD_THRESHOLD}, which is too high for many, and a dense check every {VERIFY_EVERY} frames, whose "
-        "cost is counted. KL to the dense model of every frame.",
+        f"{result['model']}: {len(result['rows']) // len(bounds)} real videos of up to 300 frames, each a stream with "
+        f"the threshold {GUARD_THRESHOLD}, which is too high for many, and a dense check every {VERIFY_EVERY} frames, "
+        "whose cost is counted. KL to the dense model of every frame.",
         Table((*header, "multiply-adds"), rows),
     ]
 

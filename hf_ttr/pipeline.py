@@ -89,7 +89,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         """
         from .processing import TemporalReuseVideoProcessor
         from .streaming import StreamEngine, StreamOptions, VideoStreams, open_source
-        from .streaming.engine import unique_names
+        from .streaming.names import unique_names
 
         known = (*_ENGINE_OPTIONS, *_SOURCE_OPTIONS, *_STREAMS_OPTIONS)
         if unknown := sorted(options.keys() - set(known)):

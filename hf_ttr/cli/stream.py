@@ -148,7 +148,7 @@ def _named(sources: list[str]) -> dict[str, str]:
     """The sources by name: that before "=", or that of the file or address."""
     import os
 
-    from ..streaming.engine import unique_names
+    from ..streaming.names import unique_names
 
     named: dict[str, str] = {}
     plain = []
