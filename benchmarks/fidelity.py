@@ -42,6 +42,10 @@ OTHERS = (
     "webcam_fall_20.mp4",
 )
 """Static cameras beyond the four: an easy street, signers, noisy sensors, a large actor."""
+ACROSS_FRAMES = ("vidtome", "reuse_vidtome")
+BESIDE_ACROSS_FRAMES = ("dense", "bidirectional", "tome")
+MERGED_FRAMES = 96
+"""Merging across frames has a part of its own, with what it is to be compared with, on shorter videos."""
 Methods = dict[str, type[Method]]
 
 
@@ -50,6 +54,17 @@ def vit_methods() -> Methods:
     from .methods import VIT
 
     return dict(VIT)
+
+
+def swept_methods() -> Methods:
+    """Those of `vit_methods` that are measured on everything."""
+    return {key: method for key, method in vit_methods().items() if key not in ACROSS_FRAMES}
+
+
+def across_frames_methods() -> Methods:
+    """Merging across frames, alone and with reuse, and what it is compared with."""
+    methods = vit_methods()
+    return {key: methods[key] for key in (*BESIDE_ACROSS_FRAMES, *ACROSS_FRAMES)}
 
 
 def videomae_methods() -> Methods:
@@ -141,9 +156,25 @@ def _vit_cells(quick: bool) -> Iterable[Cell]:
         chosen = (list(STATIC) if name == "real" else []) if quick else found
         frames = QUICK_FRAMES if quick else MOVING_FRAMES if name == "moving" else FRAMES
         # Ours and frame skipping, the one to beat, at every setting; the others run frame by frame, which takes hours.
-        thin = [key for key in vit_methods() if key not in (*OURS, *SKIPPING)]
+        thin = [key for key in swept_methods() if key not in (*OURS, *SKIPPING)]
         load = partial(reference, frames)
-        yield from sweep_cells("vit", name, chosen, vit_methods(), load, quick, thin, frames=frames)
+        yield from sweep_cells("vit", name, chosen, swept_methods(), load, quick, thin, frames=frames)
+
+
+def _across_frames_cells(quick: bool) -> Iterable[Cell]:
+    folder = real_data()
+    directory = folder / "models" / "vit-tiny-tin200"
+    processor, model = _loaders(directory, ViTForImageClassification, frame_sampling_rate=1)
+    frames = QUICK_FRAMES if quick else MERGED_FRAMES
+
+    @lru_cache(maxsize=1)
+    def reference(video: str) -> tuple[Any, Reference]:
+        pixels = processor()(folder / "videos" / video, num_frames=None, return_tensors="pt").pixel_values[0]
+        pixels = pixels[:frames].clone()
+        return model(), Reference.of(vit_methods()["dense"](model()), [Clip(video, pixels)])
+
+    chosen = list(STATIC) if quick else videos(folder / "videos")["real"]
+    return sweep_cells("vit", "merged", chosen, across_frames_methods(), reference, quick, frames=frames)
 
 
 def _fight_cells(
@@ -169,7 +200,7 @@ def _fight_cells(
 
 
 def _vit_fight_cells(quick: bool) -> Iterable[Cell]:
-    return _fight_cells("vit", ViTForImageClassification, vit_methods, quick, FIGHT_CLIPS, frames=CLIP_FRAMES)
+    return _fight_cells("vit", ViTForImageClassification, swept_methods, quick, FIGHT_CLIPS, frames=CLIP_FRAMES)
 
 
 def _videomae_fight_cells(quick: bool) -> Iterable[Cell]:
@@ -191,7 +222,7 @@ def _demo_cells(quick: bool) -> Iterable[Cell]:
         label = model.config.label2id[scripts().DEMO_LABEL]
         return model, Reference.of(vit_methods()["dense"](model), [Clip(subject, pixels, label)])
 
-    return sweep_cells("vit", "demo", ["demo.mp4"], vit_methods(), reference, quick, frames=frames)
+    return sweep_cells("vit", "demo", ["demo.mp4"], swept_methods(), reference, quick, frames=frames)
 
 
 def _videomae_motion_cells(quick: bool) -> Iterable[Cell]:
@@ -266,13 +297,19 @@ def _loaders(directory: Path, model_class: Any, **settings: Any) -> tuple[Callab
 
 def _about_vit(quick: bool) -> dict[str, Any]:
     frames = QUICK_FRAMES if quick else FRAMES
-    return {"model": "vit-tiny-tin200", "frames": frames, "methods": described(vit_methods())}
+    return {"model": "vit-tiny-tin200", "frames": frames, "methods": described(swept_methods())}
 
 
 PARTS = (
     Part("fidelity", "vit", _vit_cells, _about_vit),
     Part("fidelity", "fights", _vit_fight_cells, _about_vit),
-    Part("fidelity", "demo", _demo_cells, lambda quick: {"model": "vit-demo", "methods": described(vit_methods())}),
+    Part(
+        "fidelity",
+        "across_frames",
+        _across_frames_cells,
+        lambda quick: {"model": "vit-tiny-tin200", "methods": described(across_frames_methods())},
+    ),
+    Part("fidelity", "demo", _demo_cells, lambda quick: {"model": "vit-demo", "methods": described(swept_methods())}),
     Part(
         "fidelity",
         "videomae_fights",

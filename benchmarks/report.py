@@ -70,6 +70,10 @@ def blocks() -> Blocks:
         found[f"{name}_matched"] = ((part,), partial(_with_source, partial(matched, subjects, title, name)))
         found[f"{name}_settings"] = ((part,), partial(every_setting, subjects))
     found |= {
+        "across_frames_savings": (
+            ("across_frames",),
+            partial(_with_source, partial(at_savings, "merged", "static cameras, up to 96 frames of each")),
+        ),
         **{
             f"{name}_savings": ((part,), partial(_with_source, partial(at_savings, subjects, title)))
             for name, (part, subjects, title) in sets.items()

@@ -11,7 +11,7 @@ from hf_ttr.visualization import group_map, heat_map, reuse_map, reuse_page, reu
 from hf_ttr.visualization import page as page_module
 from hf_ttr.visualization import video as video_module
 
-from .clips import FRAMES, make_maps
+from .visualization.clips import FRAMES, make_maps
 
 
 MAPS = make_maps()
