@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from .calibrate import calibrate
 from .classify import classify
 from .demo import demo
+from .evaluate import evaluate
 from .stream import stream
 from .visualize import visualize
 
@@ -24,6 +26,8 @@ app.command()(demo)
 app.command()(classify)
 app.command()(visualize)
 app.command()(stream)
+app.command()(evaluate)
+app.command()(calibrate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -37,3 +37,9 @@ def first_line(error: BaseException) -> str:
     # A message that quotes a traceback says in its last line what happened.
     line = lines[-1] if any(line.startswith("Traceback (most recent call last)") for line in lines) else lines[0]
     return (line if len(line) <= 200 else f"{line[:200]}...").rstrip(".:")
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says, as a sentence of its own."""
+    text = str(error)
+    return text[:1].upper() + text[1:]
