@@ -132,7 +132,9 @@ def _launch(processes: int) -> int:
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    return subprocess.run([*launcher, "-m", "hf_ttr.evaluate", *sys.argv[2:]], env=environment).returncode
+    # As the program has the name of the command in front of them, and the module has not.
+    arguments = sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]
+    return subprocess.run([*launcher, "-m", "hf_ttr.evaluate", *arguments], env=environment).returncode
 
 
 def _check_processes(wanted: int | None) -> bool:

@@ -48,7 +48,8 @@ def test_splits(tmp_path: Path) -> None:
 def test_a_folder_with_metadata(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "videos", 2, labels=("a",))
     (folder / "metadata.csv").write_text("file_name,label\na/000.mp4,jump\na/001.mp4,run\n")
-    assert [(video.name, video.label) for video in open_dataset(str(folder))] == [("a/000.mp4", "jump"), ("a/001.mp4", "run")]
+    found = [(video.name, video.label) for video in open_dataset(str(folder))]
+    assert found == [("a/000.mp4", "jump"), ("a/001.mp4", "run")]
 
 
 @pytest.mark.parametrize("name", ["./missing", "file.txt", "empty"])

@@ -15,7 +15,8 @@ def frames(count: int, height: int = 24, width: int = 24) -> np.ndarray:
     """Frames of one colour each, their number; the columns (or rows) of the longer side go up by one."""
     ramp = np.arange(max(height, width), dtype=np.uint8)
     ramp = np.broadcast_to(ramp if width >= height else ramp[:, None], (height, width))
-    return np.stack([np.stack([np.full((height, width), number, np.uint8), ramp, ramp], -1) for number in range(count)])
+    numbers = (np.full((height, width), number, np.uint8) for number in range(count))
+    return np.stack([np.stack([number, ramp, ramp], -1) for number in numbers])
 
 
 def processor(**settings: Any) -> TemporalReuseVideoProcessor:
