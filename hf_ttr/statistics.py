@@ -137,7 +137,7 @@ def bootstrap_interval(values: ArrayLike, confidence: float = 0.95, resamples: i
 
     >>> low, high = bootstrap_interval([0.0, 1.0, 2.0, 3.0] * 25)
     >>> f"{low:.2f} to {high:.2f}"
-    '1.27 to 1.72'
+    '1.28 to 1.72'
     ```
     """
     numbers = _finite("values", values, dimensions=1)

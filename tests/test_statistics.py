@@ -54,6 +54,13 @@ def test_wilson_interval_solves_the_score_equation(successes, trials):
             assert abs(share - end) == pytest.approx(Z * math.sqrt(end * (1 - end) / trials))
 
 
+def test_wilson_interval_of_none_and_of_all_ends_there():
+    for trials in range(1, 30):
+        for confidence in (0.5, 0.8, 0.9, 0.95, 0.999):
+            assert wilson_interval(0, trials, confidence).low == 0
+            assert wilson_interval(trials, trials, confidence).high == 1
+
+
 def test_wilson_interval_of_other_confidence():
     narrow, wide = (wilson_interval(30, 100, confidence) for confidence in (0.5, 0.99))
     assert wide.low < narrow.low < 0.3 < narrow.high < wide.high

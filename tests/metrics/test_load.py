@@ -118,3 +118,18 @@ def test_two_at_a_time_do_not_mix():
         second.add(prediction=reference, reference=reference)
     assert second.compute()["top_1_agreement"] == 1
     assert first.compute()["top_1_agreement"] == 0.5
+
+
+def test_a_fault_of_the_file_is_not_blamed_on_the_input(monkeypatch):
+    metric = hf_ttr.metrics.load("reuse_fidelity")
+
+    def fail(*args: object) -> None:
+        raise ValueError("Cannot acquire lock")
+
+    monkeypatch.setattr(metric, "_init_writer", fail)
+    for add in (
+        lambda: metric.add(prediction=REUSE[0], reference=DENSE[0]),
+        lambda: metric.add_batch(predictions=REUSE, references=DENSE),
+    ):
+        with pytest.raises(ValueError, match="^Cannot acquire lock$"):
+            add()
