@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .card import card
 from .classify import classify
 from .demo import demo
 from .stream import stream
@@ -24,6 +25,7 @@ app.command()(demo)
 app.command()(classify)
 app.command()(visualize)
 app.command()(stream)
+app.command()(card)
 
 
 def _print_version(wanted: bool) -> None:
