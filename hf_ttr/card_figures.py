@@ -16,7 +16,7 @@ from .configuration import DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD, Temporal
 EVERY_MODEL = ("mode", "threshold", "compute_budget", "max_age", "context_weight", "context_size")
 FRAMES_ONLY = ("saliency_weight", "scene_cut")
 CLIPS_ONLY = ("representative", "drift_weight", "window_weight")
-"""Settings that any model reads, that one of frames reads, and that one of clips (VideoMAE) reads; besides reduction."""
+"""Settings that any model reads, that one of frames reads, and that one of clips reads; all read `reduction`."""
 WALL_CLOCK = "wall-clock"
 _SHARES = ("top5_agreement", "computed_share")
 _AMOUNTS = (

@@ -29,7 +29,6 @@ from .card_text import code, command_line, fenced, literal, markdown, plain
 from .checks import is_number, is_whole
 from .files import replacing
 from .models import TemporalReuseVideoMAEConfig, TemporalReuseViTConfig
-from .models.configuration_reuse import ReuseConfigMixin
 
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -90,6 +89,9 @@ class ReuseModelCardData(ModelCardData):
     evaluation_dataset: str | None = None
     evaluation_task: str = "default"
     command: str | None = None
+    library_name: str = field(init=False)
+    pipeline_tag: str = field(init=False, default=TASK)
+    eval_results: list[EvalResult] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         for what, name in (
@@ -104,6 +106,11 @@ class ReuseModelCardData(ModelCardData):
                 f"The license is {self.license!r}, but must be as the Hub names it, such as 'apache-2.0' or "
                 "'cc-by-nc-4.0'."
             )
+        # What transformers' own video pipeline cannot load needs an import.
+        self.library_name = "transformers" if self.is_plain and self.is_window_model else "hf-ttr"
+        # A single clip says nothing about others.
+        of_many = (figures for figures in self.figures if figures.clips > 1)
+        self.eval_results = [result for figures in of_many for result in self._results_of(figures)] or None
 
     @classmethod
     def from_directory(
@@ -134,27 +141,32 @@ class ReuseModelCardData(ModelCardData):
         names = raw.get("id2label")
         labels = [str(names[key]) for key in sorted(names, key=_as_index)] if isinstance(names, dict) else []
         name = os.path.basename(os.path.abspath(model if os.path.isdir(model_id) else model_id))
-        data = cls(
+        kind, is_window_model = config.parent_name, config.window_frames is not None
+        if about.get("evaluation_dataset") is not None and evaluation is None:
+            raise ValueError(
+                f"The dataset of the evaluation is {about['evaluation_dataset']!r}, but there is no evaluation; pass "
+                "its summary as well."
+            )
+        figures, speed = [], None
+        if evaluation is not None:
+            figures.append(evaluation_figures(evaluation, kind, is_window_model))
+        if benchmarks is not None:
+            settings = settings_in_force(config.temporal_reuse, is_window_model)
+            figures += benchmark_figures(benchmarks, name, settings, is_window_model)
+            speed = random_weights_speed(benchmarks, kind, config.hidden_size)
+        accuracy, clips = _trained(model)
+        return cls(
             model_id,
             config,
             is_plain=raw["model_type"] == config.parent_model_type,
             model_name=plain(name),
             labels=labels,
+            figures=figures,
+            speed=speed,
+            trained_accuracy=accuracy,
+            trained_clips=clips,
             **about,
         )
-        kind, is_window_model = config.parent_name, data.is_window_model
-        if evaluation is not None:
-            data.figures.append(evaluation_figures(evaluation, kind, is_window_model))
-        if benchmarks is not None:
-            data.figures += benchmark_figures(benchmarks, name, data.settings, is_window_model)
-            data.speed = random_weights_speed(benchmarks, kind, config.hidden_size)
-        if data.evaluation_dataset is not None and evaluation is None:
-            raise ValueError(
-                f"The dataset of the evaluation is {data.evaluation_dataset!r}, but there is no evaluation; pass its "
-                "summary as well."
-            )
-        data.trained_accuracy, data.trained_clips = _trained(model)
-        return data
 
     # -----------------------------------------------------------------------------------------------------------------
     # Metadata
@@ -167,23 +179,8 @@ class ReuseModelCardData(ModelCardData):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of reuse that the model reads, as they are in force."""
+        """The settings of reuse that the model reads, with their values in force."""
         return settings_in_force(self.config.temporal_reuse, self.is_window_model)
-
-    @property
-    def library_name(self) -> str:
-        """`"transformers"` where its own video pipeline loads the checkpoint; else what has to be imported."""
-        return "transformers" if self.is_plain and self.is_window_model else "hf-ttr"
-
-    @property
-    def pipeline_tag(self) -> str:
-        """The task."""
-        return TASK
-
-    @property
-    def eval_results(self) -> list[EvalResult]:
-        """The figures as `model-index` holds them; a single clip gives none."""
-        return [result for figures in self.figures if figures.clips > 1 for result in self._results_of(figures)]
 
     def _results_of(self, figures: Figures) -> list[EvalResult]:
         is_evaluation = self.evaluation_dataset is not None and figures is self.figures[0]
@@ -214,7 +211,7 @@ class ReuseModelCardData(ModelCardData):
 
     def to_dict(self) -> dict[str, Any]:
         """The metadata of the card."""
-        results = self.eval_results
+        results = self.eval_results or []
         return ModelCardData(
             library_name=self.library_name,
             pipeline_tag=self.pipeline_tag,
@@ -255,8 +252,12 @@ class ReuseModelCardData(ModelCardData):
     # -----------------------------------------------------------------------------------------------------------------
 
     def card(self) -> ModelCard:
-        """The card."""
+        """The card as huggingface_hub knows it."""
         return ModelCard.from_template(self, template_path=str(TEMPLATE), **self._texts())
+
+    def text(self) -> str:
+        """The card as it stands in a README.md."""
+        return str(self.card()).rstrip("\n") + "\n"
 
     def _texts(self) -> dict[str, Any]:
         """What the template asks for, as Markdown."""
@@ -270,7 +271,6 @@ class ReuseModelCardData(ModelCardData):
                 self.figures, self.settings, (self.trained_accuracy, self.trained_clips), self.is_window_model
             ),
             "speed": speed_section(self.figures, self.speed),
-            "cuts": "After a cut everything is computed; where cuts follow each other closely, nothing is saved.",
             "threshold": self._threshold_text(),
             "is_window_model": self.is_window_model,
             "licence": self._licence(),
@@ -300,9 +300,8 @@ class ReuseModelCardData(ModelCardData):
             facts["Window"] = f"{config.window_frames} frames"
         shown = [markdown(label) for label in self.labels[:_SHOWN_LABELS]]
         more = len(self.labels) - len(shown)
-        facts["Labels"] = (
-            ", ".join(shown) + (f" and {more} more" if more else "") if shown else "those of the base model"
-        )
+        labels = ", ".join(shown) + (f" and {more} more" if more else "")
+        facts["Labels"] = labels or "those of the base model"
         return listed(facts)
 
     def _examples(self) -> dict[str, str]:
@@ -352,7 +351,7 @@ class ReuseModelCardData(ModelCardData):
                 elif reuse.threshold is None:
                     text += ", the default"
             facts[f"`{name}`"] = text
-        return listed(facts, escape=False)
+        return listed(facts)
 
     def _threshold_text(self) -> str:
         threshold = self.settings["threshold"]
@@ -363,9 +362,9 @@ class ReuseModelCardData(ModelCardData):
         else:
             where = f"Here the threshold is {threshold:g}"
         return (
-            f"The threshold is where fidelity and cost are traded. {where}; the right place depends on the model and on "
-            "the videos, so measure it on yours: `hf-ttr classify VIDEO --model MODEL --threshold X` compares with the "
-            "dense model."
+            f"The threshold is where fidelity and cost are traded. {where}; the right place depends on the model and "
+            "on the videos, so measure it on yours: `hf-ttr classify VIDEO --model MODEL --threshold X` compares with "
+            "the dense model."
         )
 
     def _licence(self) -> str:
@@ -401,7 +400,7 @@ def save_model_card(data: ReuseModelCardData, path: str | os.PathLike[str], over
         OSError: if a file cannot be written.
     """
     path = os.fspath(path)
-    files = {path: str(data.card())}
+    files = {path: data.text()}
     entries = data.eval_result_entries()
     if entries:
         name = f"{_slug(str(data.evaluation_dataset))}.yaml"
@@ -422,7 +421,7 @@ def save_model_card(data: ReuseModelCardData, path: str | os.PathLike[str], over
     return list(files)
 
 
-def _read_config(model: str | os.PathLike[str]) -> tuple[ReuseConfigMixin, dict[str, Any]]:
+def _read_config(model: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
     """The config of the model with reuse, and what its config.json says."""
     name = os.fspath(model)
     if not os.path.isdir(model):
@@ -439,8 +438,12 @@ def _read_config(model: str | os.PathLike[str]) -> tuple[ReuseConfigMixin, dict[
             f"The model '{name}' is of the type {model_type!r}; pass a ViT image classifier or a VideoMAE video "
             f"classifier, plain or with reuse (type {' or '.join(map(repr, kinds))})."
         )
-    architectures = raw.get("architectures") or []
-    if architectures and not any(str(entry).endswith("Classification") for entry in architectures):
+    architectures = raw.get("architectures")
+    if (
+        isinstance(architectures, list)
+        and architectures
+        and not any(str(entry).endswith("Classification") for entry in architectures)
+    ):
         raise ValueError(
             f"The model '{name}' is no classifier but a {architectures[0]}; pass one that was trained for "
             "classification."
@@ -448,9 +451,7 @@ def _read_config(model: str | os.PathLike[str]) -> tuple[ReuseConfigMixin, dict[
     try:
         return kinds[model_type].from_pretrained(name), raw
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = (
-            str(error).strip().splitlines()[-1].strip().rstrip(".") if str(error).strip() else type(error).__name__
-        )
+        reason = plain(str(error)).rstrip(".") or type(error).__name__
         raise ValueError(
             f"The config.json of the model '{name}' cannot be used ({reason}); replace it by a complete copy."
         ) from error
@@ -465,21 +466,19 @@ def _trained(model: str | os.PathLike[str]) -> tuple[float | None, int | None]:
         found = read_json(file)
     except ValueError:
         return None, None
-    accuracy, clips = (
-        (found.get("held_out_accuracy"), found.get("held_out_clips")) if isinstance(found, dict) else (None, None)
-    )
-    is_ours = is_number(accuracy) and 0 <= accuracy <= 1 and is_whole(clips) and clips > 0
-    return (float(accuracy), int(clips)) if is_ours else (None, None)
+    figures = found if isinstance(found, dict) else {}
+    accuracy: Any = figures.get("held_out_accuracy")
+    clips: Any = figures.get("held_out_clips")
+    if is_number(accuracy) and is_whole(clips) and 0 <= accuracy <= 1 and clips > 0:
+        return accuracy, clips
+    return None, None
 
 
 def _check_hub_id(what: str, name: str) -> None:
     try:
         validate_repo_id(name)
-        valid = "/" in name
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError(f"The {what} is {name!r}, but must be a name on the Hub, such as 'owner/name'.")
+    except ValueError as error:
+        raise ValueError(f"The {what} is {name!r}, but must be a name on the Hub, such as 'owner/name'.") from error
 
 
 def _slug(text: str) -> str:

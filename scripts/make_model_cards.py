@@ -25,7 +25,7 @@ OF_THE_HUB = {
     "google/vit-base-patch16-224": {
         "config": ViTConfig(),
         "license": "apache-2.0",
-        "datasets": ["ILSVRC/imagenet-1k"],
+        "datasets": ["imagenet-1k", "imagenet-21k"],
     },
     "MCG-NJU/videomae-base-finetuned-kinetics": {"config": VideoMAEConfig(), "license": "cc-by-nc-4.0"},
 }
@@ -38,7 +38,7 @@ def cards() -> dict[str, str]:
         # The examples are to work from the root of the repository.
         folder = f"hf_ttr/assets/{name}"
         data = ReuseModelCardData.from_directory(folder, benchmarks=RESULTS, license="apache-2.0", command=COMMAND)
-        made[f"{name}.md"] = str(data.card())
+        made[f"{name}.md"] = data.text()
     for name, about in OF_THE_HUB.items():
         settings = dict(about)
         config = settings.pop("config")
@@ -47,7 +47,7 @@ def cards() -> dict[str, str]:
             data = ReuseModelCardData.from_directory(
                 folder, benchmarks=RESULTS, model_id=name, base_model=name, command=COMMAND, **settings
             )
-        made[f"{name.split('/')[1]}.md"] = str(data.card())
+        made[f"{name.split('/')[1]}.md"] = data.text()
     return made
 
 
