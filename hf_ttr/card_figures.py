@@ -332,6 +332,7 @@ def _sweep(
     rows = by_threshold[settings["threshold"]]
     clips = sum(row.get("clips", 1) for row in rows)
     subjects = sorted({row["subject"] for row in rows})
+    what = f"{subjects[0]}, " if len(subjects) == 1 and not subjects[0].endswith(" clips") else ""
     found = _means(rows)
 
     def interval(metric: str) -> Interval | None:
@@ -339,7 +340,7 @@ def _sweep(
         return None if value is None else Interval.of_share(value, clips)
 
     figures = Figures(
-        f"{subjects[0] if len(subjects) == 1 else f'{len(subjects)} videos'} (set {name!r} of the benchmarks)",
+        f"{what}set {name!r} of the hf-ttr benchmarks",
         clips,
         model_name=part["model"],
         settings=settings,

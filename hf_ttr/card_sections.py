@@ -27,7 +27,7 @@ def listed(facts: Mapping[str, str]) -> str:
 def setting_text(settings: Mapping[str, Any]) -> str:
     """Mode and threshold or budget in a few words."""
     if not settings:
-        return "settings unknown"
+        return "settings not given"
     parts = [f"mode {settings['mode']}"]
     for name in ("threshold", "compute_budget"):
         if settings[name] is not None:
@@ -82,11 +82,11 @@ def speed_section(all_figures: Sequence[Figures], random_weights: SpeedFigures |
     if random_weights is not None:
         blocks.append(
             f"Speed alone, with random weights ({markdown(random_weights.model)}), and not with those of this model; "
-            f"wall-clock on {_words(random_weights.machine)}:"
+            f"wall-clock on {_words(random_weights.machine)}. Seconds, and the ratio, are medians of several rounds:"
         )
         blocks.append(
             table(
-                ("what", "tokens computed", "multiply-adds", "dense", "with reuse", "wall-clock"),
+                ("what", "tokens computed", "multiply-adds", "dense", "with reuse", "wall-clock, ratio"),
                 (
                     (
                         markdown(str(row["name"])),
@@ -124,8 +124,8 @@ def _about(figures: Figures, settings: Mapping[str, Any]) -> str:
     facts = {"Data": f"{markdown(figures.dataset)}{split}, {_clips(figures)}"}
     if figures.model_name is not None:
         facts["Model"] = markdown(figures.model_name)
-    same = "as of this checkpoint" if figures.settings == settings else "not those of this checkpoint"
-    facts["Settings"] = f"{markdown(setting_text(figures.settings))} ({same})"
+    same = "those of this checkpoint" if figures.settings == settings else "not those of this checkpoint"
+    facts["Settings"] = f"{markdown(setting_text(figures.settings))} ({same})" if figures.settings else "not given"
     if figures.protocol:
         facts["Protocol"] = _words(figures.protocol)
     return listed(facts)
