@@ -35,6 +35,7 @@ TEMPLATE = Path(__file__).with_name("model_card_template.md")
 TASK = "video-classification"
 EVAL_RESULTS = ".eval_results"
 """Folder of a repository where the Hub looks for evaluation results."""
+OFF = '{"temporal_reuse": {"mode": "off"}}'
 _SHOWN_LABELS = 20
 _CONFIGS: tuple[Any, ...] = (TemporalReuseViTConfig, TemporalReuseVideoMAEConfig)
 
@@ -314,12 +315,12 @@ class ReuseModelCardData(ModelCardData):
         ]
         if not self.is_plain:
             imports = ["import hf_ttr", "from transformers import pipeline", ""]
-            off = '{"temporal_reuse": {"mode": "off"}}'
             use = [*imports, f'pipe = pipeline("{TASK}", model={name})', 'print(pipe("video.mp4", top_k=3))']
             stream = [*imports, f'pipe = pipeline("{TASK}-reuse", model={name})', *loop]
             dense = [
                 *imports,
-                f'pipe = pipeline("{TASK}", model={name}, model_kwargs={off})',
+                f"off = {OFF}",
+                f'pipe = pipeline("{TASK}", model={name}, model_kwargs=off)',
                 'print(pipe("video.mp4", top_k=3))',
             ]
         else:
@@ -329,8 +330,9 @@ class ReuseModelCardData(ModelCardData):
                     "import hf_ttr",
                     "from transformers import pipeline",
                     "",
-                    f"model = {reuse_class}.from_pretrained({name}{settings})",
-                    f"processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained({name})",
+                    f"name = {name}",
+                    f"model = {reuse_class}.from_pretrained(name{settings})",
+                    "processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(name)",
                     f'pipe = pipeline("{task}", model=model, video_processor=processor)',
                 ]
 
@@ -439,11 +441,8 @@ def _read_config(model: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
             f"classifier, plain or with reuse (type {' or '.join(map(repr, kinds))})."
         )
     architectures = raw.get("architectures")
-    if (
-        isinstance(architectures, list)
-        and architectures
-        and not any(str(entry).endswith("Classification") for entry in architectures)
-    ):
+    architectures = architectures if isinstance(architectures, list) else []
+    if architectures and not any(str(entry).endswith("Classification") for entry in architectures):
         raise ValueError(
             f"The model '{name}' is no classifier but a {architectures[0]}; pass one that was trained for "
             "classification."

@@ -83,4 +83,6 @@ def card(
     for path in written:
         typer.echo(f"Written: {path}")
     if not data.figures:
-        typer.echo("No figures of this model were given; the card says that nothing was measured.")
+        typer.echo("There are no figures of this model with these settings; the card says that nothing was measured.")
+    elif evaluation is not None and evaluation_dataset is None:
+        typer.echo("No result for a leaderboard of the Hub: --evaluation-dataset would say which.")
