@@ -59,7 +59,7 @@ class Interval:
         z = 1.959964
         middle = (value + z * z / (2 * count)) / (1 + z * z / count)
         half = z / (1 + z * z / count) * math.sqrt(value * (1 - value) / count + z * z / (4 * count * count))
-        return cls(value, max(0.0, middle - half), min(1.0, middle + half))
+        return cls(value, min(value, max(0.0, middle - half)), max(value, min(1.0, middle + half)))
 
 
 @dataclass

@@ -160,7 +160,7 @@ class ReuseModelCardData(ModelCardData):
             model_id,
             config,
             is_plain=raw["model_type"] == config.parent_model_type,
-            model_name=plain(name),
+            model_name=plain(name) or "model",
             labels=labels,
             figures=figures,
             speed=speed,
@@ -299,7 +299,7 @@ class ReuseModelCardData(ModelCardData):
         }
         if self.is_window_model:
             facts["Window"] = f"{config.window_frames} frames"
-        shown = [markdown(label) for label in self.labels[:_SHOWN_LABELS]]
+        shown = [markdown(label) or "(no name)" for label in self.labels[:_SHOWN_LABELS]]
         more = len(self.labels) - len(shown)
         labels = ", ".join(shown) + (f" and {more} more" if more else "")
         facts["Labels"] = labels or "those of the base model"
