@@ -558,7 +558,11 @@ def test_bad_model_is_one_sentence(tmp_path, damage, words):
     assert_one_sentence(error.value, words)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"held_out_accuracy": "x"}', '{"held_out_accuracy": 95, "a": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"held_out_accuracy": "x"}', '{"held_out_accuracy": 95, "held_out_clips": 10}'],
+    ids=["cut-off", "list", "text", "percent"],
+)
 def test_training_file_of_others_is_left_alone(tmp_path, content):
     folder = checkpoint(tmp_path / "model")
     written(folder / "training.json", content)
