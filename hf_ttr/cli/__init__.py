@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .calibrate import calibrate
+from .card import card
 from .classify import classify
 from .demo import demo
 from .evaluate import evaluate
@@ -28,6 +29,7 @@ app.command()(visualize)
 app.command()(stream)
 app.command()(evaluate)
 app.command()(calibrate)
+app.command()(card)
 
 
 def _print_version(wanted: bool) -> None:
