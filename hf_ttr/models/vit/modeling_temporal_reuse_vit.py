@@ -33,6 +33,7 @@ from ...planning.price import check_thresholds
 from ...reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
 from ...reduction.frame_merging import merge_frames
 from ...reduction.row_reduction import RowReduction
+from ...remote_code import StaysInPackage
 from ...token_maps import TokenMapper
 from .configuration_temporal_reuse_vit import TemporalReuseViTConfig
 
@@ -136,7 +137,7 @@ class TemporalReuseViTLayer(ViTLayer):
             return residual + self.mlp(self.layernorm_after(residual))
 
 
-class TemporalReuseViTPreTrainedModel(ViTPreTrainedModel):
+class TemporalReuseViTPreTrainedModel(StaysInPackage, ViTPreTrainedModel):
     """What all ViT models with reuse share."""
 
     config: TemporalReuseViTConfig
