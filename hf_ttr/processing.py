@@ -62,7 +62,7 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
     frame_sampling_rate: int | None = None
 
     def __init__(self, **kwargs: Any) -> None:
-        settings = {key: value for key, value in kwargs.items() if key not in _TYPE_KEYS}
+        settings = {key: value for key, value in kwargs.items() if key not in (*_TYPE_KEYS, "auto_map")}
         self._check_names(settings)
         super().__init__(**settings)
         _check_sampling(self.num_frames, self.frame_sampling_rate)

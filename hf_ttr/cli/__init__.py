@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .classify import classify
+from .convert import convert
 from .demo import demo
 from .stream import stream
 from .visualize import visualize
@@ -24,6 +25,7 @@ app.command()(demo)
 app.command()(classify)
 app.command()(visualize)
 app.command()(stream)
+app.command()(convert)
 
 
 def _print_version(wanted: bool) -> None:
