@@ -132,16 +132,15 @@ def push_to_hub(
         CheckpointError: if the folder holds no checkpoint, or the Hub does not take it; one sentence.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     path = os.fspath(folder)
     if not os.path.isfile(os.path.join(path, "config.json")):
         raise CheckpointError(f"The folder '{path}' holds no model (no config.json); pass the folder of a checkpoint.")
+    check_repo_id(repo_id, path)
     command = f"`{shlex.join(['hf', 'upload', repo_id, path])}`"
     api = HfApi(token=token)
     try:
-        validate_repo_id(repo_id)
         repo = api.create_repo(repo_id, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repo.repo_id,
@@ -150,11 +149,6 @@ def push_to_hub(
             # transformers would go on loading a single file that shards took the place of.
             delete_patterns=["model*.safetensors", WEIGHTS_INDEX],
         )
-    except HFValidationError as error:
-        raise CheckpointError(
-            f"'{repo_id}' cannot be the name of a repository on the Hub ({first_line(error)}); pass one like "
-            f"'me/{os.path.basename(os.path.abspath(path))}'."
-        ) from error
     except OfflineModeIsEnabled as error:
         raise CheckpointError(
             f"'{path}' cannot be pushed to '{repo_id}' while HF_HUB_OFFLINE is set; unset it, then {command}."
@@ -162,7 +156,7 @@ def push_to_hub(
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         hint = "log in with `hf auth login` as one who may write there" if status in (401, 403) else "try again later"
-        reason = error.server_message or first_line(error)
+        reason = (error.server_message or first_line(error)).rstrip(".")
         raise CheckpointError(
             f"The Hub does not take '{path}' as '{repo_id}' ({reason}); {hint}, then {command}."
         ) from error
@@ -172,6 +166,25 @@ def push_to_hub(
             f"network, then {command}."
         ) from error
     return str(repo)
+
+
+def check_repo_id(repo_id: str, folder: str | os.PathLike[str]) -> None:
+    """
+    Looks whether a repository may be called so; `folder` is what it is to hold.
+
+    Raises:
+        CheckpointError: if not; one sentence.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise CheckpointError(
+            f"'{repo_id}' cannot be the name of a repository on the Hub ({first_line(error)}); pass one like "
+            f"'me/{os.path.basename(os.path.abspath(folder))}'."
+        ) from error
 
 
 def _connection_errors() -> tuple[type[Exception], ...]:
@@ -196,7 +209,10 @@ def _weight_files(model: str) -> Iterator[str]:
     with open(index, encoding="utf-8") as file:
         _check_names(json.load(file)["weight_map"].values())
     yield index
-    yield from get_checkpoint_shard_files(model, index)[0]
+    for shard in get_checkpoint_shard_files(model, index)[0]:
+        if not os.path.isfile(shard):
+            raise FileNotFoundError(f"its {os.path.basename(shard)} is missing")
+        yield shard
 
 
 def _check_names(names: Iterable[str]) -> None:

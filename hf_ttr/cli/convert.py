@@ -40,6 +40,8 @@ def convert(
     from .loading import quiet
     from .report import settings_text
 
+    if push_to_hub is not None:
+        hub.check_repo_id(push_to_hub, folder)
     with quiet():
         converted = hub.convert(source, folder, wanted.settings, overwrite=overwrite)
         parts = [converted.architecture, settings_text(converted.temporal_reuse.to_dict())]

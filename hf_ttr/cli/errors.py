@@ -17,7 +17,7 @@ class InputError(Exception):
 
 
 def ends_quietly(command: Callable[..., None]) -> Callable[..., None]:
-    """Lets a command end with exit code 2 and a sentence when its input cannot be used, and with 130 when interrupted."""
+    """Lets a command end with exit code 2 and a sentence if its input cannot be used, with 130 when interrupted."""
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:

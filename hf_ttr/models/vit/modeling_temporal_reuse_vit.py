@@ -523,7 +523,9 @@ def _classify_frames(
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Logits of every frame, `(batch, [frames,] labels)`, and what else both heads return."""
     encoded = model.vit.encode_frames(pixel_values, first_tokens_only=True, **kwargs)
-    logits = model.classifier(encoded.last_hidden_state[..., 0, :])
+    states = encoded.last_hidden_state
+    # As the parent lays them out, or products in half precision are rounded differently.
+    logits = model.classifier(states.flatten(0, -3)[:, 0]).unflatten(0, states.shape[:-2])
     if encoded.reuse is not None and isinstance(model.classifier, nn.Linear):
         frames = logits.shape[1] if logits.dim() == 3 else 1
         encoded.reuse.add_head(frames * model.classifier.in_features * model.classifier.out_features)
