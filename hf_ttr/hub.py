@@ -188,8 +188,11 @@ def check_repo_id(repo_id: str, folder: str | os.PathLike[str]) -> None:
 
 
 def _connection_errors() -> tuple[type[Exception], ...]:
-    # The HTTP client of huggingface_hub, which is another one in its older versions.
-    from huggingface_hub.utils import httpx
+    try:
+        # Newer versions of huggingface_hub bring an HTTP client of their own.
+        from huggingface_hub.utils import httpx
+    except ImportError:
+        import httpx  # type: ignore[no-redef]
 
     return (OSError, httpx.HTTPError)
 
