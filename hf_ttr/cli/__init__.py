@@ -9,6 +9,7 @@ import typer
 from .calibrate import calibrate
 from .card import card
 from .classify import classify
+from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .stream import stream
@@ -30,6 +31,7 @@ app.command()(stream)
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(card)
+app.command()(convert)
 
 
 def _print_version(wanted: bool) -> None:
