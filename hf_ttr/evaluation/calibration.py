@@ -247,8 +247,8 @@ def calibrate(measurements: Measurements, target: Target, held_out: float = 0.5,
             "many are better."
         )
     order = [names[number] for number in np.random.default_rng(seed).permutation(len(names))]
-    kept = order[: max(2, round(len(order) * (1 - held_out)))]
-    others = [name for name in order if name not in kept]
+    kept = sorted(order[: max(2, round(len(order) * (1 - held_out)))])
+    others = [name for name in names if name not in kept]
     threshold, curve = choose({name: measurements[name] for name in kept}, target)
     check = is_kept = None
     if others and threshold:
@@ -257,7 +257,7 @@ def calibrate(measurements: Measurements, target: Target, held_out: float = 0.5,
     elif others:
         # The dense model agrees with itself.
         is_kept = True
-    return Calibration(target, threshold, curve, check, is_kept, sorted(kept), sorted(others))
+    return Calibration(target, threshold, curve, check, is_kept, kept, others)
 
 
 def draw_curve(calibration: Calibration, path: str) -> None:
