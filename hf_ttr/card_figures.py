@@ -11,6 +11,7 @@ from statistics import mean
 from typing import Any
 
 from .configuration import DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD, TemporalReuseConfig
+from .statistics import wilson_interval
 
 
 EVERY_MODEL = ("mode", "threshold", "compute_budget", "max_age", "context_weight", "context_size")
@@ -18,6 +19,8 @@ FRAMES_ONLY = ("saliency_weight", "scene_cut")
 CLIPS_ONLY = ("representative", "drift_weight", "window_weight")
 """Settings that any model reads, that one of frames reads, and that one of clips reads; all read `reduction`."""
 WALL_CLOCK = "wall-clock"
+TIMING = "timing.json"
+"""What an evaluation writes beside its summary, as it differs from run to run."""
 _SHARES = ("top5_agreement", "computed_share")
 _AMOUNTS = (
     "kl",
@@ -56,10 +59,8 @@ class Interval:
         '0.826 to 0.945'
         ```
         """
-        z = 1.959964
-        middle = (value + z * z / (2 * count)) / (1 + z * z / count)
-        half = z / (1 + z * z / count) * math.sqrt(value * (1 - value) / count + z * z / (4 * count * count))
-        return cls(value, min(value, max(0.0, middle - half)), max(value, min(1.0, middle + half)))
+        low, high = wilson_interval(round(value * count), count)
+        return cls(value, low, high)
 
 
 @dataclass
@@ -158,6 +159,10 @@ def evaluation_figures(path: str | os.PathLike[str], parent_name: str, is_window
     """
     summary = read_json(path)
     name = os.fspath(path)
+    beside = os.path.join(os.path.dirname(name), TIMING)
+    if isinstance(summary, dict) and isinstance(summary.get("metrics"), dict) and os.path.isfile(beside):
+        timing = read_json(beside)
+        summary = {**timing, **summary, "metrics": {**timing["metrics"], **summary["metrics"]}}
 
     def foreign(reason: str) -> ValueError:
         return ValueError(

@@ -29,6 +29,8 @@ from .progress import progress_bar
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
 
+_WITH_VALUE = ("--out", "--num-processes")
+
 Dataset = Annotated[
     str,
     typer.Option(
@@ -113,6 +115,7 @@ def _about(name: str, model: Any, videos: Any, protocol: Any, batch_size: int, w
     hidden = ("model_type", "transformers_version")
     return {
         "hf_ttr": __version__,
+        "command": _command(),
         "model": {"name": name, "class": type(model).__name__},
         "dataset": {"name": videos.name, "split": videos.split},
         "protocol": asdict(protocol),
@@ -120,6 +123,19 @@ def _about(name: str, model: Any, videos: Any, protocol: Any, batch_size: int, w
         "batch_size": batch_size,
         "compare_dense": with_dense,
     }
+
+
+def _command() -> str:
+    """The command, without where the results go and how many processes there are, which do not change them."""
+    import shlex
+
+    arguments = sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]
+    kept, skip = [], False
+    for part in arguments:
+        if not skip and part.partition("=")[0] not in (*_WITH_VALUE, "--json", "--strict"):
+            kept.append(part)
+        skip = not skip and part in _WITH_VALUE
+    return shlex.join(["hf-ttr", "evaluate", *kept])
 
 
 def _is_launched() -> bool:

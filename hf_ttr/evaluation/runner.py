@@ -132,7 +132,7 @@ def _agree(folder: str, about: dict[str, Any]) -> None:
         with open(path, encoding="utf-8") as file:
             before = json.load(file)
         now = json.loads(json.dumps(about))
-        if different := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
+        if different := sorted(name for name in {*before, *now} - {"command"} if before.get(name) != now.get(name)):
             name = different[0]
             raise DataError(
                 f"the folder '{folder}' holds a run with {name} {before.get(name)!r}, and this one has "

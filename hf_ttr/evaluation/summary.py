@@ -109,12 +109,15 @@ def _accuracies(
 
 def _fidelity(logits: np.ndarray, dense: np.ndarray | None) -> dict[str, Any]:
     if dense is None:
-        return dict.fromkeys(("top1_agreement", "top5_agreement", "kl", "logit_error"))
+        return dict.fromkeys(("top1_agreement", "top5_agreement", "kl", "kl_low", "kl_high", "logit_error"))
     divergence = kl_divergence(dense, logits)
+    low, high = bootstrap_interval(divergence)
     return {
         "top1_agreement": _share(same_top_label(dense, logits)),
         "top5_agreement": round(float(top_k_agreement(dense, logits).mean()), 6),
-        "kl": _entry(float(divergence.mean()), bootstrap_interval(divergence)),
+        "kl": _rounded(float(divergence.mean())),
+        "kl_low": _rounded(low),
+        "kl_high": _rounded(high),
         "logit_error": _rounded(relative_logit_error(dense, logits)),
     }
 
