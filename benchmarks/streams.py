@@ -402,7 +402,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axes, ("resident_mib", "files", "kl"), ("resident memory, MiB", "open files", "KL to dense, mean")
     ):
         axis.plot(frames, [row[name] for row in rows], color="#08306b")
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.2 * max(row[name] for row in rows))
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("thousand frames")
