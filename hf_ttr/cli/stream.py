@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
@@ -99,7 +100,7 @@ def stream(
     }
     if protocol:
         options["protocols"] = protocol
-    with _interrupted_by_termination():
+    with _stopped_by_signals() as stopped:
         try:
             is_file = out is not None and out != "-"
             with ResultFile(out, resume) if is_file and out else nullcontext() as file:
@@ -114,7 +115,7 @@ def stream(
                     pipe = load_pipeline(model, wanted.settings, device, task="video-classification-reuse")
                     streams = pipe.stream(sources, window, stride, lookahead, top_k, **options)
                     table = StreamTable(streams, list(sources))
-                    _watch(streams, table, file, to_stdout=out == "-")
+                    _watch(streams, table, file, stopped, to_stdout=out == "-")
         except (SourceError, SnapshotError, ResultFileError) as error:
             raise InputError(str(error)) from error
         except ValueError as error:
@@ -123,7 +124,9 @@ def stream(
             raise InputError(f"A snapshot cannot be written ({first_line(error)}); make room and --resume.") from error
 
 
-def _watch(streams: VideoStreams, table: StreamTable, file: ResultFile | None, to_stdout: bool) -> None:
+def _watch(
+    streams: VideoStreams, table: StreamTable, file: ResultFile | None, stopped: threading.Event, to_stdout: bool
+) -> None:
     """Takes the results until the streams end, or the user ends them."""
     import json
 
@@ -137,6 +140,8 @@ def _watch(streams: VideoStreams, table: StreamTable, file: ResultFile | None, t
                     elif to_stdout:
                         typer.echo(json.dumps(result.to_dict(), allow_nan=False))
                     table.add(result)
+                    if stopped.is_set():
+                        raise KeyboardInterrupt
         except KeyboardInterrupt:
             interrupted = True
     table.print_summary(None if file is None else file.path)
@@ -171,18 +176,26 @@ def _named(sources: list[str]) -> dict[str, str]:
 
 
 @contextmanager
-def _interrupted_by_termination() -> Iterator[None]:
-    """Lets SIGTERM end the program like Ctrl-C, with everything closed."""
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """
+    Lets SIGTERM end the program like Ctrl-C, with everything closed.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    Gives an event that is set by either: what a signal raises can get lost, where a library calls back.
+    """
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
         raise KeyboardInterrupt
 
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread
-        yield
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        # Signals are not for this thread.
+        yield stopped
         return
+    before = [signal.signal(number, stop) for number in numbers]
     try:
-        yield
+        yield stopped
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)

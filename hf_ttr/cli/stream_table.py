@@ -30,12 +30,12 @@ class _Line:
     dense_multiply_adds: int = 0
     largest_kl: float | None = None
 
-    def frames_per_second(self) -> float | None:
-        """Frames of the source that are gone through in a second."""
+    def results_per_second(self) -> float | None:
+        """How often a result comes."""
         if len(self.seen) < 2:
             return None
-        (first_time, first_frame), (last_time, last_frame) = self.seen[0], self.seen[-1]
-        return (last_frame - first_frame) / max(last_time - first_time, 1e-9)
+        (first_time, first), (last_time, last) = self.seen[0], self.seen[-1]
+        return (last - first) / max(last_time - first_time, 1e-9)
 
 
 class StreamTable:
@@ -70,7 +70,7 @@ class StreamTable:
         line = self._lines[result.stream]
         line.last = result
         line.latencies.append(result.latency_ms)
-        line.seen.append((time.monotonic(), result.last_frame))
+        line.seen.append((time.monotonic(), result.number))
         line.results += 1
         line.computed += result.computed_share
         line.multiply_adds += result.multiply_adds
@@ -124,7 +124,9 @@ class StreamTable:
 
     def _cells(self, name: str, state: StreamStatistics, in_the_end: bool) -> dict[str, str]:
         line = self._lines[name]
-        last, fps = line.last, line.frames_per_second()
+        last, rate = line.last, line.results_per_second()
+        # Frames that were looked at: those that were dropped do not count.
+        fps = None if rate is None else rate * self._streams.engine.stride
         saved = line.dense_multiply_adds / line.multiply_adds if line.multiply_adds else None
         options = self._streams.engine.options
         moves = options.latency_budget_ms is not None or options.max_divergence is not None

@@ -54,11 +54,14 @@ class FidelityGuard:
     """
     Holds one stream to the disagreement with the dense model that its user accepts.
 
+    The divergence grows about as the square of the threshold, so one check that finds too much tells how far to come
+    down. Then, as in the beginning, the next checks come sooner.
+
     Args:
         every: frames between two dense checks; `None` for none.
         bound: largest Kullback-Leibler divergence, in nats; `None` only reports.
         limit: the threshold may not exceed it; it is lowered when a check finds more than the bound, and rises again
-            while checks find less than half of it.
+            slowly while checks find much less, up to a little below what was too much last.
 
     Attributes:
         checks, exceeded: number of checks, and of those that found too much.
@@ -70,21 +73,26 @@ class FidelityGuard:
     checks: int = 0
     exceeded: int = 0
     _highest: float = field(init=False)
+    _ceiling: float = field(init=False)
     _since: int = field(default=0, init=False)
+    _doubts: int = field(default=3, init=False)
 
-    DOWN, UP, LOWEST = 0.6, 1.15, 1e-3
+    SAFETY, STEEPEST, LOWEST = 0.7, 0.2, 1e-3
+    COMFORT, UP, FORGET = 0.25, 1.1, 1.03
+    SOONER, CHECKS_SOONER = 5, 3
 
     def __post_init__(self) -> None:
-        self._highest = self.limit
+        self._highest = self._ceiling = self.limit
 
     def is_due(self, frames: int) -> bool:
         """Whether to check a call with so many frames."""
         if self.every is None:
             return False
+        every = max(1, self.every // self.SOONER) if self._doubts and self.bound is not None else self.every
         self._since += frames
-        if self._since < self.every:
+        if self._since < every:
             return False
-        self._since %= self.every
+        self._since %= every
         return True
 
     def observe(self, divergence: Divergence, threshold: float) -> None:
@@ -94,18 +102,28 @@ class FidelityGuard:
             return
         if divergence.kl > self.bound:
             self.exceeded += 1
-            self.limit = max(threshold * self.DOWN, self.LOWEST * self._highest)
-        elif divergence.kl < self.bound / 2:
-            self.limit = min(self.limit * self.UP, self._highest)
+            self._doubts = self.CHECKS_SOONER
+            step = max(self.STEEPEST, self.SAFETY * math.sqrt(self.bound / divergence.kl))
+            self.limit = max(threshold * step, self.LOWEST * self._highest)
+            self._ceiling = self.SAFETY * threshold
+            return
+        self._doubts = max(0, self._doubts - 1)
+        self._ceiling = min(self._ceiling * self.FORGET, self._highest)
+        if divergence.kl < self.COMFORT * self.bound:
+            self.limit = min(self.limit * self.UP, max(self._ceiling, self.limit))
 
     def state(self) -> dict[str, float | int]:
         """What to hand to `restore` in another process."""
-        return {"checks": self.checks, "exceeded": self.exceeded, "limit": self.limit, "since": self._since}
+        return {name: getattr(self, name) for name in _GUARD_STATE}
 
     def restore(self, state: dict[str, float | int]) -> None:
         """Goes on from a state."""
-        self.checks, self.exceeded = int(state["checks"]), int(state["exceeded"])
-        self.limit, self._since = min(float(state["limit"]), self._highest), int(state["since"])
+        for name in _GUARD_STATE:
+            setattr(self, name, state[name])
+        self.limit = min(self.limit, self._highest)
+
+
+_GUARD_STATE = ("checks", "exceeded", "limit", "_ceiling", "_since", "_doubts")
 
 
 def percentile(values: deque[float] | list[float], percent: float) -> float:

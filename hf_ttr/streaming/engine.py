@@ -138,6 +138,16 @@ class StreamEngine:
         return settings.effective_threshold(default) or None
 
     @property
+    def window(self) -> int:
+        """Frames of a result."""
+        return self.window_frames or self.options.window or 1
+
+    @property
+    def stride(self) -> int:
+        """Frames from one result to the next."""
+        return self.options.stride or self.window
+
+    @property
     def names(self) -> list[str]:
         """Of the streams that are there."""
         return list(self._lanes)
@@ -159,10 +169,9 @@ class StreamEngine:
         options = self.options
         track: Track
         if self.window_frames is None:
-            window = options.window or 1
-            track = FrameTrack(window, options.stride or window, options.lookahead)
+            track = FrameTrack(self.window, self.stride, options.lookahead)
         else:
-            track = WindowTrack(self.window_frames, options.stride or self.window_frames)
+            track = WindowTrack(self.window, self.stride)
         highest = (self.base_threshold or 0.0) * self.latency.most
         self._lanes[name] = Lane(name, track, FidelityGuard(options.verify_every, options.max_divergence, highest))
 

@@ -138,12 +138,12 @@ def test_nothing_is_lost_and_nothing_twice(
         process = start([*arguments, *(["--resume"] if out.exists() else [])])
         wait_for_lines(out, count, process)
         process.send_signal(how)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=180)
         assert process.returncode == (-9 if how == signal.SIGKILL else 130), errors
         assert "Traceback" not in errors
         assert len(lines(out)) < len(uninterrupted)
     process = start([*arguments, "--resume"])
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     for name in ("demo.mp4", "b"):
         got, expected = ([one for one in each if one["stream"] == name] for each in (lines(out), uninterrupted))

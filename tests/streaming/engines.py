@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 import hf_ttr
@@ -62,7 +63,9 @@ def scores(results: list[StreamResult]) -> torch.Tensor:
 
 def assert_same(got: list[StreamResult], expected: list[StreamResult]) -> None:
     """Whether results are the same but for rounding and the time that they took."""
-    facts = ("stream", "number", "first_frame", "last_frame", "start", "end", "threshold", "dropped")
+    facts = ("stream", "number", "first_frame", "last_frame", "start", "end", "dropped")
     for fact in (*facts, "computed_share", "multiply_adds", "dense_multiply_adds"):
         assert [getattr(one, fact) for one in got] == [getattr(one, fact) for one in expected], fact
+    # What a check finds, and so how far the threshold comes down, has the rounding of scores that are nearly the same.
+    assert [one.threshold for one in got] == pytest.approx([one.threshold for one in expected], rel=1e-3)
     torch.testing.assert_close(scores(got), scores(expected), atol=1e-5, rtol=1e-4)

@@ -48,21 +48,42 @@ def test_checks_are_due_after_so_many_frames() -> None:
     assert not any(FidelityGuard(None, None, 0.4).is_due(100) for _ in range(5))
 
 
-def test_the_limit_falls_below_what_was_too_much_and_rises_again() -> None:
-    guard = FidelityGuard(every=1, bound=0.1, limit=0.4)
-    guard.observe(Divergence(0.2, True), threshold=0.1)
-    assert guard.limit == pytest.approx(0.06) and guard.exceeded == 1
-    guard.observe(Divergence(0.07, True), threshold=0.06)  # well, but not well enough for more
-    assert guard.limit == pytest.approx(0.06)
-    guard.observe(Divergence(0.01, True), threshold=0.06)
-    assert guard.limit == pytest.approx(0.069)
+def test_the_limit_falls_by_what_the_check_says() -> None:
+    guard = FidelityGuard(every=10, bound=0.1, limit=0.4)
+    guard.observe(Divergence(0.4, True), threshold=0.2)
+    # Four times too much: half the threshold, and a little less to be safe.
+    assert guard.limit == pytest.approx(0.2 * 0.5 * 0.7) and guard.exceeded == 1
+    guard.observe(Divergence(1000.0, False), threshold=guard.limit)
+    assert guard.limit == pytest.approx(0.07 * 0.2)
     for _ in range(100):
-        guard.observe(Divergence(0.0, True), threshold=0.1)
-    assert guard.limit == 0.4
-    for _ in range(100):
-        guard.observe(Divergence(9.0, False), threshold=guard.limit)
+        guard.observe(Divergence(1000.0, False), threshold=guard.limit)
     assert guard.limit == pytest.approx(0.0004)
-    assert (guard.checks, guard.exceeded) == (203, 101)
+
+
+def test_the_limit_rises_slowly_to_a_little_below_what_was_too_much() -> None:
+    guard = FidelityGuard(every=10, bound=0.1, limit=0.4)
+    guard.observe(Divergence(0.4, True), threshold=0.2)
+    guard.observe(Divergence(0.05, True), threshold=0.07)  # well, but not well enough for more
+    assert guard.limit == pytest.approx(0.07)
+    limits = []
+    for _ in range(100):
+        guard.observe(Divergence(0.01, True), threshold=guard.limit)
+        limits.append(guard.limit)
+    assert limits[0] == pytest.approx(0.07 * 1.1) and limits == sorted(limits)
+    assert all(limit <= 0.7 * 0.2 * 1.03 ** (number + 2) + 1e-9 for number, limit in enumerate(limits))
+    assert limits[-1] == 0.4
+
+
+def test_checks_come_sooner_in_doubt() -> None:
+    guard = FidelityGuard(every=10, bound=0.1, limit=0.4)
+
+    def frames_to_next(kl: float) -> int:
+        frames = next(number for number in range(1, 100) if guard.is_due(1))
+        guard.observe(Divergence(kl, True), threshold=guard.limit)
+        return frames
+
+    found = [frames_to_next(kl) for kl in (0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0)]
+    assert found == [2, 2, 2, 10, 10, 10, 2, 2, 2, 10]
 
 
 def test_without_a_bound_checks_only_report() -> None:
@@ -74,7 +95,7 @@ def test_without_a_bound_checks_only_report() -> None:
 def test_state_goes_on() -> None:
     guard, other = (FidelityGuard(every=10, bound=0.1, limit=0.4) for _ in range(2))
     guard.observe(Divergence(0.2, True), threshold=0.1)
-    guard.is_due(7)
+    guard.is_due(1)
     other.restore(guard.state())
     assert other == guard
-    assert not other.is_due(2) and other.is_due(1)
+    assert other.is_due(1)
