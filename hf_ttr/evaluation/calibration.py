@@ -20,6 +20,9 @@ from .protocol import Protocol
 THRESHOLDS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.56, 0.8)
 """Candidates, each 1.4 times as high as the one before."""
 
+OF_OTHERS = 2**0.5
+"""The mean over as many other videos scatters as much as the one that was measured: their difference, by this more."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -83,8 +86,8 @@ class Point:
     Attributes:
         threshold: of it; 0 is the dense model.
         agreement, kl: means over the clips.
-        agreement_bound, kl_bound: on the safe side of them with the confidence asked for: by bootstrap over videos,
-            and for agreement not above what Wilson's interval says of as many independent frames.
+        agreement_bound, kl_bound: what the mean over as many other videos keeps to with the confidence asked for: by
+            bootstrap over videos, and for agreement not above what Wilson's interval says of independent frames.
         saving: how many times fewer multiply-adds.
     """
 
@@ -199,13 +202,15 @@ def point_of(measurements: Measurements, threshold: float, confidence: float) ->
     kls = [float(np.mean([one.kl for one in own])) for own in clips]
     frames = sum(one.frames for one in every)
     agreeing = sum(round(one.frames * one.agreement) for one in every)
+    # Where all videos agree, drawing from them tells nothing of those that would not.
+    lowest = min(bootstrap_interval(agreements, level).low, wilson_interval(agreeing, frames, level).low)
+    agreement, kl = float(np.mean(agreements)), float(np.mean(kls))
     return Point(
         threshold,
-        float(np.mean(agreements)),
-        # Where all videos agree, drawing from them tells nothing of those that would not.
-        min(bootstrap_interval(agreements, level).low, wilson_interval(agreeing, frames, level).low),
-        float(np.mean(kls)),
-        bootstrap_interval(kls, level).high,
+        agreement,
+        agreement - OF_OTHERS * (agreement - lowest),
+        kl,
+        kl + OF_OTHERS * (bootstrap_interval(kls, level).high - kl),
         sum(one.dense_multiply_adds for one in every) / sum(one.multiply_adds for one in every),
     )
 

@@ -54,8 +54,9 @@ def test_points_of_the_curve() -> None:
 
 def test_where_all_agree_the_bound_is_still_below() -> None:
     point = point_of(measurements(5, {0.1: 1.0}), 0.1, 0.95)
-    # 500 frames without a miss: Wilson's one-sided bound is n / (n + z^2), z = 1.645.
-    assert point.agreement == 1 and point.agreement_bound == pytest.approx(500 / (500 + 1.6449**2), abs=1e-4)
+    # 500 frames without a miss: Wilson's one-sided bound is n / (n + z^2), z = 1.645; of others, sqrt(2) as far away.
+    bound = 1 - 2**0.5 * (1 - 500 / (500 + 1.6449**2))
+    assert point.agreement == 1 and point.agreement_bound == pytest.approx(bound, abs=1e-4)
 
 
 @pytest.mark.parametrize(
