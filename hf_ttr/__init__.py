@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from . import metrics
 from .cache import TemporalReuseCache
 from .configuration import TemporalReuseConfig
 from .conversion import with_temporal_reuse
@@ -36,6 +37,7 @@ __all__ = [
     "TemporalReuseVideoMAEModel",
     "TemporalReuseVideoProcessor",
     "TemporalReuseWindowCache",
+    "metrics",
     "optimize",
     "with_temporal_reuse",
 ]

@@ -1,4 +1,4 @@
-"""What settings are asked: whether a value is a number of some kind."""
+"""What settings are asked, and how the answer fits into a sentence."""
 
 from __future__ import annotations
 
@@ -14,3 +14,13 @@ def is_whole(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number, and not a truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, short enough for the middle of a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # A message that quotes a traceback says in its last line what happened.
+    line = lines[-1] if any(line.startswith("Traceback (most recent call last)") for line in lines) else lines[0]
+    return (line if len(line) <= 200 else f"{line[:200]}...").rstrip(".:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,3 +34,26 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
         # Only what could not be finished is still there.
         if os.path.exists(temporary):
             os.unlink(temporary)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Gives a new folder next to the target, and puts it in the target's place once it is filled."""
+    target = os.path.abspath(os.fspath(path))
+    parent = os.path.dirname(target)
+    os.makedirs(parent, exist_ok=True)
+    temporary, old = (os.path.join(parent, f".{uuid.uuid4().hex}") for _ in range(2))
+    os.mkdir(temporary)
+    try:
+        yield temporary
+        if os.path.isdir(target):
+            os.rename(target, old)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            if os.path.isdir(old):
+                os.rename(old, target)
+            raise
+    finally:
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)

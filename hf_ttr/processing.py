@@ -14,6 +14,7 @@ from transformers.processing_utils import ImagesKwargs
 from transformers.utils import VIDEO_PROCESSOR_NAME, TensorType
 from transformers.video_processing_utils import BaseVideoProcessor
 
+from .remote_code import StaysInPackage, auto_map, is_own, write_loader
 from .video import VideoDecodingError, read_frames
 
 
@@ -21,6 +22,7 @@ __all__ = ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor", "regist
 
 # The keys that name the classes in the saved files.
 _TYPE_KEYS = ("image_processor_type", "video_processor_type")
+_AUTO_CLASSES = ("AutoImageProcessor", "AutoVideoProcessor")
 _OLD_TYPE_KEY = "feature_extractor_type"
 # The settings for which VideoMAE's processor has defaults of its own.
 _VIDEOMAE_KEYS = ("size", "resample", "do_center_crop", "crop_size", "image_mean", "image_std")
@@ -32,7 +34,7 @@ class _VideoSettings(ImagesKwargs, total=False):
     do_sample_frames: bool | None
 
 
-class TemporalReuseImageProcessor(ViTImageProcessorPil):
+class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
     """Turn images into `pixel_values`, and carry the settings of the video processor of the same checkpoint.
 
     It is `ViTImageProcessorPil` for images: called with pictures (`PIL.Image.Image`) or arrays, it returns a
@@ -60,7 +62,7 @@ class TemporalReuseImageProcessor(ViTImageProcessorPil):
     frame_sampling_rate: int | None = None
 
     def __init__(self, **kwargs: Any) -> None:
-        settings = {key: value for key, value in kwargs.items() if key not in _TYPE_KEYS}
+        settings = {key: value for key, value in kwargs.items() if key not in (*_TYPE_KEYS, "auto_map")}
         self._check_names(settings)
         super().__init__(**settings)
         _check_sampling(self.num_frames, self.frame_sampling_rate)
@@ -97,7 +99,10 @@ class TemporalReuseImageProcessor(ViTImageProcessorPil):
             `dict[str, Any]`: The settings that are not `None`.
         """
         names = (TemporalReuseImageProcessor.__name__, TemporalReuseVideoProcessor.__name__)
-        return super().to_dict() | dict(zip(_TYPE_KEYS, names))
+        settings = super().to_dict() | dict(zip(_TYPE_KEYS, names))
+        if is_own(type(self)):
+            settings["auto_map"] = auto_map(dict(zip(_AUTO_CLASSES, names)))
+        return settings
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
@@ -118,6 +123,8 @@ class TemporalReuseImageProcessor(ViTImageProcessorPil):
         files = super().save_pretrained(save_directory)
         files.append(os.path.join(save_directory, VIDEO_PROCESSOR_NAME))
         self.to_json_file(files[-1])
+        if is_own(type(self)):
+            write_loader(save_directory)
         if push_to_hub:
             repo_id = kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
             self.push_to_hub(repo_id, **kwargs)

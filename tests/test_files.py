@@ -7,6 +7,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from hf_ttr.files import replacing_folder
 from hf_ttr.visualization import group_map, heat_map, reuse_map, reuse_page, reuse_video
 from hf_ttr.visualization import page as page_module
 from hf_ttr.visualization import video as video_module
@@ -66,3 +67,21 @@ ENDINGS = {
 def test_names_of_other_files_are_refused(write, message):
     with pytest.raises(ValueError, match=message):
         write("a.txt")
+
+
+def test_folder_replaces_what_was_there(tmp_path: Path):
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "a" / "deep" / "old").touch()
+    with replacing_folder(tmp_path / "a") as folder:
+        (Path(folder) / "new").touch()
+        assert (tmp_path / "a" / "deep" / "old").exists()
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["a", "a/new"]
+
+
+def test_failed_folder_leaves_everything_as_it_was(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    with pytest.raises(OSError, match="No space"), replacing_folder(tmp_path / "a") as folder:
+        (Path(folder) / "new").touch()
+        raise OSError("No space left on device")
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["a", "a/old"]

@@ -6,8 +6,12 @@ from typing import Annotated
 
 import typer
 
+from .calibrate import calibrate
+from .card import card
 from .classify import classify
+from .convert import convert
 from .demo import demo
+from .evaluate import evaluate
 from .stream import stream
 from .visualize import visualize
 
@@ -24,6 +28,10 @@ app.command()(demo)
 app.command()(classify)
 app.command()(visualize)
 app.command()(stream)
+app.command()(evaluate)
+app.command()(calibrate)
+app.command()(card)
+app.command()(convert)
 
 
 def _print_version(wanted: bool) -> None:

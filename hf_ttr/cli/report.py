@@ -71,17 +71,19 @@ def print_comparison(comparison: Comparison, top_k: int) -> None:
 
 
 def _headline(comparison: Comparison) -> str:
-    settings: dict[str, Any] = comparison.settings
     parts = [f"{len(comparison.frame_indices)} frames of {comparison.video}", f"model {comparison.model}"]
-    if settings["mode"] == "off":
-        parts.append("no reuse")
-    else:
-        parts.append(f"{settings['mode']} reuse")
+    return ", ".join([*parts, settings_text(comparison.settings)])
+
+
+def settings_text(settings: dict[str, Any]) -> str:
+    """The settings of reuse that matter most, in a few words."""
+    parts = ["no reuse"]
+    if settings["mode"] != "off":
+        parts = [f"{settings['mode']} reuse"]
         parts += [
             f"{name.replace('compute_', '')} {settings[name]:g}" for name in _DECISIVE if settings[name] is not None
         ]
-    parts += [method["method"] for method in settings["reduction"]]
-    return ", ".join(parts)
+    return ", ".join(parts + [method["method"] for method in settings["reduction"]])
 
 
 def _column(settings: dict[str, Any]) -> str:

@@ -9,12 +9,13 @@ from transformers import PreTrainedConfig
 
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ..reduction.base import ModelShape
+from ..remote_code import StaysInPackage, auto_map, is_own, write_loader
 
 
 Config = TypeVar("Config", bound="ReuseConfigMixin")
 
 
-class ReuseConfigMixin:
+class ReuseConfigMixin(StaysInPackage):
     """
     In front of the parent's config class; the subclass declares the field `temporal_reuse`.
 
@@ -22,16 +23,22 @@ class ReuseConfigMixin:
         model_type (`str`): of the model with reuse.
         parent_model_type (`str`): of the model of transformers whose checkpoints are taken as they are.
         parent_name (`str`): what people call it.
+        auto_classes (`dict[str, str]`): names of Auto classes, and of the classes here that they choose.
     """
 
     model_type: ClassVar[Any]
     parent_model_type: ClassVar[str]
     parent_name: ClassVar[str]
+    auto_classes: ClassVar[dict[str, str]]
+    auto_map: dict[str, str]
     temporal_reuse: Any
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.temporal_reuse = as_temporal_reuse_config(self.temporal_reuse)
         super().__post_init__(**kwargs)  # type: ignore[misc]
+        if is_own(type(self)):
+            # What is there may name a model that was derived from one of this package.
+            self.auto_map = {**auto_map(self.auto_classes), **(getattr(self, "auto_map", None) or {})}
         self.temporal_reuse.active_reductions(self.model_shape())
 
     @property
@@ -56,7 +63,7 @@ class ReuseConfigMixin:
     ) -> Config:
         """Returns the config of the same model with reuse."""
         settings = config.to_dict()
-        for name in ("model_type", "architectures", "transformers_version"):
+        for name in ("model_type", "architectures", "auto_map", "transformers_version"):
             settings.pop(name, None)
         if temporal_reuse is not None:
             settings["temporal_reuse"] = temporal_reuse
@@ -78,13 +85,32 @@ class ReuseConfigMixin:
         model_type = config_dict.get("model_type")
         if model_type == cls.parent_model_type:
             config_dict = {**config_dict, "model_type": cls.model_type}
-            config_dict.pop("architectures", None)
+            for name in ("architectures", "auto_map"):
+                config_dict.pop(name, None)
         elif model_type not in (cls.model_type, None):
             raise ValueError(
                 f"'{pretrained_model_name_or_path}' is a {model_type!r} checkpoint, but temporal reuse for "
                 f"{cls.parent_name} takes checkpoints of type '{cls.parent_model_type}' or '{cls.model_type}'."
             )
         return config_dict, kwargs
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """
+        Saves the config, and beside it the module that finds this package where it was not imported.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): the folder; it is made if need be.
+            push_to_hub (`bool`): whether to upload the two files to the Hub as well.
+            kwargs: the arguments of `push_to_hub`; `repo_id` is the name of the folder by default.
+        """
+        super().save_pretrained(save_directory)  # type: ignore[misc]
+        if is_own(type(self)):
+            write_loader(save_directory)
+        if push_to_hub:
+            repo_id = kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
+            self.push_to_hub(repo_id, **kwargs)  # type: ignore[attr-defined]
 
 
 def patches_of_frame(config: Any) -> int:

@@ -30,6 +30,11 @@ class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
     model_type = "temporal_reuse_videomae"
     parent_model_type: ClassVar[str] = "videomae"
     parent_name: ClassVar[str] = "VideoMAE"
+    auto_classes: ClassVar[dict[str, str]] = {
+        "AutoConfig": "TemporalReuseVideoMAEConfig",
+        "AutoModel": "TemporalReuseVideoMAEModel",
+        "AutoModelForVideoClassification": "TemporalReuseVideoMAEForVideoClassification",
+    }
 
     temporal_reuse: dict | PretrainedConfig | None = None
 

@@ -34,6 +34,7 @@ from ...planning.window_planner import WindowPlanner
 from ...planning.window_state import WindowState
 from ...reduction.base import LayerReduction, Reduction, WindowReduction
 from ...reduction.row_reduction import RowReduction
+from ...remote_code import StaysInPackage
 from ...token_maps import TokenMapper
 from ...window_cache import TemporalReuseWindowCache
 from .configuration_temporal_reuse_videomae import TemporalReuseVideoMAEConfig
@@ -128,7 +129,7 @@ class TemporalReuseVideoMAELayer(VideoMAELayer):
         return self.output(self.intermediate(self.layernorm_after(states)), states)
 
 
-class TemporalReuseVideoMAEPreTrainedModel(VideoMAEPreTrainedModel):
+class TemporalReuseVideoMAEPreTrainedModel(StaysInPackage, VideoMAEPreTrainedModel):
     """What all VideoMAE models with reuse share."""
 
     config: TemporalReuseVideoMAEConfig

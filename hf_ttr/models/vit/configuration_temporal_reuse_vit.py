@@ -31,6 +31,12 @@ class TemporalReuseViTConfig(ReuseConfigMixin, ViTConfig):
     model_type = "temporal_reuse_vit"
     parent_model_type: ClassVar[str] = "vit"
     parent_name: ClassVar[str] = "ViT"
+    auto_classes: ClassVar[dict[str, str]] = {
+        "AutoConfig": "TemporalReuseViTConfig",
+        "AutoModel": "TemporalReuseViTModel",
+        "AutoModelForImageClassification": "TemporalReuseViTForImageClassification",
+        "AutoModelForVideoClassification": "TemporalReuseViTForVideoClassification",
+    }
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int = 16

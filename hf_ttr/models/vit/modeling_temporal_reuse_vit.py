@@ -33,6 +33,7 @@ from ...planning.price import check_thresholds
 from ...reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
 from ...reduction.frame_merging import merge_frames
 from ...reduction.row_reduction import RowReduction
+from ...remote_code import StaysInPackage
 from ...token_maps import TokenMapper
 from .configuration_temporal_reuse_vit import TemporalReuseViTConfig
 
@@ -136,7 +137,7 @@ class TemporalReuseViTLayer(ViTLayer):
             return residual + self.mlp(self.layernorm_after(residual))
 
 
-class TemporalReuseViTPreTrainedModel(ViTPreTrainedModel):
+class TemporalReuseViTPreTrainedModel(StaysInPackage, ViTPreTrainedModel):
     """What all ViT models with reuse share."""
 
     config: TemporalReuseViTConfig
@@ -522,7 +523,9 @@ def _classify_frames(
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Logits of every frame, `(batch, [frames,] labels)`, and what else both heads return."""
     encoded = model.vit.encode_frames(pixel_values, first_tokens_only=True, **kwargs)
-    logits = model.classifier(encoded.last_hidden_state[..., 0, :])
+    states = encoded.last_hidden_state
+    # As the parent lays them out, or products in half precision are rounded differently.
+    logits = model.classifier(states.flatten(0, -3)[:, 0]).unflatten(0, states.shape[:-2])
     if encoded.reuse is not None and isinstance(model.classifier, nn.Linear):
         frames = logits.shape[1] if logits.dim() == 3 else 1
         encoded.reuse.add_head(frames * model.classifier.in_features * model.classifier.out_features)

@@ -1,0 +1,161 @@
+"""Checkpoints that a user named: what they are and what is in them, or one sentence on why they cannot be used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .checks import first_line
+
+
+# Types of plain checkpoints, with the class of this package that takes them as they are; and of those with reuse.
+PARENT_TYPES = {
+    "vit": "TemporalReuseViTForVideoClassification",
+    "videomae": "TemporalReuseVideoMAEForVideoClassification",
+}
+REUSE_TYPES = {f"temporal_reuse_{parent}": name for parent, name in PARENT_TYPES.items()}
+PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
+LOADING_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used, or not be written; the message is one sentence that says what and what to do."""
+
+
+def checkpoint_type(model: str) -> str:
+    """
+    The type in a checkpoint's config, after a look at whether it is a classifier that reuse is there for.
+
+    Args:
+        model (`str`): folder or Hub id.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint, or it is of another kind.
+    """
+    from transformers import PretrainedConfig
+
+    if os.path.isdir(model):
+        if not os.path.isfile(os.path.join(model, "config.json")):
+            raise CheckpointError(
+                f"The folder '{model}' holds no model (no config.json); pass the folder of a checkpoint."
+            )
+        if not any(os.path.isfile(os.path.join(model, name)) for name in PROCESSOR_FILES):
+            raise CheckpointError(
+                f"The model '{model}' has no {PROCESSOR_FILES[1]}; put the one that belongs to it next to its "
+                "config.json."
+            )
+    elif os.path.exists(model):
+        raise CheckpointError(f"The model '{model}' is a file; pass the folder of the checkpoint.")
+    elif not model.strip() or model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model:
+        raise CheckpointError(f"The model folder '{model}' does not exist; check the path.")
+    try:
+        config, _ = PretrainedConfig.get_config_dict(model)
+        model_type, architectures = config.get("model_type"), config.get("architectures") or []
+    except LOADING_ERRORS as error:
+        if os.path.isdir(model):
+            raise CheckpointError(
+                f"The config.json of the model '{model}' cannot be read ({first_line(error)}); replace it by a "
+                "complete copy."
+            ) from error
+        raise CheckpointError(
+            f"The model '{model}' is neither a folder here nor a model that the Hub gives ({first_line(error)}); "
+            "check the name and the network."
+        ) from error
+    types = (*PARENT_TYPES, *REUSE_TYPES)
+    if model_type == "deit":
+        raise CheckpointError(
+            f"The model '{model}' is a DeiT with a distillation token (type 'deit'), which reuse is not there for; "
+            "pass one without, such as facebook/deit-base-patch16-224 (type 'vit')."
+        )
+    if model_type not in types:
+        raise CheckpointError(
+            f"The model '{model}' is of the type {model_type!r}; pass a ViT image classifier or a VideoMAE video "
+            f"classifier, plain or with reuse (type {' or '.join(map(repr, types))})."
+        )
+    if architectures and not any(name.endswith("Classification") for name in architectures):
+        raise CheckpointError(
+            f"The model '{model}' is no classifier but a {architectures[0]}; pass one that was trained for "
+            "classification."
+        )
+    return model_type
+
+
+def load_video_processor(model: str) -> Any:
+    """
+    The `TemporalReuseVideoProcessor` with the settings of a checkpoint's processor.
+
+    Raises:
+        CheckpointError: if it has none that can be read.
+    """
+    from .processing import TemporalReuseVideoProcessor
+
+    try:
+        return TemporalReuseVideoProcessor.from_pretrained(model)
+    except LOADING_ERRORS as error:
+        raise CheckpointError(
+            f"The model '{model}' has no image or video processor that can be read ({first_line(error)}); put the "
+            f"{PROCESSOR_FILES[1]} that belongs to it next to its config.json."
+        ) from error
+
+
+def load_classifier(model: str, class_name: str, settings: dict[str, Any], folder: str | None = None) -> Any:
+    """
+    A model with reuse, all of whose weights come from the checkpoint's safetensors.
+
+    Args:
+        model (`str`): folder or Hub id, as the user knows it.
+        class_name (`str`): the name of a class of this package.
+        settings (`dict`): settings of reuse that differ from those of the checkpoint.
+        folder (`str`, *optional*): where the checkpoint lies, if elsewhere.
+
+    Raises:
+        CheckpointError: if it cannot be loaded whole.
+    """
+    import hf_ttr
+
+    with naming_model(model, settings):
+        classifier, report = getattr(hf_ttr, class_name).from_pretrained(
+            folder or model, temporal_reuse=settings, output_loading_info=True, use_safetensors=True
+        )
+    if report["missing_keys"]:
+        # transformers fills them with random numbers.
+        raise CheckpointError(
+            f"The model '{model}' has no weights for {', '.join(sorted(report['missing_keys'])[:3])}; pass one that "
+            "was trained for classification."
+        )
+    return classifier
+
+
+@contextmanager
+def naming_model(model: str, settings: dict[str, Any]) -> Iterator[None]:
+    """
+    Makes one sentence that names the model of what goes wrong while it is loaded.
+
+    Args:
+        model (`str`): folder or Hub id, as the user knows it.
+        settings (`dict`): settings of reuse that were asked for.
+
+    Raises:
+        CheckpointError: in the place of the error of transformers.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (*LOADING_ERRORS, SafetensorError) as error:
+        reason = first_line(error)
+        if "reduction" in settings and "reduction '" in reason:
+            reason = reason[reason.index("reduction '") :]
+            raise CheckpointError(f"The model '{model}' cannot be run like this: {reason}.") from error
+        if os.path.isfile(os.path.join(model, "pytorch_model.bin")) and "model.safetensors" in str(error):
+            raise CheckpointError(
+                f"The model '{model}' has a pytorch_model.bin but no model.safetensors, and is not loaded, as a "
+                "pickle may run code; if you trust it, load it with transformers and save it with save_pretrained."
+            ) from error
+        raise CheckpointError(
+            f"The model '{model}' cannot be loaded ({reason}); replace it by a complete copy."
+        ) from error

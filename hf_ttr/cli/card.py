@@ -1,0 +1,88 @@
+"""`hf-ttr card`: the model card of a checkpoint, with what was measured of it."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from .errors import InputError, ends_quietly, first_line
+
+
+@ends_quietly
+def card(
+    model: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="Folder of the checkpoint.", show_default=False)],
+    evaluation: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="Summary of an evaluation of the model.")
+    ] = None,
+    benchmarks: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="Benchmark results, of which those of the model are taken.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="README.md", help="Where to write it; by default into the model's folder.")
+    ] = None,
+    model_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="What the examples load; by default MODEL_DIR.")
+    ] = None,
+    base_model: Annotated[str | None, typer.Option(metavar="ID", help="Hub id of the base model.")] = None,
+    license_: Annotated[
+        str | None,
+        typer.Option("--license", metavar="NAME", help="Licence of the base model, as the Hub names it: apache-2.0."),
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Hub id of what the base model was trained on; may come several times."),
+    ] = None,
+    evaluation_dataset: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Hub id of the dataset of --evaluation, for its leaderboard there."),
+    ] = None,
+    evaluation_task: Annotated[
+        str, typer.Option(metavar="TASK", help="Which task of that dataset, as its eval.yaml names it.")
+    ] = "default",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+) -> None:
+    """Write the model card of a checkpoint. What was not measured says so."""
+    from ..card_text import command_line
+    from ..model_card import ReuseModelCardData, save_model_card
+    from .loading import quiet
+
+    out = os.path.join(model, "README.md") if out is None else out
+    options = {
+        "--evaluation": evaluation,
+        "--benchmarks": benchmarks,
+        "--model-id": model_id,
+        "--base-model": base_model,
+        "--license": license_,
+        "--evaluation-dataset": evaluation_dataset,
+    }
+    given = [part for name, value in options.items() if value is not None for part in (name, value)]
+    given += [part for name in dataset or [] for part in ("--dataset", name)]
+    try:
+        with quiet():
+            data = ReuseModelCardData.from_directory(
+                model,
+                evaluation=evaluation,
+                benchmarks=benchmarks,
+                model_id=model_id,
+                base_model=base_model,
+                license=license_,
+                datasets=dataset or [],
+                evaluation_dataset=evaluation_dataset,
+                evaluation_task=evaluation_task,
+                command=command_line(["hf-ttr", "card", model, *given]),
+            )
+            written = save_model_card(data, out, overwrite)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        raise InputError(
+            f"'{out}' cannot be written ({error.strerror or first_line(error)}); pass another --out."
+        ) from error
+    for path in written:
+        typer.echo(f"Written: {path}")
+    if not data.figures:
+        typer.echo("There are no figures of this model with these settings; the card says that nothing was measured.")
+    elif evaluation is not None and evaluation_dataset is None:
+        typer.echo("No result for a leaderboard of the Hub: --evaluation-dataset would say which.")

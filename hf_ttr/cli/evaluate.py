@@ -1,0 +1,220 @@
+"""`hf-ttr evaluate`: a model on a data set, with reuse and dense, on one process or many."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import InputError, ends_quietly, sentence
+from .loading import load_pipeline, quiet
+from .options import (
+    Budget,
+    Device,
+    FrameSamplingRate,
+    Mode,
+    Model,
+    NumFrames,
+    Reduction,
+    Threshold,
+    Wanted,
+    check_at_least_1,
+)
+from .progress import progress_bar
+
+
+if TYPE_CHECKING:
+    from ..evaluation import Evaluation
+
+_WITH_VALUE = ("--out", "--num-processes")
+
+Dataset = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR|ID",
+        help="Folder of videos, as datasets' videofolder takes it (CLASS/VIDEO), or id of a data set on the Hub.",
+        show_default=False,
+    ),
+]
+
+
+@ends_quietly
+def evaluate(
+    model: Model,
+    dataset: Dataset,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder for the results; goes on with what is there.")],
+    split: Annotated[str | None, typer.Option(help="Part of the data set.")] = None,
+    num_clips: Annotated[int, typer.Option(help="Clips of each video, spread over it.")] = 1,
+    views: Annotated[int, typer.Option(help="1, or 3 squares along the longer side of the frames.")] = 1,
+    num_frames: NumFrames = None,
+    frame_sampling_rate: FrameSamplingRate = None,
+    batch_size: Annotated[int, typer.Option(help="Videos in one call of the model.")] = 4,
+    threshold: Threshold = None,
+    budget: Budget = None,
+    mode: Mode = None,
+    reduction: Reduction = None,
+    compare_dense: Annotated[bool, typer.Option(help="Run the dense model as well.")] = True,
+    num_processes: Annotated[
+        int | None, typer.Option(help="Processes to spread the videos over; fewer are refused.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 1 if a video cannot be read.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    device: Device = None,
+) -> None:
+    """Evaluate a model on a data set: accuracy, agreement with the dense model, cost; a row for each video."""
+    wanted = Wanted(threshold, budget, mode, reduction, num_frames, frame_sampling_rate)
+    for name, value in (("num-clips", num_clips), ("batch-size", batch_size), ("num-processes", num_processes)):
+        check_at_least_1(name, value)
+    if views not in (1, 3):
+        raise InputError(f"--views is {views}, but must be 1, or 3 squares along the longer side.")
+    if num_processes is not None and num_processes > 1 and not _is_launched():
+        raise typer.Exit(_launch(num_processes))
+
+    from ..evaluation import DataError, Protocol, open_dataset
+    from ..evaluation import evaluate as run
+    from ..video import VideoDecodingError
+
+    is_main = _check_processes(num_processes)
+    try:
+        with quiet():
+            videos = open_dataset(dataset, split)
+            pipe = load_pipeline(model, wanted.settings, device)
+            config, processor = pipe.model.config, pipe.video_processor
+            rate = frame_sampling_rate or processor.frame_sampling_rate
+            frames = num_frames or config.num_frames
+            window = config.window_frames
+            if window is not None and frames != window:
+                raise InputError(
+                    f"The model '{model}' takes {window} frames, but --num-frames is {frames}; leave it out."
+                )
+            protocol = Protocol(num_clips, views, frames, rate)
+            about = _about(model, pipe.model, videos, protocol, batch_size, compare_dense)
+            with progress_bar("videos", videos.size, is_main) as progress:
+                done = run(pipe.model, processor, videos, out, protocol, about, batch_size, compare_dense, progress)
+    except (DataError, VideoDecodingError) as error:
+        raise InputError(sentence(error)) from error
+    except OSError as error:
+        raise InputError(f"The results cannot be written to '{out}' ({error}); pass another folder.") from error
+    if done is None:
+        return
+    _report(done, as_json)
+    if done.broken and strict:
+        raise typer.Exit(1)
+
+
+def _about(name: str, model: Any, videos: Any, protocol: Any, batch_size: int, with_dense: bool) -> dict[str, Any]:
+    """What the summary says of the run, and what a run that is gone on with must have in common."""
+    from dataclasses import asdict
+
+    from .. import __version__
+
+    settings = model.config.temporal_reuse.to_dict()
+    hidden = ("model_type", "transformers_version")
+    return {
+        "hf_ttr": __version__,
+        "command": _command(),
+        "model": {"name": name, "class": type(model).__name__},
+        "dataset": {"name": videos.name, "split": videos.split},
+        "protocol": asdict(protocol),
+        "settings": {key: value for key, value in settings.items() if key not in hidden},
+        "batch_size": batch_size,
+        "compare_dense": with_dense,
+    }
+
+
+def _command() -> str:
+    """The command, without where the results go and how many processes there are, which do not change them."""
+    import shlex
+
+    arguments = sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]
+    kept, skip = [], False
+    for part in arguments:
+        if not skip and part.partition("=")[0] not in (*_WITH_VALUE, "--json", "--strict"):
+            kept.append(part)
+        skip = not skip and part in _WITH_VALUE
+    return shlex.join(["hf-ttr", "evaluate", *kept])
+
+
+def _is_launched() -> bool:
+    """Whether torchrun or accelerate started this process."""
+    return "WORLD_SIZE" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
+def _launch(processes: int) -> int:
+    """Starts this command again in so many processes; returns their exit code."""
+    environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    # As the program has the name of the command in front of them, and the module has not.
+    arguments = sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]
+    return subprocess.run([*launcher, "-m", "hf_ttr.evaluate", *arguments], env=environment).returncode
+
+
+def _check_processes(wanted: int | None) -> bool:
+    """
+    Makes sure that there are as many processes as were asked for; returns whether this is the main one.
+
+    Raises:
+        InputError: if there are fewer.
+    """
+    try:
+        import torch
+        from accelerate import PartialState
+    except ImportError as error:
+        raise InputError("Evaluation needs the package accelerate; pip install 'hf-ttr[evaluation]'.") from error
+    state = PartialState(cpu=not torch.cuda.is_available())
+    asked = wanted or _asked_of_accelerate()
+    if asked is not None and state.num_processes < asked:
+        # accelerate starts a single process on the CPU, whatever it is asked for, and says nothing.
+        raise InputError(
+            f"{asked} processes were asked for, but there {'is' if state.num_processes == 1 else 'are'} "
+            f"{state.num_processes}; use torchrun --nproc_per_node {asked} -m hf_ttr.evaluate, or --num-processes "
+            "alone."
+        )
+    return bool(state.is_main_process)
+
+
+def _asked_of_accelerate() -> int | None:
+    """How many processes the command line of `accelerate launch` asks for, where that is what started this one."""
+    import psutil
+
+    try:
+        command = psutil.Process().parent().cmdline()
+    except (psutil.Error, AttributeError):
+        return None
+    if not any("accelerate" in part for part in command[:3]) or "launch" not in command:
+        return None
+    for number, part in enumerate(command):
+        name, _, value = part.partition("=")
+        if name in ("--num_processes", "--num-processes"):
+            value = value or (command[number + 1] if number + 1 < len(command) else "")
+            # What comes behind the script is its own.
+            return int(value) if value.isdigit() and "hf_ttr.evaluate" not in command[:number] else None
+    return None
+
+
+def _report(done: Evaluation, as_json: bool) -> None:
+    """Prints what the run gave to stdout, and the broken videos to stderr."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    if as_json:
+        typer.echo(json.dumps(done.summary, allow_nan=False))
+    else:
+        table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), show_header=False)
+        for name, value in {**done.summary["metrics"], **done.timing["metrics"]}.items():
+            if isinstance(value, dict):
+                table.add_row(name, f"{value['value']:.4f}", f"95 %: {value['low']:.4f} to {value['high']:.4f}")
+            elif value is not None:
+                table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}", "")
+        Console().print(table)
+        typer.echo(f"\n{len(done.rows)} videos; summary.json and clips.parquet are in {done.folder}")
+    for row in done.broken:
+        typer.echo(f"Warning: {row.video} was left out: {row.error}", err=True)
+    if done.broken:
+        typer.echo(f"Warning: {len(done.broken)} of {len(done.rows)} videos could not be read.", err=True)

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import hf_ttr
+from hf_ttr.cli import app
+from hf_ttr.evaluation import DataError, Protocol
+from hf_ttr.evaluation.calibration import (
+    Measured,
+    Measurements,
+    Target,
+    calibrate,
+    choose,
+    draw_curve,
+    measure_videos,
+    point_of,
+)
+
+from ..tiny import tiny_parent, tiny_videomae
+from .videos import make_folder
+
+
+def measurements(videos: int = 40, agreement_at: dict[float, float] | None = None, seed: int = 0) -> Measurements:
+    """Videos of two clips of 50 frames, each of which agrees by chance."""
+    random = np.random.default_rng(seed)
+    found: Measurements = {}
+    for number in range(videos):
+        own = found[f"{number:03}.mp4"] = {}
+        for threshold, agreement in (agreement_at or {0.1: 1.0, 0.2: 0.99, 0.4: 0.9}).items():
+            shares = random.binomial(50, agreement, 2) / 50
+            spent = int(1000 / (1 + 10 * threshold))
+            own[threshold] = [Measured(50, share, threshold / 10, spent, 1000) for share in shares.tolist()]
+    return found
+
+
+def test_points_of_the_curve() -> None:
+    two = {
+        "a": {0.1: [Measured(4, 1.0, 0.1, 50, 100), Measured(4, 0.5, 0.3, 100, 100)]},
+        "b": {0.1: [Measured(4, 0.25, 0.4, 25, 100)]},
+    }
+    point = point_of(two, 0.1, 0.95)
+    assert (point.threshold, point.agreement, point.kl) == (0.1, 0.5, pytest.approx(0.3))
+    assert point.saving == pytest.approx(300 / 175)
+    assert point.agreement_bound < point.agreement and point.kl_bound > point.kl
+
+
+def test_where_all_agree_the_bound_is_still_below() -> None:
+    point = point_of(measurements(5, {0.1: 1.0}), 0.1, 0.95)
+    # 500 frames without a miss: Wilson's one-sided bound is n / (n + z^2), z = 1.645; of others, sqrt(2) as far away.
+    bound = 1 - 2**0.5 * (1 - 500 / (500 + 1.6449**2))
+    assert point.agreement == 1 and point.agreement_bound == pytest.approx(bound, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        (Target(agreement=0.995), 0.1),
+        (Target(agreement=0.98), 0.2),
+        (Target(agreement=0.85), 0.4),
+        (Target(agreement=0.9999), 0.0),
+        (Target(kl=0.015), 0.1),
+        (Target(kl=0.03), 0.2),
+        (Target(agreement=0.85, kl=0.03), 0.2),
+        (Target(kl=0.001), 0.0),
+    ],
+    ids=str,
+)
+def test_the_highest_threshold_that_keeps_the_promise(target: Target, expected: float) -> None:
+    chosen, curve = choose(measurements(), target)
+    assert chosen == expected and [point.threshold for point in curve] == [0.1, 0.2, 0.4]
+
+
+def test_a_lucky_threshold_behind_a_bad_one_is_not_taken() -> None:
+    chosen, _ = choose(measurements(agreement_at={0.1: 1.0, 0.2: 0.8, 0.4: 1.0}), Target(agreement=0.95))
+    assert chosen == 0.1
+
+
+def test_the_promise_is_checked_on_others() -> None:
+    every = measurements()
+    done = calibrate(every, Target(agreement=0.98), held_out=0.5, seed=3)
+    assert done.threshold == 0.2 and done.is_kept and done.check is not None
+    assert len(done.videos) == len(done.held_out) == 20 and not set(done.videos) & set(done.held_out)
+    assert done.check == point_of({name: every[name] for name in done.held_out}, 0.2, 0.95)
+    assert calibrate(every, Target(agreement=0.98), seed=3) == done
+    assert calibrate(every, Target(agreement=0.98), seed=4).videos != done.videos
+    # On videos that are worse it is not kept, and that is said.
+    for name in done.held_out:
+        every[name] = measurements(1, {0.1: 0.9, 0.2: 0.5, 0.4: 0.1})["000.mp4"]
+    assert calibrate(every, Target(agreement=0.98), seed=3).is_kept is False
+    none = calibrate(every, Target(agreement=0.98), held_out=0.0)
+    assert none.check is None and none.is_kept is None and none.held_out == []
+
+
+def test_promises_are_kept_on_random_halves() -> None:
+    kept = [calibrate(measurements(seed=seed), Target(agreement=0.98), seed=seed).is_kept for seed in range(40)]
+    assert sum(map(bool, kept)) >= 36
+
+
+def test_too_few_videos() -> None:
+    with pytest.raises(DataError, match="there are 3 videos, too few to say something about others"):
+        calibrate(measurements(3), Target(agreement=0.9))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({}, "a target is an agreement, a kl, or both; give one."),
+        ({"agreement": 1.5}, "agreement is 1.5, but must be a share above 0 and at most 1."),
+        ({"kl": 0.0}, "kl is 0.0, but must be above 0."),
+        ({"kl": 0.1, "confidence": 0.5}, "confidence is 0.5, but must be above 0.5 and below 1."),
+    ],
+    ids=["nothing", "agreement", "kl", "confidence"],
+)
+def test_wrong_targets(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Target(**settings)
+
+
+def test_the_curve_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
+    from PIL import Image
+
+    draw_curve(calibrate(measurements(), Target(agreement=0.98, kl=0.03)), str(tmp_path / "curve.png"))
+    assert [path.name for path in tmp_path.iterdir()] == ["curve.png"]
+    assert Image.open(tmp_path / "curve.png").width == 880
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calibration")
+    make_folder(folder / "videos", 6)
+    for name, parent in (("vit", tiny_parent()), ("videomae", tiny_videomae())):
+        model = hf_ttr.with_temporal_reuse(parent, {"threshold": 0.3}) if name == "vit" else parent
+        model.save_pretrained(folder / name)
+        hf_ttr.TemporalReuseVideoProcessor(
+            size={"height": 24, "width": 24}, do_center_crop=False, num_frames=8
+        ).save_pretrained(folder / name)
+    return folder
+
+
+@torch.no_grad()
+def test_what_is_measured_is_what_the_model_says(files: Path) -> None:
+    model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(files / "vit")
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(files / "vit")
+    videos = sorted((files / "videos").rglob("*.mp4"))[:2]
+    protocol = Protocol(num_clips=2, num_frames=4, frame_sampling_rate=1)
+    found = measure_videos(model, processor, videos, protocol, (0.1, 0.6))
+    assert list(found) == [str(video) for video in videos]
+    for video in videos:
+        for number, clip in enumerate(protocol.pixel_values(processor, video)):
+            dense = model(clip[None], temporal_reuse={"mode": "off"}).frame_logits[0].double().log_softmax(-1)
+            for threshold in (0.1, 0.6):
+                out = model(clip[None], temporal_reuse={"threshold": threshold})
+                got = out.frame_logits[0].double().log_softmax(-1)
+                one = found[str(video)][threshold][number]
+                assert one.agreement == (dense.argmax(-1) == got.argmax(-1)).double().mean().item()
+                assert one.kl == pytest.approx((dense.exp() * (dense - got)).sum(-1).mean().item(), abs=1e-9)
+                assert (one.frames, one.multiply_adds) == (4, out.reuse.multiply_adds.item())
+    assert model.config.temporal_reuse.threshold == 0.3
+
+
+@pytest.mark.parametrize("name", ["vit", "videomae"])
+def test_the_command(files: Path, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
+    arguments = ["--model", str(files / name), "--videos", str(files / "videos"), "--target-agreement", "0.5"]
+    before = json.loads((files / name / "config.json").read_text())
+    update = ["--update"] if name == "vit" else []
+    result = CliRunner().invoke(
+        app, ["calibrate", *arguments, "--out", str(tmp_path / "out"), "--confidence", "0.7", *update]
+    )
+    assert result.exit_code == 0, (result.output, result.exception)
+    done = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"calibration.json", "curve.png", "temporal_reuse.json"}
+    settings = hf_ttr.TemporalReuseConfig(**json.loads((tmp_path / "out" / "temporal_reuse.json").read_text()))
+    assert settings.threshold == done["threshold"] and len(done["videos"]) == len(done["held_out"]) == 3
+    after = json.loads((files / name / "config.json").read_text())
+    if name == "vit":
+        assert after.pop("temporal_reuse") == {**before.pop("temporal_reuse"), "threshold": done["threshold"]}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--target-agreement", "0.9", "--videos", "missing"], "The folder of videos 'missing' does not exist"),
+        (["--target-agreement", "0.9", "--videos", "."], "The folder '.' holds no video (.mp4, "),
+        (["--videos", "VIDEOS"], "A target is an agreement, a kl, or both; give one."),
+        (
+            ["--videos", "VIDEOS", "--target-kl", "0.1", "--mode", "off"],
+            "--mode is 'off', in which a threshold",
+        ),
+        (["--videos", "VIDEOS", "--target-kl", "0.1", "--held-out", "1"], "--held-out is 1, but must be a share"),
+    ],
+    ids=["missing", "empty", "target", "off", "held-out"],
+)
+def test_bad_input_is_one_sentence(
+    files: Path, tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(files / "videos") if each == "VIDEOS" else each for each in arguments]
+    result = CliRunner().invoke(app, ["calibrate", "--model", str(files / "vit"), "--out", "out", *arguments])
+    assert result.exit_code == 2 and message in result.stderr and result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
