@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     ablation,
+    calibration,
     clips,
     fidelity,
     image_merging,
@@ -29,6 +30,7 @@ PARTS: tuple[Part, ...] = (
     clips.PART,
     motion.PART,
     image_merging.PART,
+    calibration.PART,
     windows.PART,
     speed.PART,
     speed_videomae.PART,

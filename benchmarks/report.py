@@ -10,6 +10,7 @@ from typing import Any
 
 from . import (
     ablation,
+    calibration,
     clips,
     image_merging,
     linear_kernels,
@@ -90,6 +91,7 @@ def blocks() -> Blocks:
         "peak": (("peak",), partial(_with_plot, "memory", memory.peak_table)),
         "stream_state": (("stream_state",), memory.stream_table),
         "long_run": (("long_run",), partial(_with_plot, "long_run", streams.long_table)),
+        "calibration": (("calibration",), partial(_with_source, calibration.table)),
         "guard": (("guard",), partial(_with_source, streams.guard_table)),
         "many_streams": (("many_streams",), partial(_with_source, streams.many_table)),
         "summary": (("vit", "speed", "replay"), summary),
