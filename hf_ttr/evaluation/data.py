@@ -39,10 +39,18 @@ class VideoDataset:
         split: of it.
         videos: the videos; iterated once.
         size (`int`, *optional*): how many there are, where that is known beforehand.
+        is_folder: whether the name is that of a folder, and not of a data set on the Hub.
     """
 
-    def __init__(self, name: str, split: str | None, videos: Iterable[Video], size: int | None = None) -> None:
-        self.name, self.split, self.size = name, split, size
+    def __init__(
+        self,
+        name: str,
+        split: str | None,
+        videos: Iterable[Video],
+        size: int | None = None,
+        is_folder: bool = True,
+    ) -> None:
+        self.name, self.split, self.size, self.is_folder = name, split, size, is_folder
         self._videos = videos
 
     def __iter__(self) -> Iterator[Video]:
@@ -102,6 +110,7 @@ def open_dataset(name: str, split: str | None = None, streaming: bool | None = N
         split or (splits[0] if len(splits) > 1 else None),
         _Rows(part, column, names, os.path.abspath(name) if is_folder else None),
         None if streaming else len(part),
+        is_folder,
     )
 
 

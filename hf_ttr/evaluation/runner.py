@@ -14,6 +14,7 @@ import torch
 
 from ..files import replacing
 from .data import DataError, Video, VideoDataset
+from .hub_results import write_hub_results
 from .protocol import Protocol
 from .rows import DECIMALS, ClipRow, RowFiles, write_parquet
 from .summary import summarise, timing
@@ -34,7 +35,8 @@ class Evaluation:
         rows: one for each video, in their order.
         summary: what they add up to: see `summarise`.
         timing: what differs from run to run.
-        folder: where all of it lies: `clips.parquet`, `summary.json`, `timing.json`, and `rows/` to go on from.
+        folder: where all of it lies: `clips.parquet`, `summary.json`, `timing.json`, what the Hub
+            reads, and `rows/` to go on from.
     """
 
     rows: list[ClipRow]
@@ -114,6 +116,7 @@ def evaluate(
     times = timing(rows, about, state.num_processes, len(rows) - before, time.perf_counter() - begin)
     for name, content in (("summary.json", summary), ("timing.json", times)):
         write_json(os.path.join(folder, name), content)
+    write_hub_results(summary, folder, is_on_hub=not dataset.is_folder)
     return Evaluation(rows, summary, times, folder)
 
 

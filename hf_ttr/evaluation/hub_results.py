@@ -1,0 +1,83 @@
+"""The figures of a run as the Hub reads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..files import replacing
+
+
+MODEL_INDEX, EVAL_RESULTS = "model-index.yaml", ".eval_results"
+TASK = "video-classification"
+_METRICS = {
+    "accuracy": "Accuracy with temporal token reuse",
+    "dense_accuracy": "Accuracy of the dense model",
+    "top1_agreement": "Same label as the dense model",
+    "kl": "KL divergence from the dense model, nats",
+    "multiply_add_ratio": "Times fewer multiply-adds than the dense model",
+}
+
+
+def model_index(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """
+    What the entry `model-index` of a model card says of a run.
+
+    Args:
+        summary: see `summarise`.
+    """
+    from huggingface_hub import EvalResult
+    from huggingface_hub.repocard_data import eval_results_to_model_index
+
+    dataset, results = summary["dataset"], []
+    for name, title in _METRICS.items():
+        value = summary["metrics"].get(name)
+        if value is not None:
+            results.append(
+                EvalResult(
+                    task_type=TASK,
+                    dataset_type=dataset["name"],
+                    dataset_name=dataset["name"],
+                    dataset_split=dataset.get("split"),
+                    metric_type="accuracy" if name == "accuracy" else name,
+                    metric_name=title,
+                    metric_value=value["value"] if isinstance(value, Mapping) else value,
+                )
+            )
+    found: list[dict[str, Any]] = eval_results_to_model_index(summary["model"]["name"], results)
+    return found
+
+
+def write_hub_results(summary: Mapping[str, Any], folder: str, is_on_hub: bool) -> None:
+    """
+    Writes `model-index.yaml`, and for a data set of the Hub the accuracy as `.eval_results/*.yaml`.
+
+    Args:
+        summary: see `summarise`.
+        folder: of the run.
+        is_on_hub: whether the name of the data set is one of the Hub.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
+    _write(os.path.join(folder, MODEL_INDEX), {"model-index": model_index(summary)})
+    accuracy = summary["metrics"]["accuracy"]
+    if not is_on_hub or accuracy is None:
+        return
+    try:
+        from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+    except ImportError:  # an older huggingface_hub, which knows the other format alone
+        return
+    notes = f"temporal token reuse with hf-ttr, {summary['dataset']['clips']} videos"
+    entry = EvalResultEntry(dataset_id=summary["dataset"]["name"], task_id=TASK, value=accuracy["value"], notes=notes)
+    os.makedirs(os.path.join(folder, EVAL_RESULTS), exist_ok=True)
+    name = summary["dataset"]["name"].replace("/", "--")
+    _write(os.path.join(folder, EVAL_RESULTS, f"{name}.yaml"), eval_result_entries_to_yaml([entry]))
+
+
+def _write(path: str, content: Any) -> None:
+    import yaml
+
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        yaml.safe_dump(content, file, sort_keys=False, allow_unicode=True)
