@@ -9,9 +9,10 @@ into a folder in OUT. The same command goes on with a run that was stopped.
 
 import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
+
+from hf_ttr.cli import app
 
 
 def videos_of_split(data: Path, split: int) -> list[str]:
@@ -54,7 +55,7 @@ def main() -> None:
     link_videos(arguments.data, names, folder)
     results = arguments.out / f"results{arguments.split:02}"
     options = ["--model", arguments.model, "--dataset", os.fspath(folder), "--out", os.fspath(results), *others]
-    sys.exit(subprocess.run([sys.executable, "-m", "hf_ttr.evaluate", *options]).returncode)
+    app(["evaluate", *options])
 
 
 if __name__ == "__main__":
