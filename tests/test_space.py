@@ -126,6 +126,9 @@ def test_in_a_browser(address: str, tmp_path: Path) -> None:
         assert "space shuttle" in text("dense") and "space shuttle" in text("reuse")
         wait(lambda _: browser.execute_script("return document.querySelector('#overlay video')?.videoWidth > 0"))
         assert browser.execute_script("return document.querySelector('#overlay video').error") is None
+        if folder := os.environ.get("HF_TTR_SCREENSHOTS"):
+            wait(lambda _: browser.execute_script("return document.querySelector('#overlay video').currentTime > 0.2"))
+            browser.save_screenshot(os.path.join(folder, "space.png"))
         before = text("summary")
         number = browser.find_element(By.CSS_SELECTOR, "input[type=number]")
         browser.execute_script(
@@ -133,7 +136,5 @@ def test_in_a_browser(address: str, tmp_path: Path) -> None:
         )
         browser.find_element(By.ID, "classify").click()
         wait(lambda _: text("summary") != before and "100% of the tokens computed" in text("summary"))
-        if folder := os.environ.get("HF_TTR_SCREENSHOTS"):
-            browser.save_screenshot(os.path.join(folder, "space.png"))
     finally:
         browser.quit()
