@@ -154,7 +154,7 @@ def build() -> Any:
                     dense = gr.Label(label="Dense", num_top_classes=3, elem_id="dense")
                     reuse = gr.Label(label="With reuse", num_top_classes=3, elem_id="reuse")
                 summary = gr.Markdown(elem_id="summary")
-                overlay = gr.Video(label="Computed patches", autoplay=True, loop=True, elem_id="overlay")
+                overlay = gr.Video(show_label=False, autoplay=True, loop=True, elem_id="overlay")
         outputs = [dense, reuse, summary, overlay]
         button.click(show, [video, threshold], outputs)
         threshold.release(show, [video, threshold], outputs)
