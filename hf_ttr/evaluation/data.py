@@ -84,7 +84,9 @@ def open_dataset(name: str, split: str | None = None, streaming: bool | None = N
     if not is_folder and (os.path.exists(name) or name.startswith((".", "/", "~"))):
         raise DataError(f"the data set '{name}' is no folder; pass one with videos, or the id of a data set.")
     streaming = not is_folder if streaming is None else streaming
-    arguments: dict[str, Any] = {"path": "videofolder", "data_dir": name} if is_folder else {"path": name}
+    arguments: dict[str, Any] = {"path": name}
+    if is_folder:
+        arguments = {"path": "videofolder", "data_dir": name, "data_files": _splits_of(name)}
     try:
         loaded: Any = datasets.load_dataset(**arguments, streaming=streaming)
     except Exception as error:
@@ -131,6 +133,25 @@ class _Rows:
             if self.folder is not None and path is not None and os.path.isabs(path):
                 name = os.path.relpath(path, self.folder)
             yield Video(number, name.replace(os.sep, "/"), video, None if label is None else str(label))
+
+
+def _splits_of(folder: str) -> dict[str, list[str]]:
+    """
+    Which files of a folder are in which split: those of a subfolder that is named like one and holds more than videos.
+
+    Left to itself, datasets takes every name with such a word in it for a split, such as that of a class
+    "training dog", and leaves the others out.
+    """
+    from datasets.data_files import SPLIT_KEYWORDS
+
+    found: dict[str, list[str]] = {}
+    for split, words in SPLIT_KEYWORDS.items():
+        for word in words:
+            path = os.path.join(folder, word)
+            parts = list(os.scandir(path)) if os.path.isdir(path) else []
+            if any(part.is_dir() or part.name.startswith("metadata.") for part in parts):
+                found.setdefault(str(split), []).append(f"{word}/**")
+    return found or {"train": ["**"]}
 
 
 def _short(error: Exception) -> str:

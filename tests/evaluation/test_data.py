@@ -45,6 +45,23 @@ def test_splits(tmp_path: Path) -> None:
     assert dataset.split == "test" and len(list(dataset)) == 2
 
 
+@pytest.mark.parametrize(
+    "labels", [("training dog", "abseiling"), ("train", "bus"), ("test-drive", "walk")], ids=" ".join
+)
+def test_classes_that_sound_like_splits(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    folder = make_folder(tmp_path / "videos", 4, labels=labels)
+    dataset = open_dataset(str(folder))
+    assert dataset.split is None
+    assert sorted(str(video.label) for video in dataset) == sorted(2 * labels)
+
+
+def test_classes_that_sound_like_splits_in_a_split(tmp_path: Path) -> None:
+    make_folder(tmp_path / "videos" / "val", 4, labels=("training dog", "abseiling"))
+    make_folder(tmp_path / "videos" / "test", 2, labels=("training dog", "abseiling"))
+    dataset = open_dataset(str(tmp_path / "videos"), "validation")
+    assert sorted(str(video.label) for video in dataset) == ["abseiling"] * 2 + ["training dog"] * 2
+
+
 def test_a_folder_with_metadata(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "videos", 2, labels=("a",))
     (folder / "metadata.csv").write_text("file_name,label\na/000.mp4,jump\na/001.mp4,run\n")

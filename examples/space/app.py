@@ -1,0 +1,165 @@
+"""A Gradio app that shows what temporal token reuse does to a clip: labels, time, and which patches were computed."""
+
+import copy
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+
+import hf_ttr
+from hf_ttr.video import VideoDecodingError
+from hf_ttr.visualization import reuse_video
+
+
+ASSETS = Path(str(resources.files("hf_ttr"))) / "assets"
+MODEL = os.environ.get("MODEL", str(ASSETS / "vit-demo"))
+NUM_FRAMES = int(os.environ.get("NUM_FRAMES", "32"))
+RUNS = 2
+CLIPS = [str(ASSETS / name) for name in ("demo.mp4", "motion-demo.mp4")]
+CLASSES = {
+    "vit": hf_ttr.TemporalReuseViTForVideoClassification,
+    "videomae": hf_ttr.TemporalReuseVideoMAEForVideoClassification,
+}
+
+
+@dataclass
+class Answer:
+    """
+    What the app shows of a clip.
+
+    Attributes:
+        dense, reuse: scores by label.
+        dense_seconds, reuse_seconds: of processor time, of the model, in the faster of two runs.
+        computed_share: share of the tokens that were computed.
+        multiply_add_ratio: how many times fewer multiply-adds reuse took.
+        overlay: path of the video of the frames beside what was computed of them.
+    """
+
+    dense: dict[str, float]
+    reuse: dict[str, float]
+    dense_seconds: float
+    reuse_seconds: float
+    computed_share: float
+    multiply_add_ratio: float
+    overlay: str
+
+    @property
+    def summary(self) -> str:
+        """What it cost, in a sentence or two."""
+        return (
+            f"{self.computed_share:.0%} of the tokens computed, {self.multiply_add_ratio:.1f}x fewer multiply-adds. "
+            f"The model took {1000 * self.dense_seconds:.0f} ms of processor time dense and "
+            f"{1000 * self.reuse_seconds:.0f} ms with reuse, {self.dense_seconds / self.reuse_seconds:.1f}x less."
+        )
+
+
+@lru_cache(maxsize=1)
+def load(name: str) -> tuple[Any, Any]:
+    """Model and processor of a checkpoint, plain or with reuse."""
+    model_type = PretrainedConfig.get_config_dict(name)[0]["model_type"].removeprefix("temporal_reuse_")
+    model = CLASSES[model_type].from_pretrained(name, dtype=torch.float32).eval()
+    return model, hf_ttr.TemporalReuseVideoProcessor.from_pretrained(name)
+
+
+@torch.inference_mode()
+def classify(video: str, threshold: float, name: str = MODEL) -> Answer:
+    """
+    Runs a clip dense and with reuse.
+
+    Args:
+        video: path of the clip.
+        threshold (`float`): of reuse; 0 computes everything.
+        name: folder or Hub id of the model.
+
+    Raises:
+        VideoDecodingError: if the clip cannot be read.
+    """
+    model, processor = load(name)
+    window = model.config.window_frames
+    frames = window or NUM_FRAMES
+    pixels = processor(video, num_frames=frames, frame_sampling_rate=None, return_tensors="pt").pixel_values
+    settings = copy.copy(model.config.temporal_reuse)
+    settings.threshold, settings.compute_budget = threshold, None
+    maps = model(pixels, temporal_reuse=settings, output_token_maps=True).reuse.maps.stream(0)
+    dense_seconds, dense, reuse_seconds, reuse = [], None, [], None
+    for _ in range(RUNS):
+        dense = timed(model, pixels, dense_seconds, temporal_reuse={"mode": "off"})
+        reuse = timed(model, pixels, reuse_seconds, temporal_reuse=settings)
+    mean, spread = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
+    pictures = (pixels[0] * spread + mean).clamp(0, 1)
+    overlay = os.path.join(tempfile.mkdtemp(), "reuse.mp4")
+    reuse_video(
+        pictures[:: model.config.tubelet_size if window else 1],
+        maps,
+        overlay,
+        fps=8,
+        prefix_tokens=0 if window else 1,
+    )
+    report = reuse.reuse
+    return Answer(
+        scores(model, dense.logits[0]),
+        scores(model, reuse.logits[0]),
+        min(dense_seconds),
+        min(reuse_seconds),
+        report.computed_share.item(),
+        (report.dense_multiply_adds / report.multiply_adds).item(),
+        overlay,
+    )
+
+
+def timed(model: Any, pixels: torch.Tensor, seconds: list[float], **options: Any) -> Any:
+    """What a call gives; the time that it took is added to `seconds`."""
+    # Processor time, as others may be at work on the machine of a Space.
+    start = time.process_time()
+    output = model(pixels, **options)
+    seconds.append(time.process_time() - start)
+    return output
+
+
+def scores(model: Any, logits: torch.Tensor) -> dict[str, float]:
+    """Scores by label."""
+    return {model.config.id2label[number]: score for number, score in enumerate(logits.softmax(-1).tolist())}
+
+
+def build() -> Any:
+    """The page."""
+    import gradio as gr
+
+    def show(video: str | None, threshold: float) -> tuple[Any, ...]:
+        if video is None:
+            raise gr.Error("Pick a clip, or upload one.")
+        try:
+            answer = classify(video, threshold)
+        except VideoDecodingError as error:
+            raise gr.Error(str(error)) from error
+        return answer.dense, answer.reuse, answer.summary, answer.overlay
+
+    with gr.Blocks(title="Temporal token reuse") as page:
+        gr.Markdown("# Temporal token reuse\nA video transformer that computes only the patches that change.")
+        with gr.Row():
+            with gr.Column():
+                video = gr.Video(CLIPS[0], label="Clip", sources=["upload"])
+                gr.Examples([[clip] for clip in CLIPS], video)
+                threshold = gr.Slider(0, 1, 0.1, step=0.01, label="Threshold: 0 computes everything")
+                button = gr.Button("Classify", variant="primary", elem_id="classify")
+            with gr.Column():
+                with gr.Row():
+                    dense = gr.Label(label="Dense", num_top_classes=3, elem_id="dense")
+                    reuse = gr.Label(label="With reuse", num_top_classes=3, elem_id="reuse")
+                summary = gr.Markdown(elem_id="summary")
+                overlay = gr.Video(show_label=False, autoplay=True, loop=True, elem_id="overlay")
+        outputs = [dense, reuse, summary, overlay]
+        button.click(show, [video, threshold], outputs)
+        threshold.release(show, [video, threshold], outputs)
+    return page
+
+
+if __name__ == "__main__":
+    build().launch(allowed_paths=[str(ASSETS)])

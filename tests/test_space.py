@@ -1,0 +1,140 @@
+"""The Space: what it computes, and the page in a browser where gradio is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from hf_ttr.video import VideoDecodingError, read_frames
+
+from .test_examples_folder import load
+
+
+ROOT = Path(__file__).resolve().parent.parent
+SPACE = ROOT / "examples" / "space"
+
+
+@pytest.fixture(scope="module")
+def app() -> ModuleType:
+    module = load("space/app.py")
+    module.NUM_FRAMES = 6  # type: ignore[attr-defined]
+    return module
+
+
+def test_header() -> None:
+    header = yaml.safe_load((SPACE / "README.md").read_text().split("---\n")[1])
+    assert header["sdk"] == "gradio" and (SPACE / header["app_file"]).is_file()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", header["sdk_version"]) and len(header["short_description"]) <= 60
+    assert (SPACE / "requirements.txt").read_text().split() == ["hf-ttr"]
+
+
+def test_a_clip(app: ModuleType) -> None:
+    answer = app.classify(app.CLIPS[0], 0.1)
+    assert max(answer.dense, key=answer.dense.get) == max(answer.reuse, key=answer.reuse.get) == "space shuttle"
+    assert sum(answer.dense.values()) == pytest.approx(1, abs=1e-5)
+    assert 0 < answer.computed_share < 0.6 and answer.multiply_add_ratio > 1.5
+    frames, info = read_frames(answer.overlay)
+    assert len(frames) == 6 and info.width > info.height
+    assert f"{answer.computed_share:.0%} of the tokens computed" in answer.summary
+
+
+def test_threshold_0_computes_everything(app: ModuleType) -> None:
+    answer = app.classify(app.CLIPS[0], 0.0)
+    assert answer.computed_share == 1.0
+    assert answer.reuse == pytest.approx(answer.dense, abs=1e-4)
+
+
+def test_a_videomae(app: ModuleType) -> None:
+    answer = app.classify(app.CLIPS[1], 0.4, str(app.ASSETS / "videomae-demo"))
+    # A frame of each tubelet.
+    assert len(read_frames(answer.overlay)[0]) == 8 and answer.computed_share < 1
+
+
+def test_a_file_that_is_no_video(app: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(bytes(100))
+    with pytest.raises(VideoDecodingError):
+        app.classify(str(tmp_path / "clip.mp4"), 0.1)
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Of the app in a process of its own."""
+    if find_spec("gradio") is None:
+        pytest.skip("gradio is not installed.")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    options = {"NUM_FRAMES": "8", "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
+    options |= {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "HF_HUB_OFFLINE": "1"}
+    log = (tmp_path / "log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=SPACE, env={**os.environ, **options}, stdout=log, stderr=log
+    )
+    try:
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline and process.poll() is None:
+            with socket.socket() as tried:
+                if tried.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.2)
+        else:
+            pytest.fail((tmp_path / "log").read_text())
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+        log.close()
+
+
+def test_in_a_browser(address: str, tmp_path: Path) -> None:
+    if find_spec("selenium") is None or not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("selenium, chromium and chromedriver are not installed.")
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1600"):
+        options.add_argument(argument)
+    service = webdriver.ChromeService(executable_path=str(shutil.which("chromedriver")))
+    browser = webdriver.Chrome(options=options, service=service)
+    try:
+        browser.get(address)
+
+        def wait(what: Any) -> Any:
+            return WebDriverWait(browser, 120).until(what)
+
+        def text(name: str) -> str:
+            return browser.find_element(By.ID, name).text
+
+        wait(lambda _: browser.find_elements(By.ID, "classify"))[0].click()
+        wait(lambda _: "tokens computed" in text("summary"))
+        assert "space shuttle" in text("dense") and "space shuttle" in text("reuse")
+        wait(lambda _: browser.execute_script("return document.querySelector('#overlay video')?.videoWidth > 0"))
+        assert browser.execute_script("return document.querySelector('#overlay video').error") is None
+        if folder := os.environ.get("HF_TTR_SCREENSHOTS"):
+            wait(lambda _: browser.execute_script("return document.querySelector('#overlay video').currentTime > 0.2"))
+            browser.save_screenshot(os.path.join(folder, "space.png"))
+        before = text("summary")
+        number = browser.find_element(By.CSS_SELECTOR, "input[type=number]")
+        browser.execute_script(
+            "arguments[0].value = 0; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))", number
+        )
+        browser.find_element(By.ID, "classify").click()
+        wait(lambda _: text("summary") != before and "100% of the tokens computed" in text("summary"))
+    finally:
+        browser.quit()
