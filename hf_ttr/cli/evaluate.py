@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -73,7 +73,7 @@ def evaluate(
     if num_processes is not None and num_processes > 1 and not _is_launched():
         raise typer.Exit(_launch(num_processes))
 
-    from ..evaluation import DataError, Protocol, open_dataset
+    from ..evaluation import DataError, Protocol, describe, open_dataset
     from ..evaluation import evaluate as run
     from ..video import VideoDecodingError
 
@@ -91,9 +91,9 @@ def evaluate(
                     f"The model '{model}' takes {window} frames, but --num-frames is {frames}; leave it out."
                 )
             protocol = Protocol(num_clips, views, frames, rate)
-            about = _about(model, pipe.model, videos, protocol, batch_size, compare_dense)
+            about = {"command": _command(), **describe(pipe.model, videos, protocol, batch_size, compare_dense, model)}
             with progress_bar("videos", videos.size, is_main) as progress:
-                done = run(pipe.model, processor, videos, out, protocol, about, batch_size, compare_dense, progress)
+                done = run(pipe.model, processor, videos, out, protocol, batch_size, compare_dense, about, progress)
     except (DataError, VideoDecodingError) as error:
         raise InputError(sentence(error)) from error
     except OSError as error:
@@ -103,26 +103,6 @@ def evaluate(
     _report(done, as_json)
     if done.broken and strict:
         raise typer.Exit(1)
-
-
-def _about(name: str, model: Any, videos: Any, protocol: Any, batch_size: int, with_dense: bool) -> dict[str, Any]:
-    """What the summary says of the run, and what a run that is gone on with must have in common."""
-    from dataclasses import asdict
-
-    from .. import __version__
-
-    settings = model.config.temporal_reuse.to_dict()
-    hidden = ("model_type", "transformers_version")
-    return {
-        "hf_ttr": __version__,
-        "command": _command(),
-        "model": {"name": name, "class": type(model).__name__},
-        "dataset": {"name": videos.name, "split": videos.split},
-        "protocol": asdict(protocol),
-        "settings": {key: value for key, value in settings.items() if key not in hidden},
-        "batch_size": batch_size,
-        "compare_dense": with_dense,
-    }
 
 
 def _command() -> str:

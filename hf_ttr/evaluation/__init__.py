@@ -3,7 +3,7 @@
 from .data import DataError, Video, VideoDataset, open_dataset
 from .protocol import Protocol
 from .rows import ClipRow, RowFiles
-from .runner import Evaluation, evaluate
+from .runner import Evaluation, describe, evaluate
 from .summary import summarise
 
 
@@ -15,6 +15,7 @@ __all__ = [
     "RowFiles",
     "Video",
     "VideoDataset",
+    "describe",
     "evaluate",
     "open_dataset",
     "summarise",

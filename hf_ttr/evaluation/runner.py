@@ -7,11 +7,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
+from ..configuration import as_temporal_reuse_config
 from ..files import replacing
 from .data import DataError, Video, VideoDataset
 from .hub_results import write_hub_results
@@ -56,9 +57,9 @@ def evaluate(
     dataset: VideoDataset,
     folder: str | os.PathLike[str],
     protocol: Protocol,
-    about: dict[str, Any],
     batch_size: int = 4,
     with_dense: bool = True,
+    about: dict[str, Any] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Evaluation | None:
     """
@@ -74,9 +75,10 @@ def evaluate(
         dataset: the videos.
         folder: for the results.
         protocol: what the model is shown of each.
-        about: what the summary says of the run; a run with another cannot be gone on with.
         batch_size: videos in one call.
         with_dense: whether to run the dense model too.
+        about: what the summary says of the run, by default what `describe` says; a run with another cannot be gone on
+            with.
         progress: told how many videos are done, of all processes as far as they go at the same pace.
 
     Returns:
@@ -89,6 +91,7 @@ def evaluate(
 
     state = PartialState(cpu=not torch.cuda.is_available())
     folder = os.fspath(folder)
+    about = about or describe(model, dataset, protocol, batch_size, with_dense)
     if state.is_main_process:
         _agree(folder, about)
     state.wait_for_everyone()
@@ -118,6 +121,31 @@ def evaluate(
         write_json(os.path.join(folder, name), content)
     write_hub_results(summary, folder, is_on_hub=not dataset.is_folder)
     return Evaluation(rows, summary, times, folder)
+
+
+def describe(
+    model: Any, dataset: VideoDataset, protocol: Protocol, batch_size: int, with_dense: bool, name: str | None = None
+) -> dict[str, Any]:
+    """
+    What a summary says of its run, and what a run that is gone on with must have in common.
+
+    Args:
+        model, dataset, protocol, batch_size, with_dense: as in `evaluate`.
+        name (`str`, *optional*): of the model; by default that which it was loaded by.
+    """
+    from .. import __version__
+
+    settings = as_temporal_reuse_config(model.config.temporal_reuse).to_dict()
+    hidden = ("model_type", "transformers_version")
+    return {
+        "hf_ttr": __version__,
+        "model": {"name": name or model.config._name_or_path or type(model).__name__, "class": type(model).__name__},
+        "dataset": {"name": dataset.name, "split": dataset.split},
+        "protocol": asdict(protocol),
+        "settings": {key: value for key, value in settings.items() if key not in hidden},
+        "batch_size": batch_size,
+        "compare_dense": with_dense,
+    }
 
 
 def write_json(path: str, content: Any) -> None:

@@ -68,7 +68,7 @@ def about(**changes: Any) -> dict[str, Any]:
 def test_rows_are_what_the_model_says(files: Path, tmp_path: Path, name: str, protocol: Protocol) -> None:
     model, processor = loaded(files, name)
     dataset = open_dataset(str(files / "videos"))
-    done = evaluate(model, processor, dataset, tmp_path / "out", protocol, about(), batch_size=3)
+    done = evaluate(model, processor, dataset, tmp_path / "out", protocol, batch_size=3)
     assert done is not None and [row.number for row in done.rows] == list(range(VIDEOS))
     assert len(done.broken) == BROKEN == len(done.summary["skipped"])
     assert all("is not a video" in row.error for row in done.broken if row.error is not None)
@@ -204,7 +204,7 @@ def test_another_run_is_not_gone_on_with(files: Path, tmp_path: Path) -> None:
 
     def go(**changes: Any) -> Any:
         dataset = open_dataset(str(files / "videos"))
-        return evaluate(model, processor, dataset, tmp_path / "out", Protocol(num_frames=8), about(**changes))
+        return evaluate(model, processor, dataset, tmp_path / "out", Protocol(num_frames=8), about=about(**changes))
 
     go()
     with pytest.raises(DataError, match="holds a run with model {'name': 'tiny'}, and this one has {'name': 'other'}"):
@@ -212,9 +212,7 @@ def test_another_run_is_not_gone_on_with(files: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious.txt").write_text("mine")
     with pytest.raises(DataError, match="is not empty, and holds no run; pass another"):
-        evaluate(
-            model, processor, open_dataset(str(files / "videos")), tmp_path / "other", Protocol(num_frames=8), about()
-        )
+        evaluate(model, processor, open_dataset(str(files / "videos")), tmp_path / "other", Protocol(num_frames=8))
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["precious.txt"]
 
 
@@ -222,7 +220,7 @@ def test_where_nothing_can_be_read(files: Path, tmp_path: Path) -> None:
     model, processor = loaded(files, "vit")
     folder = make_folder(tmp_path / "broken", 2, broken=2)
     with pytest.raises(DataError, match="none of the 2 videos of '.*broken' can be read; the first: The video"):
-        evaluate(model, processor, open_dataset(str(folder)), tmp_path / "out", Protocol(num_frames=8), about())
+        evaluate(model, processor, open_dataset(str(folder)), tmp_path / "out", Protocol(num_frames=8))
 
 
 def test_rows_of_all_processes_come_once(tmp_path: Path) -> None:
