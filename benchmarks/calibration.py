@@ -65,10 +65,8 @@ def table(result: dict[str, Any]) -> Block:
     rows = []
     for target in TARGETS:
         halves = [calibrate(measured, target, held_out=0.5, seed=seed) for seed in range(HALVES)]
-        wanted = [
-            f"agreement {target.agreement:g}" if target.agreement else "",
-            f"KL {target.kl:g}" if target.kl else "",
-        ]
+        wanted = [] if target.agreement is None else [f"agreement {target.agreement:g}"]
+        wanted += [] if target.kl is None else [f"KL {target.kl:g}"]
         thresholds = [half.threshold for half in halves]
         savings = [1.0 if half.check is None else half.check.saving for half in halves]
         rows.append(
