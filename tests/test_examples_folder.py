@@ -283,9 +283,8 @@ def test_train_head(
     model = model_class.from_pretrained(tmp_path / "model")
     assert model.config.id2label == {0: "bright", 1: "dark"} and model.config.num_frames == (6, 8)[name == "videomae"]
     processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(tmp_path / "model")
-    about = {"model": {"name": name}, "dataset": {"name": "bright"}, "compare_dense": True}
     protocol = Protocol(num_frames=model.config.num_frames)
-    done = evaluate(model, processor, open_dataset(str(bright), "test"), tmp_path / "out", protocol, about)
+    done = evaluate(model, processor, open_dataset(str(bright), "test"), tmp_path / "out", protocol)
     assert done is not None and done.summary["metrics"]["dense_accuracy"]["value"] == 1.0
 
 

@@ -29,8 +29,6 @@ from .progress import progress_bar
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
 
-_WITH_VALUE = ("--out", "--num-processes")
-
 Dataset = Annotated[
     str,
     typer.Option(
@@ -91,13 +89,16 @@ def evaluate(
                     f"The model '{model}' takes {window} frames, but --num-frames is {frames}; leave it out."
                 )
             protocol = Protocol(num_clips, views, frames, rate)
-            about = {"command": _command(), **describe(pipe.model, videos, protocol, batch_size, compare_dense, model)}
+            about = describe(pipe.model, videos, protocol, batch_size, compare_dense, model)
             with progress_bar("videos", videos.size, is_main) as progress:
-                done = run(pipe.model, processor, videos, out, protocol, batch_size, compare_dense, about, progress)
+                settings = (batch_size, compare_dense, about, _command())
+                done = run(pipe.model, processor, videos, out, protocol, *settings, progress)
     except (DataError, VideoDecodingError) as error:
         raise InputError(sentence(error)) from error
     except OSError as error:
         raise InputError(f"The results cannot be written to '{out}' ({error}); pass another folder.") from error
+    finally:
+        _leave_group()
     if done is None:
         return
     _report(done, as_json)
@@ -106,16 +107,15 @@ def evaluate(
 
 
 def _command() -> str:
-    """The command, without where the results go and how many processes there are, which do not change them."""
+    """The command, as the user would type it."""
     import shlex
 
-    arguments = sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]
-    kept, skip = [], False
-    for part in arguments:
-        if not skip and part.partition("=")[0] not in (*_WITH_VALUE, "--json", "--strict"):
-            kept.append(part)
-        skip = not skip and part in _WITH_VALUE
-    return shlex.join(["hf-ttr", "evaluate", *kept])
+    return shlex.join(["hf-ttr", "evaluate", *_arguments()])
+
+
+def _arguments() -> list[str]:
+    """Of the command; the program has its name in front of them, and the module has not."""
+    return sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]
 
 
 def _is_launched() -> bool:
@@ -128,9 +128,7 @@ def _launch(processes: int) -> int:
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    # As the program has the name of the command in front of them, and the module has not.
-    arguments = sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]
-    return subprocess.run([*launcher, "-m", "hf_ttr.evaluate", *arguments], env=environment).returncode
+    return subprocess.run([*launcher, "-m", "hf_ttr.evaluate", *_arguments()], env=environment).returncode
 
 
 def _check_processes(wanted: int | None) -> bool:
@@ -155,6 +153,13 @@ def _check_processes(wanted: int | None) -> bool:
             "alone."
         )
     return bool(state.is_main_process)
+
+
+def _leave_group() -> None:
+    """Ends what connects the processes; without it, one that is ended by the system may abort."""
+    from accelerate import PartialState
+
+    PartialState().destroy_process_group()
 
 
 def _asked_of_accelerate() -> int | None:

@@ -60,6 +60,7 @@ def evaluate(
     batch_size: int = 4,
     with_dense: bool = True,
     about: dict[str, Any] | None = None,
+    command: str | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Evaluation | None:
     """
@@ -79,6 +80,7 @@ def evaluate(
         with_dense: whether to run the dense model too.
         about: what the summary says of the run, by default what `describe` says; a run with another cannot be gone on
             with.
+        command: that started it, for `timing.json`.
         progress: told how many videos are done, of all processes as far as they go at the same pace.
 
     Returns:
@@ -117,6 +119,7 @@ def evaluate(
     write_parquet(rows, os.path.join(folder, "clips.parquet"))
     summary = summarise(rows, labels, about)
     times = timing(rows, about, state.num_processes, len(rows) - before, time.perf_counter() - begin)
+    times["command"] = command
     for name, content in (("summary.json", summary), ("timing.json", times)):
         write_json(os.path.join(folder, name), content)
     write_hub_results(summary, folder, is_on_hub=not dataset.is_folder)
@@ -163,7 +166,7 @@ def _agree(folder: str, about: dict[str, Any]) -> None:
         with open(path, encoding="utf-8") as file:
             before = json.load(file)
         now = json.loads(json.dumps(about))
-        if different := sorted(name for name in {*before, *now} - {"command"} if before.get(name) != now.get(name)):
+        if different := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
             name = different[0]
             raise DataError(
                 f"the folder '{folder}' holds a run with {name} {before.get(name)!r}, and this one has "
