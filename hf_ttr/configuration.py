@@ -184,10 +184,15 @@ class TemporalReuseConfig(PretrainedConfig):
             return False
         return self.effective_threshold() == 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """The settings alone: nothing of what `PretrainedConfig` adds for language models."""
+    def settings_to_dict(self) -> dict[str, Any]:
+        """The settings alone, as JSON can hold them."""
         settings = {name: getattr(self, name) for name in _FIELDS}
         settings["reduction"] = [method.to_dict() for method in self.reduction]
+        return settings
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings and what they are of: nothing of what `PretrainedConfig` adds for language models."""
+        settings = self.settings_to_dict()
         return {"model_type": self.model_type, **settings, "transformers_version": transformers_version}
 
     def to_diff_dict(self) -> dict[str, Any]:

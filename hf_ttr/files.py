@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 def check_ending(path: str | os.PathLike[str], endings: Sequence[str], what: str) -> None:
@@ -57,3 +59,15 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[str]:
     finally:
         for folder in (temporary, old):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """
+    Writes a JSON file that appears once it is complete.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, allow_nan=False)
+        file.write("\n")

@@ -90,7 +90,7 @@ def _videos(folder: str) -> list[str]:
 def _write(calibration: Calibration, settings: object, out: str, model: str) -> None:
     import copy
 
-    from ..evaluation.runner import write_json
+    from ..files import write_json
 
     chosen = copy.copy(settings)
     chosen.threshold, chosen.compute_budget = calibration.threshold, None  # type: ignore[attr-defined]
@@ -99,7 +99,7 @@ def _write(calibration: Calibration, settings: object, out: str, model: str) -> 
 
 
 def _update(path: str, threshold: float) -> None:
-    from ..evaluation.runner import write_json
+    from ..files import write_json
 
     with open(path, encoding="utf-8") as file:
         config = json.load(file)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, first_line
 from .loading import load_pipeline, quiet
+from .options import check_model_frames
 
 
 if TYPE_CHECKING:
@@ -313,11 +314,7 @@ def compare(
     return Comparison(
         video=video,
         model=model,
-        settings={
-            name: value
-            for name, value in reuse_settings.to_dict().items()
-            if name not in ("model_type", "transformers_version")
-        },
+        settings=reuse_settings.settings_to_dict(),
         device=str(pipe.device),
         info=info,
         frame_indices=_choose_frames(info.frames, num_frames or config.num_frames, processor.frame_sampling_rate),
@@ -339,10 +336,7 @@ def _check_num_frames(
     """
     if num_frames is None or num_frames == model_frames:
         return
-    if model_frames is not None:
-        raise InputError(
-            f"The model '{model}' takes {model_frames} frames, but --num-frames is {num_frames}; leave it out."
-        )
+    check_model_frames(num_frames, model, model_frames)
     if num_frames > video_frames:
         # The processor would repeat the last frame, which makes reuse look better than it is.
         raise InputError(

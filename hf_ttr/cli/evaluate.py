@@ -22,6 +22,7 @@ from .options import (
     Threshold,
     Wanted,
     check_at_least_1,
+    check_model_frames,
 )
 from .progress import progress_bar
 
@@ -82,13 +83,8 @@ def evaluate(
             pipe = load_pipeline(model, wanted.settings, device)
             config, processor = pipe.model.config, pipe.video_processor
             rate = frame_sampling_rate or processor.frame_sampling_rate
-            frames = num_frames or config.num_frames
-            window = config.window_frames
-            if window is not None and frames != window:
-                raise InputError(
-                    f"The model '{model}' takes {window} frames, but --num-frames is {frames}; leave it out."
-                )
-            protocol = Protocol(num_clips, views, frames, rate)
+            check_model_frames(num_frames, model, config.window_frames)
+            protocol = Protocol(num_clips, views, num_frames or config.num_frames, rate)
             about = describe(pipe.model, videos, protocol, batch_size, compare_dense, model)
             with progress_bar("videos", videos.size, is_main) as progress:
                 settings = (batch_size, compare_dense, about, _command())

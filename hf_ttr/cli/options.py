@@ -104,6 +104,14 @@ def check_at_least_1(name: str, value: int | None) -> None:
         raise InputError(f"--{name} is {value}, but must be at least 1.")
 
 
+def check_model_frames(num_frames: int | None, model: str, model_frames: int | None) -> None:
+    """Raises an `InputError` if another number of frames is asked for than a model takes; `None` takes any."""
+    if model_frames is not None and num_frames not in (None, model_frames):
+        raise InputError(
+            f"The model '{model}' takes {model_frames} frames, but --num-frames is {num_frames}; leave it out."
+        )
+
+
 def parse_reduction(text: str) -> dict[str, Any]:
     """
     A method with its settings, as it stands in a config, out of "method" or "method:setting=value:setting=value".

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..configuration import as_temporal_reuse_config
-from ..files import replacing
+from ..files import write_json
 from .data import DataError, Video, VideoDataset
 from .hub_results import write_hub_results
 from .protocol import Protocol
@@ -138,24 +138,15 @@ def describe(
     """
     from .. import __version__
 
-    settings = as_temporal_reuse_config(model.config.temporal_reuse).to_dict()
-    hidden = ("model_type", "transformers_version")
     return {
         "hf_ttr": __version__,
         "model": {"name": name or model.config._name_or_path or type(model).__name__, "class": type(model).__name__},
         "dataset": {"name": dataset.name, "split": dataset.split},
         "protocol": asdict(protocol),
-        "settings": {key: value for key, value in settings.items() if key not in hidden},
+        "settings": as_temporal_reuse_config(model.config.temporal_reuse).settings_to_dict(),
         "batch_size": batch_size,
         "compare_dense": with_dense,
     }
-
-
-def write_json(path: str, content: Any) -> None:
-    """Writes a file that appears once it is complete."""
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.write("\n")
 
 
 def _agree(folder: str, about: dict[str, Any]) -> None:

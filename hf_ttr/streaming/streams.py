@@ -14,7 +14,7 @@ from urllib.parse import quote
 from transformers.utils import logging
 
 from ..cache_snapshot import SnapshotError
-from ..files import replacing
+from ..files import write_json
 from .base import FrameSource, SourceError, label, one_line
 from .engine import StreamEngine
 from .frame import Frame
@@ -149,8 +149,7 @@ class VideoStreams:
                     f"the run in '{folder}' had another model or other options ({before}, and now "
                     f"{self.engine.identity()}); pass the same, or start anew."
                 )
-        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            json.dump(self.engine.identity(), file)
+        write_json(path, self.engine.identity())
 
     @property
     def statistics(self) -> dict[str, StreamStatistics]:
