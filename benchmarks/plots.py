@@ -39,7 +39,7 @@ COLOURS = {
     "vid_tldr": "#1a9850",
     "pruning": "#dfc27d",
     "run_length": "#5e4fa2",
-    "reuse_tome": "#00b3a4",
+    "reuse_tome": "#ffc400",
     "reuse_vidtome": "#3f007d",
     "reuse_pruning": "#f46d43",
 }
