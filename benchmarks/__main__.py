@@ -11,6 +11,7 @@ from rich.console import Console
 from transformers.utils import logging
 
 from .common import QUICK_RESULTS, RESULTS, ROOT
+from .paper.build import write_paper
 from .parts import PARTS, SUITES
 from .report import write_report
 from .runner import run_parts
@@ -80,6 +81,20 @@ def make_report(
     except ResultError as error:
         Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
         raise typer.Exit(1) from error
+
+
+@app.command()
+def paper(
+    results: Annotated[Path, typer.Option(help="The result file.")] = RESULTS,
+    out: Annotated[Path, typer.Option(help="Where to write.")] = ROOT / "build" / "paper",
+) -> None:
+    """Writes the numbers, tables and figures of docs/report and docs/poster; `make report poster` does the rest."""
+    try:
+        written = write_paper(Results(results), ROOT, out)
+    except ResultError as error:
+        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
+        raise typer.Exit(1) from error
+    typer.echo(f"{len(written)} files in {out}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from . import (
     calibration,
     clips,
     fidelity,
+    gaps,
     heads,
     image_merging,
     linear_kernels,
@@ -28,6 +29,7 @@ SUITES = ("fidelity", "speed", "memory", "scaling", "streams")
 PARTS: tuple[Part, ...] = (
     *fidelity.PARTS,
     ablation.PART,
+    gaps.PART,
     clips.PART,
     motion.PART,
     image_merging.PART,

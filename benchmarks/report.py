@@ -12,6 +12,7 @@ from . import (
     ablation,
     calibration,
     clips,
+    gaps,
     heads,
     image_merging,
     linear_kernels,
@@ -51,6 +52,7 @@ def blocks() -> Blocks:
     plain: dict[str, Callable[..., Block]] = {
         "ablation": ablation.table,
         "clips": clips.table,
+        "gaps": gaps.table,
         "motion": motion.table,
         "windows": windows.table,
         "image_merging": image_merging.table,
@@ -137,7 +139,7 @@ def make(name: str, results: Results) -> Block | None:
     return function(*found) or None
 
 
-WITH_PLACES = ("ablation", "clips", "motion", "windows")
+WITH_PLACES = ("ablation", "clips", "gaps", "motion", "windows")
 """Parts whose tables have a place for every cell."""
 
 

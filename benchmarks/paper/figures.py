@@ -1,0 +1,341 @@
+"""The figures of the report and the poster, as vectors. None shows a picture of a video that does not ship."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from .. import gaps
+from ..aggregate import Curves, curves_of, is_baseline, points
+from ..common import ROOT
+from ..curves import pareto_front
+from ..plots import FLOOR, colour
+from ..store import Results
+from .numbers import SETS, part_of
+
+
+COLUMN, PAGE = 3.45, 7.1
+"""Inches of a column and of a page between its margins."""
+STYLE: dict[Any, Any] = {
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "legend.fontsize": 6.5,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "hf_ttr",
+}
+MARKERS = "svD^<>Pp*hX"
+"""Of the baselines, so that they are told apart without colour."""
+SHOWN = (
+    "bidirectional",
+    "look_ahead",
+    "causal",
+    "skip_interpolate",
+    "skip_hold",
+    "eventful_tokenwise_cls",
+    "eventful_full_cls",
+    "stgt_cls",
+    "stc",
+    "stc_rare",
+    "neuroflow",
+    "tome",
+)
+"""Of a ViT's methods those that a figure has room for: each once, where it is at its best."""
+SHOWN_VIDEOMAE = ("reuse", "reuse_tome", "tome", "rlt", "sta", "random_drop", "tube_drop", "fewer_frames")
+
+
+def draw_figures(results: Results, folder: Path) -> list[Path]:
+    """Draws all figures; returns their files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    with pyplot.rc_context(STYLE):
+        for name, make in FIGURES.items():
+            figure = make(results)
+            path = folder / f"{name}.pdf"
+            # Without a date the same numbers give the same file.
+            figure.savefig(path, bbox_inches="tight", pad_inches=0.02, metadata={"CreationDate": None})
+            pyplot.close(figure)
+            drawn.append(path)
+    strip(folder / "strip.png")
+    return [*drawn, folder / "strip.png"]
+
+
+def fidelity(results: Results) -> Any:
+    """KL over multiply-adds of a ViT, on static cameras, moving ones and surveillance clips."""
+    titles = {"static": "static cameras", "moving": "moving cameras, cuts", "fights": "surveillance clips"}
+    figure, axes = _axes(1, 3, PAGE, 2.35)
+    for axis, (name, title) in zip(axes, titles.items()):
+        part = part_of(results, SETS[name][0])
+        curves = curves_of(part, SETS[name][1])
+        _sweep(axis, curves, part["methods"], SHOWN)
+        axis.set_title(f"{title} ({len_of(part, SETS[name][1])})")
+        axis.set_ylim(3e-4, 3)
+    axes[0].set_ylabel("KL to dense per frame, nats")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.tight_layout(w_pad=0.6)
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=5)
+    return figure
+
+
+def main_result(results: Results) -> Any:
+    """The poster's figure: KL over multiply-adds on static cameras, with the gap to the best other method."""
+    part = part_of(results, SETS["static"][0])
+    curves = curves_of(part, SETS["static"][1])
+    figure, axes = _axes(1, 1, COLUMN * 1.5, 3.1)
+    axis = axes[0]
+    _sweep(axis, curves, part["methods"], SHOWN)
+    axis.set_ylim(1.5e-3, 2)
+    axis.set_ylabel("KL to the dense model per frame, nats")
+    figure.tight_layout()
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def videomae(results: Results) -> Any:
+    """VideoMAE: KL on surveillance clips, accuracy on clips whose classes are motions."""
+    figure, axes = _axes(1, 2, PAGE, 2.2)
+    part = part_of(results, SETS["videomae-fights"][0])
+    _sweep(axes[0], curves_of(part, "fights"), part["methods"], SHOWN_VIDEOMAE)
+    axes[0].set_ylabel("KL to dense per clip, nats")
+    axes[0].set_title(f"surveillance clips ({part['rows'][0]['clips']})")
+    axes[0].set_ylim(bottom=1e-4)
+    part = part_of(results, SETS["videomae-motion"][0])
+    curves = curves_of(part, "motion")
+    for place, key in enumerate(key for key in SHOWN_VIDEOMAE if key in curves):
+        entries = curves[key]
+        _line(
+            axes[1],
+            part["methods"],
+            key,
+            place,
+            [(100 * entry.values["share"], 100 * entry.values["accuracy"]) for entry in entries],
+        )
+    dense = 100 * part["rows"][0]["dense_accuracy"]
+    axes[1].axhline(dense, color="black", linewidth=0.6, linestyle=":")
+    axes[1].annotate("dense", (4, dense), va="top", fontsize=6.5)
+    axes[1].set_xscale("log")
+    _percent_axis(axes[1])
+    axes[1].set_ylim(20, 101)
+    axes[1].set_ylabel("accuracy, %")
+    axes[1].set_title("clips whose classes are motions")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.tight_layout(w_pad=1.5)
+    figure.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.55))
+    return figure
+
+
+def error(results: Results) -> Any:
+    """KL against the gap between computed frames, and against the threshold."""
+    figure, axes = _axes(1, 2, COLUMN, 1.6)
+    part = part_of(results, "gaps")
+    for static, style, group in ((True, "-", "static"), (False, "--", "others")):
+        for way, ink in zip(gaps.WAYS, ("#08306b", "#00b3a4")):
+            values = gaps.by_gap(part, way, static, "kl")
+            axes[0].plot(gaps.GAPS, values, style, marker="o", color=ink, label=f"{way}, {group}")
+    axes[0].set_xscale("log", base=2)
+    axes[0].set_yscale("log")
+    axes[0].set_xticks([2, 4, 8, 16], ["2", "4", "8", "16"])
+    axes[0].set_yticks([0.05, 0.1, 0.2, 0.5], [".05", ".1", ".2", ".5"])
+    axes[0].set_yticks([], minor=True)
+    axes[0].set_xlabel("gap, frames")
+    axes[0].set_ylabel("KL of reused frames")
+    rows = [row for row in part_of(results, "vit")["rows"] if row["key"][1] == "bidirectional"]
+    thresholds = sorted({row["key"][2] for row in rows}, key=float)
+    found = [sorted(max(row["kl"], FLOOR) for row in rows if row["key"][2] == one) for one in thresholds]
+    x = [float(one) for one in thresholds]
+    axes[1].plot(x, [one[-1] for one in found], "^-", color="#a50026", label="largest of all videos")
+    axes[1].plot(x, [median(one) for one in found], "o-", color="#08306b", label="median")
+    axes[1].set_xscale("log")
+    axes[1].set_yscale("log")
+    axes[1].set_ylim(1e-4)
+    axes[1].set_xticks([0.02, 0.05, 0.1, 0.2, 0.5], [".02", ".05", ".1", ".2", ".5"])
+    axes[1].set_xticks([], minor=True)
+    axes[1].set_xlabel(r"threshold $\theta$")
+    axes[1].set_ylabel("KL per frame")
+    figure.tight_layout(w_pad=0.4)
+    for axis, left in zip(axes, (0.1, 0.62)):
+        axis.get_figure().legend(
+            *axis.get_legend_handles_labels(), fontsize=6, loc="upper left", bbox_to_anchor=(left, 0.02)
+        )
+    return figure
+
+
+def scaling(results: Results) -> Any:
+    """Gain in wall-clock and in multiply-adds along the share, the streams, the model and the resolution."""
+    figure, axes = _axes(2, 2, COLUMN, 2.9)
+    titles = {
+        "share": "computed share, %",
+        "streams": "streams, one frame each",
+        "size": "model",
+        "resolution": "pixels of a side",
+    }
+    for axis, (name, title) in zip(axes, titles.items()):
+        rows = part_of(results, f"scaling_{name}")["rows"]
+        ticks = [row["key"][2] if name != "share" else f"{100 * float(row['key'][2]):g}" for row in rows]
+        x = range(len(rows))
+        axis.plot(x, [row["multiply_add_ratio"] for row in rows], "--", color="#666666", label="multiply-adds")
+        axis.plot(x, [row["wall_clock_ratio"] for row in rows], "o-", color="#08306b", label="wall-clock")
+        axis.set_xticks(list(x), ticks)
+        axis.set_xlabel(title)
+        axis.set_ylim(bottom=0)
+    axes[0].legend(loc="upper right", borderpad=0)
+    for axis in axes[::2]:
+        axis.set_ylabel(r"$\times$ less than dense")
+    figure.tight_layout(w_pad=0.6, h_pad=0.8)
+    return figure
+
+
+def polyline(results: Results) -> Any:
+    """What the planner makes of one position of the clip that ships: its corners, and the held causal plan."""
+    import torch
+
+    import hf_ttr
+
+    assets = ROOT / "hf_ttr" / "assets"
+    processor: Any = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(assets / "vit-demo", frame_sampling_rate=1)
+    model: Any = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(assets / "vit-demo")
+    pixels = processor(assets / "demo.mp4", num_frames=FRAMES_SHOWN, return_tensors="pt").pixel_values
+    with torch.inference_mode():
+        embeddings = model.vit.embeddings.patch_embeddings(pixels[0])[:, POSITION_SHOWN]
+        centred = embeddings - embeddings.mean(0)
+        axis_of_change = torch.linalg.svd(centred, full_matrices=False).Vh[0]
+        curve = centred @ axis_of_change / embeddings.norm(dim=-1).mean()
+        plans = {}
+        for mode in ("bidirectional", "causal"):
+            model.config.temporal_reuse = hf_ttr.TemporalReuseConfig(mode=mode)
+            plans[mode] = model(pixels, output_reuse_plan=True).reuse.plan[0, :, 1 + POSITION_SHOWN]
+    figure, axes = _axes(2, 1, COLUMN, 2.3)
+    time = torch.arange(len(curve))
+    for axis, (mode, computed) in zip(axes, plans.items()):
+        corners = computed.nonzero()[:, 0]
+        axis.plot(time, curve, color="#bbbbbb", linewidth=2.5, label="patch embedding")
+        if mode == "bidirectional":
+            ends = torch.cat([corners, time[-1:]])
+            made = torch.cat([curve[corners], curve[corners[-1:]]])
+            axis.plot(ends, made, color="#08306b", label="interpolated")
+        else:
+            left = torch.where(computed, time, 0).cummax(0).values
+            axis.step(time, curve[left], where="mid", color="#00b3a4", label="held")
+        axis.plot(corners, curve[corners], "o", color="#e66e00", markersize=4, label="computed")
+        axis.set_title(f"{mode}: {len(corners)} of {len(time)} computed", loc="left", fontsize=7.5)
+        axis.legend(loc="lower right", borderpad=0)
+        axis.set_yticks([])
+    axes[0].set_xticklabels([])
+    axes[1].set_xlabel("frame")
+    figure.supylabel("embedding (main direction)", fontsize=7)
+    figure.tight_layout(h_pad=0.5, pad=0.3)
+    return figure
+
+
+FRAMES_SHOWN, POSITION_SHOWN = 64, 10 * 14 + 9
+"""Of the clip that ships: its frames, and a patch over which the object moves."""
+
+
+def long_run(results: Results) -> Any:
+    """One stream over many frames: resident memory and KL."""
+    (run,) = part_of(results, "long_run")["rows"]
+    figure, axes = _axes(1, 2, COLUMN, 1.35)
+    frames = [period["frames"] / 1000 for period in run["periods"]]
+    axes[0].plot(frames, [period["resident_mib"] for period in run["periods"]], color="#08306b")
+    axes[0].set_ylim(0, 1.25 * max(period["resident_mib"] for period in run["periods"]))
+    axes[0].set_ylabel("resident memory, MiB")
+    axes[1].plot(frames, [1000 * period["kl"] for period in run["periods"]], color="#00b3a4")
+    axes[1].set_ylim(0, 1500 * max(period["kl"] for period in run["periods"]))
+    axes[1].set_ylabel(r"KL to dense, $10^{-3}$ nats")
+    for axis in axes:
+        axis.set_xlabel("thousand frames")
+    figure.tight_layout(w_pad=0.6)
+    return figure
+
+
+def strip(path: Path) -> None:
+    """Frames of the clip that ships, and under each the patches that were computed in it."""
+    import torch
+
+    import hf_ttr
+    from hf_ttr.video import read_frames
+    from hf_ttr.visualization import reuse_map
+
+    assets = ROOT / "hf_ttr" / "assets"
+    processor: Any = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(assets / "vit-demo", frame_sampling_rate=1)
+    model: Any = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(assets / "vit-demo")
+    pixels = processor(assets / "demo.mp4", num_frames=FRAMES_SHOWN, return_tensors="pt").pixel_values
+    with torch.inference_mode():
+        plan = model(pixels, output_reuse_plan=True).reuse.plan[0]
+    frames, _ = read_frames(assets / "demo.mp4", lambda total: range(total))
+    reuse_map(frames[: len(plan)], plan, columns=6, width=2400, path=path)
+
+
+def len_of(part: dict[str, Any], subjects: str) -> int:
+    """Videos of a set, or the clips that were put together."""
+    rows = [row for row in part["rows"] if row["key"][0].endswith(f" {subjects}")]
+    return int(rows[0].get("clips") or len({row["key"][3] for row in rows}))
+
+
+def _sweep(axis: Any, curves: Curves, methods: dict[str, Any], shown: Iterable[str]) -> None:
+    for place, key in enumerate(key for key in shown if key in curves):
+        _line(axis, methods, key, place, [(100 * x, max(y, FLOOR)) for x, y in points(curves[key])])
+    front = pareto_front([point for key in curves if is_baseline(methods, key) for point in points(curves[key])])
+    if front:
+        x, y = zip(*((100 * share, max(kl, FLOOR)) for share, kl in front))
+        axis.plot(x, y, color="#cccccc", linewidth=4, alpha=0.7, zorder=1, label="front of all others")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    _percent_axis(axis)
+
+
+def _line(axis: Any, methods: dict[str, Any], key: str, place: int, found: list[tuple[float, float]]) -> None:
+    ours = methods[key]["ours"]
+    x, y = zip(*found)
+    axis.plot(
+        x,
+        y,
+        color=colour(methods, key),
+        linewidth=1.8 if ours else 0.7,
+        marker="o" if ours else next(itertools.islice(itertools.cycle(MARKERS), place, None)),
+        markersize=3.5 if ours else 2.6,
+        zorder=3 if ours else 2,
+        label=methods[key]["title"],
+    )
+
+
+def _percent_axis(axis: Any) -> None:
+    axis.set_xlim(3.5, 115)
+    axis.set_xticks([5, 10, 20, 50, 100], ["5", "10", "20", "50", "100"])
+    axis.set_xticks([], minor=True)
+    axis.set_xlabel("multiply-adds, % of dense")
+    axis.grid(alpha=0.25, linewidth=0.4)
+
+
+def _axes(lines: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(lines, columns, figsize=(width, height), squeeze=False)
+    return figure, list(axes.flat)
+
+
+FIGURES: dict[str, Callable[[Results], Any]] = {
+    "fidelity": fidelity,
+    "main_result": main_result,
+    "videomae": videomae,
+    "error": error,
+    "scaling": scaling,
+    "polyline": polyline,
+    "long_run": long_run,
+}

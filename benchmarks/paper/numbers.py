@@ -1,0 +1,362 @@
+"""The numbers of the report and the poster, by name; LaTeX asks for them with `\\result{name}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from statistics import geometric_mean, mean, median
+from typing import Any
+
+from .. import gaps, replay
+from ..aggregate import curves_of, points, subjects_of
+from ..curves import Cost, cost_at_kl, kl_at_cost, percentile, value_at_cost
+from ..fidelity import STATIC
+from ..store import ResultError, Results
+from ..streams import PERIOD
+from ..sweep_tables import LIGHT_SAVINGS, SAVINGS, TARGETS, compared
+
+
+SETS = {
+    "static": ("vit", "real"),
+    "moving": ("vit", "moving"),
+    "fights": ("fights", "fights"),
+    "videomae-fights": ("videomae_fights", "fights"),
+    "videomae-motion": ("videomae_motion", "motion"),
+    "across-frames": ("across_frames", "merged"),
+}
+"""Short names of the sets of the sweeps: part, and last word of the set's name."""
+
+
+def numbers(results: Results) -> dict[str, str]:
+    """Everything that can be asked for, as LaTeX; what hangs on a part that has not been measured is left out."""
+    makers: list[Callable[[], dict[str, str]]] = [partial(_sweep, results, *names) for names in SETS.items()]
+    makers += [partial(_timed, results, name) for name in TIMED]
+    makers += [partial(make, results) for make in MAKERS]
+    found: dict[str, str] = {}
+    for make in makers:
+        with suppress(ResultError):
+            found |= make()
+    return found
+
+
+def slug(text: str) -> str:
+    """A name of letters, digits, dots and hyphens."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a percentage."""
+    return rf"{100 * share:.{digits}f}\%"
+
+
+def times(ratio: float, digits: int = 2) -> str:
+    """A ratio as so many times."""
+    return rf"{ratio:.{digits}f}$\times$"
+
+
+def divergence(kl: float | None) -> str:
+    """A KL divergence with three significant digits, at least to the fourth place."""
+    return "--" if kl is None else f"{kl:.4f}" if kl < 0.1 else f"{kl:.3f}"
+
+
+def part_of(results: Results, name: str) -> dict[str, Any]:
+    """
+    A part of the results.
+
+    Raises:
+        ResultError: if it has not been measured.
+    """
+    part = results.part(name)
+    if part is None:
+        raise ResultError(
+            f"{results.path} has no results of part '{name}', which the report shows; measure it with "
+            f"python -m benchmarks run --part {name}."
+        )
+    return part
+
+
+def _cost(cost: Cost | None) -> str:
+    return "--" if cost is None else ("$<$" if cost.at_most else "") + percent(cost.share)
+
+
+def _sweep(results: Results, name: str, place: tuple[str, str]) -> dict[str, str]:
+    """Of each method the cost at equal KL and the rest at equal cost, and how those of this package compare."""
+    part, subjects = part_of(results, place[0]), place[1]
+    return {f"{name}/{key}": text for key, text in _of_sweep(part, subjects).items()}
+
+
+def _of_sweep(part: dict[str, Any], subjects: str) -> dict[str, str]:
+    curves, methods = curves_of(part, subjects), part["methods"]
+    found = {"count": str(len(subjects_of(part, subjects)))}
+    rows = [row for row in part["rows"] if row["key"][0].endswith(f" {subjects}")]
+    found["frames"] = f"{max(row['frames'] for row in rows)}"
+    if "dense_accuracy" in rows[0]:
+        found["dense-accuracy"] = percent(rows[0]["dense_accuracy"])
+    for key, curve in curves.items():
+        if key.startswith("dense"):
+            continue
+        found |= {f"{key}/share/{target:g}": _cost(cost_at_kl(points(curve), target)) for target in TARGETS}
+        for target in TARGETS:
+            if (cost := cost_at_kl(points(curve), target)) is not None:
+                found[f"{key}/fewer/{target:g}"] = times(1 / cost.share, 1)
+        for saving in sorted({*SAVINGS, *LIGHT_SAVINGS}):
+            found[f"{key}/kl/{saving:g}"] = divergence(kl_at_cost(points(curve), 1 / saving))
+            for name in ("agreement", "clip_agreement", "accuracy"):
+                values = [(entry.values["share"], entry.values[name]) for entry in curve if name in entry.values]
+                if (value := value_at_cost(values, 1 / saving)) is not None:
+                    found[f"{key}/{slug(name)}/{saving:g}"] = percent(value)
+    for key, pairs in compared(curves, methods).items():
+        for target, (own, best) in zip(TARGETS, pairs):
+            if own is not None and best is not None:
+                found[f"{key}/over-best/{target:g}"] = f"{own.share / best[1].share:.2f}"
+                found[f"{key}/best/{target:g}"] = methods[best[0]]["title"]
+                found[f"{key}/best-share/{target:g}"] = _cost(best[1])
+    return found
+
+
+def _timed(results: Results, name: str) -> dict[str, str]:
+    """Of each row of a part the savings in multiply-adds and in time."""
+    part = part_of(results, name)
+    found = {f"{part['name']}/machine": f"{part['machine']['cores']} cores of an {part['machine']['cpu']}"}
+    for row in part["rows"]:
+        name = f"{part['name']}/{slug(row.get('name') or ' '.join(row['key']))}"
+        found |= {
+            f"{name}/{short}": text(row[field])
+            for short, field, text in (
+                ("fewer", "multiply_add_ratio", times),
+                ("faster", "wall_clock_ratio", times),
+                ("realised", "realised", lambda share: percent(share, 0)),
+                ("computed", "computed_share", percent),
+                ("planner", "planner_share_of_dense", lambda share: percent(share, 2)),
+                ("accuracy", "accuracy", lambda share: percent(share, 2)),
+                ("dense-accuracy", "dense_accuracy", lambda share: percent(share, 2)),
+            )
+            if row.get(field) is not None
+        }
+    return found
+
+
+def _replay(results: Results) -> dict[str, str]:
+    part, found = part_of(results, "replay"), {"replay/limit": f"{replay.LIMIT:g}"}
+    for mode in replay.MODES:
+        rows = [row for row in part["rows"] if row["key"][1] == mode]
+        found |= {
+            f"replay/{mode}/kl": f"{max(row['kl'] for row in rows):.3f}",
+            f"replay/{mode}/fewer": times(geometric_mean(row["multiply_add_ratio"] for row in rows), 1),
+            f"replay/{mode}/faster": times(geometric_mean(row["wall_clock_ratio"] for row in rows), 1),
+            f"replay/{mode}/realised": percent(
+                geometric_mean(row["wall_clock_ratio"] / row["multiply_add_ratio"] for row in rows), 0
+            ),
+            f"replay/{mode}/slowest": times(min(row["wall_clock_ratio"] for row in rows), 1),
+            f"replay/{mode}/fastest": times(max(row["wall_clock_ratio"] for row in rows), 1),
+        }
+    return found
+
+
+def _latency(results: Results) -> dict[str, str]:
+    return {
+        f"latency/{row['key'][1]}/p{100 * share:.0f}": f"{percentile(row['milliseconds'], share):.0f}"
+        for row in part_of(results, "latency")["rows"]
+        for share in (0.5, 0.9, 0.99)
+    }
+
+
+def _memory(results: Results) -> dict[str, str]:
+    found = {f"state/{row['key'][0].lower()}": f"{row['mib']:.1f}" for row in part_of(results, "stream_state")["rows"]}
+    peaks = {tuple(row["key"]): row["mib"] for row in part_of(results, "peak")["rows"]}
+    for (frames, method), value in peaks.items():
+        name = f"peak/{method}/{slug(frames)}"
+        found |= {name: f"{value:.0f}", f"{name}/of-dense": percent(value / peaks[frames, "dense"], 0)}
+    return found
+
+
+def _scaling(results: Results) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for axis in ("frames", "resolution", "size", "streams", "share"):
+        for row in part_of(results, f"scaling_{axis}")["rows"]:
+            name = f"scaling/{axis}/{slug(row['key'][1])}/{row['key'][2]}"
+            found |= {
+                f"{name}/fewer": times(row["multiply_add_ratio"], 1),
+                f"{name}/faster": times(row["wall_clock_ratio"], 1),
+                f"{name}/realised": percent(row["realised"], 0),
+            }
+    return found
+
+
+def _ablation(results: Results) -> dict[str, str]:
+    part = part_of(results, "ablation")
+    videos = {row["video"] for row in part["rows"]}
+    found = {"ablation/frames": str(part["frames"]), "ablation/static": str(len(videos & set(STATIC)))}
+    found["ablation/others"] = str(len(videos - set(STATIC)))
+    found |= {f"ablation/{name}": text for name, text in _by_group(part["rows"]).items()}
+    return found
+
+
+def _look_ahead(results: Results) -> dict[str, str]:
+    rows = part_of(results, "look_ahead")["rows"]
+    return {f"look-ahead/{name}": text for name, text in _by_group(rows).items()}
+
+
+def _by_group(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Mean KL over the static videos and over the others, by planner and ratio."""
+    found: dict[str, str] = {}
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        group = "static" if row["video"] in STATIC else "others"
+        ratio = f"/{row['setting']:g}" if row["setting"] else ""
+        groups.setdefault(f"{slug(row['method'])}/{group}{ratio}", []).append(row["kl"])
+    found |= {name: divergence(mean(values)) for name, values in groups.items()}
+    for name, values in groups.items():
+        base = groups.get("/".join(["default", *name.split("/")[1:]]))
+        if base is not None:
+            found[f"{name}/change"] = f"{100 * (mean(values) / mean(base) - 1):+.0f}\\%"
+    return found
+
+
+def _gaps(results: Results) -> dict[str, str]:
+    part = part_of(results, "gaps")
+    found: dict[str, str] = {}
+    for group, static in (("static", True), ("others", False)):
+        by_way = {way: gaps.by_gap(part, way, static, "kl") for way in gaps.WAYS}
+        for way, values in by_way.items():
+            found |= {f"gaps/{group}/{way}/{gap}": divergence(kl) for gap, kl in zip(gaps.GAPS, values)}
+        ratios = [held / interpolated for held, interpolated in zip(by_way["held"], by_way["interpolated"])]
+        found |= {
+            f"gaps/{group}/least": times(min(ratios), 1),
+            f"gaps/{group}/most": times(max(ratios), 1),
+        }
+    return found
+
+
+def _clips(results: Results) -> dict[str, str]:
+    rows = [row for row in part_of(results, "clips")["rows"] if row["key"][0] == "fight_surv/test"]
+    found = {"clips/count": str(rows[0]["clips"])}
+    for row in rows:
+        found[f"clips/{slug(row['method'])}/{row['setting']:g}"] = divergence(row["kl"])
+    return found
+
+
+def _motion(results: Results) -> dict[str, str]:
+    rows = part_of(results, "motion")["rows"]
+    found = {"motion/count": str(rows[0]["clips"]), "motion/dense": percent(rows[0]["accuracy"])}
+    for row in rows:
+        if row["setting"]:
+            found[f"motion/{slug(row['method'])}/{row['setting']:g}"] = percent(row["accuracy"])
+    return found
+
+
+def _windows(results: Results) -> dict[str, str]:
+    found: dict[str, str] = {}
+    rows = part_of(results, "windows")["rows"]
+    for row in rows:
+        name = f"windows/{slug(row['key'][0])}/{row['stride']}/{slug(row['key'][2])}"
+        found[f"{name}/kl"] = divergence(mean(row["kl"]))
+        found[f"{name}/last"] = divergence(mean(row["kl"][-50:]))
+        found[f"{name}/fewer"] = times(row["ratio_after_first"], 1)
+    return found
+
+
+def _streams(results: Results) -> dict[str, str]:
+    (run,) = part_of(results, "long_run")["rows"]
+    periods = run["periods"]
+    resident = [period["resident_mib"] for period in periods[1:]]
+    found = {
+        "long-run/frames": f"{len(periods) * PERIOD:,}".replace(",", r"\,"),
+        "long-run/minutes": f"{periods[-1]['seconds'] / 60:.0f}",
+        "long-run/growth": percent(max(resident) / resident[0] - 1, 2),
+        "long-run/first-kl": f"{periods[0]['kl']:.5f}",
+        "long-run/last-kl": f"{periods[-1]['kl']:.5f}",
+        "long-run/computed": percent(periods[-1]["computed_share"]),
+        "long-run/cache": f"{periods[-1]['cache_mib']:.2f}",
+    }
+    guard = part_of(results, "guard")["rows"]
+    for bound in dict.fromkeys(row["key"][1] for row in guard):
+        rows = [row for row in guard if row["key"][1] == bound]
+        name = f"guard/{bound}"
+        found |= {
+            f"{name}/kl": divergence(mean(row["mean_kl"] for row in rows)),
+            f"{name}/worst": divergence(max(row["mean_kl"] for row in rows)),
+            f"{name}/fewer": times(len(rows) / sum(1 / row["multiply_add_ratio"] for row in rows)),
+            "guard/videos": str(len(rows)),
+        }
+        if bound != "none":
+            found[f"{name}/kept"] = str(sum(row["mean_kl"] <= float(bound) for row in rows))
+    for row in part_of(results, "many_streams")["rows"]:
+        name = f"many/{slug(row['key'][0])}"
+        if "wall_clock_ratio" in row:
+            found |= {
+                f"{name}/faster": times(row["wall_clock_ratio"]),
+                f"{name}/fewer": times(row["multiply_add_ratio"]),
+                f"{name}/dense-rate": f"{row['dense_frames_per_second']:.1f}",
+                f"{name}/rate": f"{row['reuse_frames_per_second']:.1f}",
+                "many/streams": str(row["streams"]),
+            }
+        else:
+            found |= {
+                "many/results": f"{row['results']}",
+                "many/different": f"{row['different_labels'] + row['different_computed_shares']}",
+            }
+    return found
+
+
+def _calibration(results: Results) -> dict[str, str]:
+    from ..calibration import HALVES, table
+
+    rows: Iterable[Any] = table(part_of(results, "calibration"))[1].rows  # type: ignore[union-attr]
+    found = {"calibration/halves": str(HALVES)}
+    for target, kept, _, _, saving in rows:
+        found |= {
+            f"calibration/{slug(target)}/kept": kept.split()[0],
+            f"calibration/{slug(target)}/fewer": times(float(saving.split("x")[0])),
+        }
+    return found
+
+
+def _heads(results: Results) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for row in part_of(results, "heads")["rows"]:
+        name = f"heads/{'videomae' if 'videomae' in row['key'][0] else 'vit'}/{row['multiply_add_ratio']:.0f}"
+        found |= {
+            f"{name}/accuracy": percent(row["accuracy"]["value"]),
+            f"{name}/dense": percent(row["dense_accuracy"]["value"]),
+            f"{name}/low": f"{100 * row['accuracy_difference']['low']:+.1f}",
+            f"{name}/high": f"{100 * row['accuracy_difference']['high']:+.1f}",
+            f"{name}/agreement": percent(row["top1_agreement"]["value"]),
+            "heads/clips": str(row["clips"]),
+        }
+    return found
+
+
+def _thresholds(results: Results) -> dict[str, str]:
+    """What a threshold gives over all videos, static and moving."""
+    rows = [row for row in part_of(results, "vit")["rows"] if row["key"][1] == "bidirectional"]
+    found: dict[str, str] = {}
+    for threshold in dict.fromkeys(row["key"][2] for row in rows):
+        own = [row for row in rows if row["key"][2] == threshold]
+        found |= {
+            f"threshold/{threshold}/largest": divergence(max(row["kl"] for row in own)),
+            f"threshold/{threshold}/median": divergence(median(row["kl"] for row in own)),
+            f"threshold/{threshold}/fewer": times(median(1 / row["share"] for row in own), 1),
+        }
+    return found
+
+
+TIMED = ("speed", "speed_videomae", "speed_reduction", "methods", "packing", "image_merging")
+MAKERS = (
+    _replay,
+    _latency,
+    _memory,
+    _scaling,
+    _ablation,
+    _look_ahead,
+    _gaps,
+    _clips,
+    _motion,
+    _windows,
+    _streams,
+    _calibration,
+    _heads,
+    _thresholds,
+)

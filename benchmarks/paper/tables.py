@@ -1,0 +1,157 @@
+"""The larger tables of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+from ..aggregate import curves_of, points
+from ..curves import cost_at_kl, kl_at_cost
+from ..fidelity import STATIC
+from ..store import Results
+from ..sweep_tables import TARGETS
+from ..table import escaped
+from .numbers import SETS, divergence, part_of, percent
+
+
+SHORT = {
+    "reuse, look-ahead of 8 frames": "reuse, look-ahead 8",
+    "STC-Cacher, a reference in 8 frames": "STC, 1 reference in 8",
+    "STC-Cacher": "STC, 1 reference in 2",
+    "Eventful, token-wise, CLS always": "Eventful, token-wise*",
+    "Eventful, full, CLS always": "Eventful, full*",
+    "STGT gate, CLS always": "STGT gate*",
+    "frame skipping, logits interpolated": "skip, interpolated",
+    "frame skipping, logits held": "skip, held",
+    "pruning by attention": "pruning (EViT)",
+}
+"""Names that fit a column."""
+
+
+def tables(results: Results) -> dict[str, str]:
+    """Every table as a `tabular` of the package booktabs, by name."""
+    return {
+        "equal_kl": equal_kl(results),
+        "ablation": ablations(results),
+        "commands": commands(results),
+    }
+
+
+def equal_kl(results: Results) -> str:
+    """Multiply-adds at equal KL, and KL at equal multiply-adds, of every method on static cameras and on clips."""
+    names = ("static", "moving", "fights")
+    parts = {name: part_of(results, SETS[name][0]) for name in names}
+    curves = {name: curves_of(parts[name], SETS[name][1]) for name in names}
+    methods = parts["static"]["methods"]
+    rows = []
+    for key in curves["static"]:
+        if key.startswith("dense"):
+            continue
+        title = SHORT.get(methods[key]["title"], methods[key]["title"])
+        cells = []
+        for name in names:
+            curve = points(curves[name].get(key, []))
+            for target in TARGETS:
+                cost = cost_at_kl(curve, target)
+                cells.append("--" if cost is None else ("$<$" if cost.at_most else "") + percent(cost.share, 0))
+            if name == "static":
+                cells.append(divergence(kl_at_cost(curve, 1 / 4)))
+        rows.append((rf"\textbf{{{escaped(title)}}}" if methods[key]["ours"] else escaped(title), *cells))
+    groups = r" & \multicolumn{3}{c}{static} & \multicolumn{2}{c}{moving} & \multicolumn{2}{c}{clips} \\"
+    rules = r"\cmidrule(lr){2-4}\cmidrule(lr){5-6}\cmidrule(lr){7-8}"
+    header = r"method & .02 & .05 & KL, 4$\times$ & .02 & .05 & .02 & .05 \\"
+    return _tabular("@{}l@{\\;}rrrrrrr@{}", [groups, rules, header], rows)
+
+
+def ablations(results: Results) -> str:
+    """One thing changed at a time, at the same multiply-adds."""
+    rows = part_of(results, "ablation")["rows"]
+    ratios = sorted({row["setting"] for row in rows if row["setting"]})
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = []
+        for static in (True, False):
+            for ratio in ratios:
+                own = [
+                    row
+                    for row in rows
+                    if row["method"] == method
+                    and row["setting"] in (ratio, 0.0)
+                    and (row["video"] in STATIC) == static
+                ]
+                text = divergence(mean(row["kl"] for row in own)) if own else "--"
+                # A planner without a budget saves what it saves.
+                cells.append(text if own and own[0]["setting"] else rf"\emph{{{text}}}")
+        lines.append((escaped(method), *cells))
+    videos = {row["video"] for row in rows}
+    static_videos, others = len(videos & set(STATIC)), len(videos - set(STATIC))
+    groups = rf" & \multicolumn{{2}}{{c}}{{{static_videos} static}} & \multicolumn{{2}}{{c}}{{{others} others}} \\"
+    header = "planner & " + " & ".join(rf"{ratio:g}$\times$" for _ in range(2) for ratio in ratios) + r" \\"
+    return _tabular("@{}lrrrr@{}", [groups, r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}", header], lines)
+
+
+COMMANDS = {
+    "vit": r"Fig.~\ref{fig:fidelity}, Table~\ref{tab:equal-kl}",
+    "fights": r"the same, surveillance clips",
+    "across_frames": "merging across frames",
+    "videomae_fights": r"Fig.~\ref{fig:videomae}, left",
+    "videomae_motion": r"Fig.~\ref{fig:videomae}, right",
+    "clips": r"Table~\ref{tab:videomae}",
+    "motion": r"Table~\ref{tab:videomae}",
+    "windows": "sliding windows",
+    "ablation": r"Table~\ref{tab:ablation}",
+    "look_ahead": r"Table~\ref{tab:look-ahead}",
+    "gaps": r"Fig.~\ref{fig:error}, left",
+    "speed": r"Table~\ref{tab:speed}",
+    "speed_videomae": r"Table~\ref{tab:speed}",
+    "packing": r"Table~\ref{tab:packing}",
+    "methods": "peers' wall-clock",
+    "latency": "latency",
+    "replay": "plans of real video",
+    "scaling_share": r"Fig.~\ref{fig:scaling}, and the others",
+    "peak": "memory",
+    "stream_state": "memory of a stream",
+    "long_run": r"Fig.~\ref{fig:long-run}",
+    "guard": r"Table~\ref{tab:guard}",
+    "many_streams": "many streams",
+    "calibration": "calibration",
+    "heads": "heads on frozen features",
+    "image_merging": "merging on images",
+}
+"""What each part of the results stands behind."""
+
+
+def commands(results: Results) -> str:
+    """The command for each part, with the machine that it ran on."""
+    found = {name: part for name in COMMANDS if (part := results.part(name)) is not None}
+    rows = [
+        (
+            rf"\texttt{{{escaped(part['suite'])}}}",
+            rf"\texttt{{{escaped(name)}}}",
+            _machine(part),
+            (part["finished"] or part["started"] or "")[:10],
+            COMMANDS[name],
+        )
+        for name, part in found.items()
+    ]
+    return _tabular("@{}lllll@{}", [r"suite & part & machine & date & shown in \\"], rows)
+
+
+def _machine(part: dict[str, Any]) -> str:
+    return "EPYC" if "EPYC" in part["machine"]["cpu"] else "Xeon" if "Xeon" in part["machine"]["cpu"] else "other"
+
+
+def _tabular(columns: str, header: list[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [" & ".join(row) + r" \\" for row in rows]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            *header,
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
