@@ -27,9 +27,12 @@ from . import (
     streams,
     windows,
 )
+from .aggregate import best_baseline, curves_of, points, rivals, subjects_of
+from .curves import cost_at_kl
 from .speed import speed_table
 from .store import Results
 from .sweep_tables import (
+    TARGETS,
     at_equal_kl,
     at_savings,
     by_threshold,
@@ -40,7 +43,7 @@ from .sweep_tables import (
     matched,
     method_list,
 )
-from .table import Block, as_latex, as_markdown
+from .table import Block, Table, as_latex, as_markdown
 
 
 Blocks = dict[str, tuple[tuple[str, ...], Callable[..., Block]]]
@@ -98,6 +101,7 @@ def blocks() -> Blocks:
         "calibration": (("calibration",), partial(_with_source, calibration.table)),
         "guard": (("guard",), partial(_with_source, streams.guard_table)),
         "many_streams": (("many_streams",), partial(_with_source, streams.many_table)),
+        "headline": (("vit", "speed", "heads", "motion"), headline),
         "summary": (("vit", "speed", "replay"), summary),
         "summary_videomae": (("clips", "motion", "speed_videomae"), summary_videomae),
         "scaling": (tuple(part.name for part in scaling.PARTS), _scaling),
@@ -212,6 +216,58 @@ def _scaling(*results: dict[str, Any]) -> Block:
     for result in results:
         lines += scaling.table(result)
     return [*lines, source(results[-1]), "![scaling](images/benchmarks/scaling.png)"]
+
+
+def headline(fidelity: dict[str, Any], speed: dict[str, Any], heads: dict[str, Any], motions: dict[str, Any]) -> Block:
+    """What a reader of the first screen should know: what is saved, and what it costs."""
+    target = TARGETS[0]
+    curves, methods = curves_of(fidelity, "real"), fidelity["methods"]
+    shares = {key: cost_at_kl(points(curves[key]), target) for key in ("bidirectional", "causal")}
+    best = best_baseline(curves, rivals(methods, "bidirectional"), target)
+    assert best is not None and all(shares.values())
+    fewer = {key: f"{1 / cost.share:.1f}x" for key, cost in shares.items() if cost is not None}
+    videos = len(subjects_of(fidelity, "real"))
+    timed = {row["name"]: row for row in speed["rows"]}
+    clip, stream = timed["clip of 16 frames, 25% computed"], timed["causal stream, frame by frame, 25% computed"]
+    changing = timed["clip of 16 frames, everything changes, default settings"]
+    labelled = min(
+        (row for row in heads["rows"] if row["key"][0].startswith("vit")),
+        key=lambda row: abs(row["multiply_add_ratio"] - 4),
+    )
+    difference = labelled["accuracy_difference"]
+    motion = {row["setting"]: row for row in motions["rows"] if row["method"] in (next(iter(clips.OURS)), "dense")}
+    return [
+        Table(
+            ("", "saved", "what it costs"),
+            (
+                (
+                    f"ViT-Tiny, {videos} real videos of static cameras",
+                    f"**{fewer['bidirectional']} fewer multiply-adds** ({fewer['causal']} in a live stream); the best "
+                    f"other method {1 / best[1].share:.1f}x",
+                    f"KL divergence of {target:g} per frame from the dense model",
+                ),
+                (
+                    f"ViT-B/16 on {speed['machine']['cores']} CPU cores, a quarter of the tokens computed",
+                    f"**{clip['wall_clock_ratio']:.1f}x faster** in clips, {stream['wall_clock_ratio']:.1f}x frame by "
+                    "frame",
+                    f"where everything changes: {changing['wall_clock_ratio']:.1f}x the speed of the dense model",
+                ),
+                (
+                    f"{labelled['clips']} labelled surveillance clips, a head on a frozen ViT-Tiny",
+                    f"{labelled['multiply_add_ratio']:.1f}x fewer multiply-adds",
+                    f"accuracy {labelled['accuracy']['value']:.1%}, dense {labelled['dense_accuracy']['value']:.1%} "
+                    f"(95 % interval of the difference: {100 * difference['low']:+.1f} to "
+                    f"{100 * difference['high']:+.1f} points)",
+                ),
+                (
+                    f"VideoMAE, {motions['rows'][0]['clips']} clips whose classes are motions, the hard case",
+                    "2x, 3x fewer multiply-adds in the layers",
+                    f"accuracy {motion[2.0]['accuracy']:.1%}, {motion[3.0]['accuracy']:.1%}; dense "
+                    f"{motion[1.0]['accuracy']:.1%}",
+                ),
+            ),
+        )
+    ]
 
 
 def summary(fidelity: dict[str, Any], speed: dict[str, Any], real_plans: dict[str, Any]) -> Block:

@@ -35,7 +35,7 @@ def write_paper(results: Results, root: Path, out: Path) -> list[Path]:
         ResultError: if a document asks for a number that does not exist.
     """
     texts = generated(results, root)
-    texts |= {f"stamp_{name}.tex": f"{stamp(root, name, texts)}%\n" for name in DOCUMENTS}
+    texts |= {f"stamp_{name}.tex": rf"\def\sourcestamp{{{stamp(root, name, texts)}}}" + "\n" for name in DOCUMENTS}
     written = []
     for name, text in texts.items():
         path = out / name
