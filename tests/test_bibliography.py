@@ -81,7 +81,7 @@ def parse(text: str) -> list[Entry]:
 def cited(text: str) -> set[str]:
     """The keys that a LaTeX document cites, comments left out."""
     text = re.sub(r"(?<!\\)%.*", "", text)
-    groups = re.findall(r"\\(?:bstctl|no)?cite[a-z]*\*?\s*(?:\[[^\]]*\]\s*)*\{([^}]*)\}", text)
+    groups = re.findall(r"\\(?:bstctl|no)?cite[pt]?\*?\s*(?:\[[^\]]*\]\s*)*\{([^}]*)\}", text)
     return {key.strip() for group in groups for key in group.split(",")}
 
 
@@ -111,7 +111,7 @@ def test_parser_reads_fields() -> None:
 
 
 def test_citations_are_found() -> None:
-    text = "\\cite{a} \\cite[p.~3]{b, c}% \\cite{d}\n5\\% \\nocite{e} \\bstctlcite{f} \\citep*[see][]{g}"
+    text = "\\cite{a} \\cite[p.~3]{b, c}% \\cite{d}\n5\\% \\nocite{e} \\bstctlcite{f} \\citep*[see][]{g} \\cited{3.9}"
     assert cited(text) == {"a", "b", "c", "e", "f", "g"}
 
 
