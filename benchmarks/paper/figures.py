@@ -247,23 +247,6 @@ FRAMES_SHOWN, POSITION_SHOWN = 64, 10 * 14 + 9
 """Of the clip that ships: its frames, and a patch over which the object moves."""
 
 
-def long_run(results: Results) -> Any:
-    """One stream over many frames: resident memory and KL."""
-    (run,) = part_of(results, "long_run")["rows"]
-    figure, axes = _axes(1, 2, COLUMN, 1.35)
-    frames = [period["frames"] / 1000 for period in run["periods"]]
-    axes[0].plot(frames, [period["resident_mib"] for period in run["periods"]], color="#08306b")
-    axes[0].set_ylim(0, 1.25 * max(period["resident_mib"] for period in run["periods"]))
-    axes[0].set_ylabel("resident memory, MiB")
-    axes[1].plot(frames, [1000 * period["kl"] for period in run["periods"]], color="#00b3a4")
-    axes[1].set_ylim(0, 1500 * max(period["kl"] for period in run["periods"]))
-    axes[1].set_ylabel(r"KL to dense, $10^{-3}$ nats")
-    for axis in axes:
-        axis.set_xlabel("thousand frames")
-    figure.tight_layout(w_pad=0.6)
-    return figure
-
-
 def strip(path: Path) -> None:
     """Frames of the clip that ships, and under each the patches that were computed in it."""
     import torch
@@ -337,5 +320,4 @@ FIGURES: dict[str, Callable[[Results], Any]] = {
     "error": error,
     "scaling": scaling,
     "polyline": polyline,
-    "long_run": long_run,
 }

@@ -195,7 +195,7 @@ def _ablation(results: Results) -> dict[str, str]:
 
 
 def _look_ahead(results: Results) -> dict[str, str]:
-    rows = part_of(results, "look_ahead")["rows"]
+    rows = [{**row, "method": f"{row['control']} {row['pieces']}"} for row in part_of(results, "look_ahead")["rows"]]
     return {f"look-ahead/{name}": text for name, text in _by_group(rows).items()}
 
 

@@ -12,7 +12,7 @@ from ..fidelity import STATIC
 from ..store import Results
 from ..sweep_tables import TARGETS
 from ..table import escaped
-from .numbers import SETS, divergence, part_of, percent
+from .numbers import SETS, divergence, part_of, percent, times
 
 
 SHORT = {
@@ -34,6 +34,8 @@ def tables(results: Results) -> dict[str, str]:
     return {
         "equal_kl": equal_kl(results),
         "ablation": ablations(results),
+        "look_ahead": look_ahead(results),
+        "packing": packing(results),
         "commands": commands(results),
     }
 
@@ -84,11 +86,55 @@ def ablations(results: Results) -> str:
                 # A planner without a budget saves what it saves.
                 cells.append(text if own and own[0]["setting"] else rf"\emph{{{text}}}")
         lines.append((escaped(method), *cells))
+    groups, header = _by_videos(rows, ratios)
+    return _tabular("@{}lrrrr@{}", [groups, r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}", f"planner & {header}"], lines)
+
+
+def _by_videos(rows: list[dict[str, Any]], ratios: list[float]) -> tuple[str, str]:
+    """The two lines of a header over static videos and others, at each ratio."""
     videos = {row["video"] for row in rows}
-    static_videos, others = len(videos & set(STATIC)), len(videos - set(STATIC))
-    groups = rf" & \multicolumn{{2}}{{c}}{{{static_videos} static}} & \multicolumn{{2}}{{c}}{{{others} others}} \\"
-    header = "planner & " + " & ".join(rf"{ratio:g}$\times$" for _ in range(2) for ratio in ratios) + r" \\"
-    return _tabular("@{}lrrrr@{}", [groups, r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}", header], lines)
+    static, others = len(videos & set(STATIC)), len(videos - set(STATIC))
+    groups = rf" & \multicolumn{{2}}{{c}}{{{static} static}} & \multicolumn{{2}}{{c}}{{{others} others}} \\"
+    return groups, " & ".join(rf"{ratio:g}$\times$" for _ in range(2) for ratio in ratios) + r" \\"
+
+
+def look_ahead(results: Results) -> str:
+    """KL by the number of frames that are handed over in one call."""
+    rows = [row for row in part_of(results, "look_ahead")["rows"] if row["control"] == "threshold"]
+    ratios = sorted({row["setting"] for row in rows})
+    sizes = sorted({row["pieces"] for row in rows})
+    lines = []
+    for pieces in sizes:
+        name = "1, causal" if pieces == 1 else "all" if pieces == sizes[-1] else f"{pieces}"
+        cells = [
+            divergence(
+                mean(
+                    row["kl"]
+                    for row in rows
+                    if (row["pieces"], row["setting"], row["video"] in STATIC) == (pieces, ratio, static)
+                )
+            )
+            for static in (True, False)
+            for ratio in ratios
+        ]
+        lines.append((name, *cells))
+    groups, header = _by_videos(rows, ratios)
+    return _tabular("@{}lrrrr@{}", [groups, r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}", f"frames & {header}"], lines)
+
+
+def packing(results: Results) -> str:
+    """Wall-clock by the way in which the same corners are carried out."""
+    rows = {tuple(row["key"]): row for row in part_of(results, "packing")["rows"]}
+    columns = list(dict.fromkeys(key[:2] for key in rows))
+    lines = [
+        (
+            escaped(way),
+            *(times(rows[(*column, way)]["wall_clock_ratio"]) for column in columns),
+        )
+        for way in dict.fromkeys(key[2] for key in rows)
+    ]
+    header = " & ".join(["", *(f"{escaped(share)}, {spread}" for share, spread in columns)]) + r" \\"
+    return _tabular("@{}l" + "r" * len(columns) + "@{}", [header], lines)
 
 
 COMMANDS = {
