@@ -85,7 +85,7 @@ def table(result: dict[str, Any]) -> Block:
         for way in WAYS:
             kls, errors = (by_gap(result, way, static, name) for name in ("kl", "embedding_error"))
             cells = (f"{kl:.4f}; {error:.2f}" for kl, error in zip(kls, errors))
-            rows.append((f"{len(group)} {'static videos' if static else 'others'}, {way}", *cells))
+            rows.append((f"{len(group)} {'videos' if static else 'others'}, {way}", *cells))
     return [
         f"{result['model']}, {result['frames']} frames of each video: every n-th frame is computed whole. KL to the "
         "dense model of the frames between, and the distance of their patch embeddings from the true ones, relative "

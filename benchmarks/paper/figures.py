@@ -12,6 +12,7 @@ from .. import gaps
 from ..aggregate import Curves, curves_of, is_baseline, points
 from ..common import ROOT
 from ..curves import pareto_front
+from ..fidelity import OTHERS, STATIC
 from ..plots import FLOOR, colour
 from ..store import Results
 from .numbers import SETS, part_of
@@ -144,7 +145,7 @@ def error(results: Results) -> Any:
     """KL against the gap between computed frames, and against the threshold."""
     figure, axes = _axes(1, 2, COLUMN, 1.6)
     part = part_of(results, "gaps")
-    for static, style, group in ((True, "-", "static"), (False, "--", "others")):
+    for static, style, group in ((True, "-", f"{len(STATIC)} videos"), (False, "--", f"{len(OTHERS)} others")):
         for way, ink in zip(gaps.WAYS, ("#08306b", "#00b3a4")):
             values = gaps.by_gap(part, way, static, "kl")
             axes[0].plot(gaps.GAPS, values, style, marker="o", color=ink, label=f"{way}, {group}")

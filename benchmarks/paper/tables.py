@@ -94,7 +94,7 @@ def _by_videos(rows: list[dict[str, Any]], ratios: list[float]) -> tuple[str, st
     """The two lines of a header over static videos and others, at each ratio."""
     videos = {row["video"] for row in rows}
     static, others = len(videos & set(STATIC)), len(videos - set(STATIC))
-    groups = rf" & \multicolumn{{2}}{{c}}{{{static} static}} & \multicolumn{{2}}{{c}}{{{others} others}} \\"
+    groups = rf" & \multicolumn{{2}}{{c}}{{{static} videos}} & \multicolumn{{2}}{{c}}{{{others} others}} \\"
     return groups, " & ".join(rf"{ratio:g}$\times$" for _ in range(2) for ratio in ratios) + r" \\"
 
 
