@@ -98,7 +98,7 @@ def main_result(results: Results) -> Any:
     """The poster's figure: KL over multiply-adds on static cameras, with the gap to the best other method."""
     part = part_of(results, SETS["static"][0])
     curves = curves_of(part, SETS["static"][1])
-    figure, axes = _axes(1, 1, COLUMN * 1.5, 3.1)
+    figure, axes = _axes(1, 1, COLUMN * 1.5, 2.75)
     axis = axes[0]
     _sweep(axis, curves, part["methods"], SHOWN)
     axis.set_ylim(1.5e-3, 2)
@@ -239,7 +239,7 @@ def polyline(results: Results) -> Any:
         axis.set_yticks([])
     axes[0].set_xticklabels([])
     axes[1].set_xlabel("frame")
-    figure.supylabel("embedding (main direction)", fontsize=7)
+    figure.supylabel("embedding", fontsize=7)
     figure.tight_layout(h_pad=0.5, pad=0.3)
     return figure
 
