@@ -1,0 +1,102 @@
+"""The numbers of the report and the poster are those of the results, and their PDFs are up to date."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.common import RESULTS, ROOT
+from benchmarks.paper import build
+from benchmarks.paper.build import DOCUMENTS, asked_for, generated, sources, stamp
+from benchmarks.paper.numbers import divergence, percent, slug, times
+from benchmarks.store import ResultError, Results
+
+
+SOURCES = sorted({path for name in DOCUMENTS for path in sources(ROOT, name) if path.suffix == ".tex"})
+WRAPPED = r"\\(?:result|cited|setting|cite[a-z]*|ref|label|input|bibliography|code)\{[^{}]*\}"
+LENGTHS = r"\d*\.?\d+\s*(?:em|mm|pt|cm|\\[a-z]*width)\b|\\renewcommand\{\\arraystretch\}\{[^{}]*\}|pos=\.\d+|\\column\{[^{}]*\}"
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return Results(RESULTS)
+
+
+def document(root: Path, text: str) -> Path:
+    """A repository whose report is this text."""
+    for name in DOCUMENTS.values():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_names_are_plain() -> None:
+    assert slug("clip of 16 frames, 10% computed, with hf_ttr.optimize") == (
+        "clip-of-16-frames-10-computed-with-hf-ttr.optimize"
+    )
+
+
+def test_numbers_are_written_as_latex() -> None:
+    assert percent(0.2537) == r"25.4\%"
+    assert percent(0.2537, 0) == r"25\%"
+    assert times(3.805, 1) == r"3.8$\times$"
+    assert [divergence(kl) for kl in (None, 0.00414, 0.0951, 0.3498)] == ["--", "0.0041", "0.0951", "0.350"]
+
+
+def test_numbers_in_comments_are_not_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.tex"
+    path.write_text("\\result{one/2} 3\\% \\result{two} % \\result{three}\n\\newcommand{\\x}[1]{\\result{#1}}")
+    assert asked_for([path]) == {"one/2", "two"}
+
+
+def test_only_what_is_asked_for_is_written(tmp_path: Path, results: Results) -> None:
+    root = document(tmp_path, "\\result{static/count}")
+    part = results.part("vit")
+    assert part is not None
+    videos = {row["key"][3] for row in part["rows"] if row["key"][0] == "vit real"}
+    lines = generated(results, root)["numbers.tex"].splitlines()[1:]
+    assert lines == [rf"\expandafter\def\csname result@static/count\endcsname{{{len(videos)}}}"]
+
+
+def test_unknown_number_is_named(tmp_path: Path, results: Results) -> None:
+    with pytest.raises(ResultError, match="asks for static/nothing"):
+        generated(results, document(tmp_path, "\\result{static/nothing} \\result{static/count}"))
+
+
+def test_stamp_follows_sources_and_numbers(tmp_path: Path) -> None:
+    root = document(tmp_path, "\\result{a} \\input{tables/used}")
+    texts = {"numbers.tex": r"\csname result@a\endcsname{1}", "tables/used.tex": "2", "tables/other.tex": "3"}
+    before = stamp(root, "report", texts)
+    assert stamp(root, "report", {**texts, "tables/other.tex": "4"}) == before
+    changed = [
+        stamp(root, "report", {**texts, "tables/used.tex": "4"}),
+        stamp(root, "report", {**texts, "numbers.tex": r"\csname result@a\endcsname{4}"}),
+        stamp(document(tmp_path, "\\result{a} \\input{tables/used}."), "report", texts),
+    ]
+    assert len({before, *changed}) == 4
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_no_measurement_is_typed_by_hand(path: Path) -> None:
+    text = re.sub(r"(?<!\\)%.*", "", path.read_text())
+    text = text.split(r"\begin{document}")[-1]
+    for pattern in (WRAPPED, LENGTHS):
+        text = re.sub(pattern, "", text)
+    assert re.findall(r".{0,20}(?:\d*\.\d+|\d\s*(?:\\,)?\s*\\%|\d\s*\$\\times).{0,20}", text) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_pdf_is_of_the_present_sources_and_results(name: str, results: Results) -> None:
+    pdf = (ROOT / DOCUMENTS[name]).with_suffix(".pdf")
+    expected = stamp(ROOT, name, generated(results, ROOT))
+    found = re.search(rb"sources ([0-9a-f]{16})", pdf.read_bytes())
+    assert found is not None and found.group(1).decode() == expected, f"run `make {name}`, and look at {pdf.name}"
+
+
+def test_every_table_of_the_report_is_made(results: Results) -> None:
+    text = "".join(path.read_text() for path in SOURCES)
+    used = {f"tables/{name}.tex" for name in re.findall(r"\\input\{tables/(\w+)\}", text)}
+    assert used == {name for name in generated(results, ROOT) if name.startswith("tables/")}
+    assert build.DOCUMENTS.keys() == {"report", "poster"}
