@@ -94,7 +94,6 @@ def blocks() -> Blocks:
         "methods": (("methods",), partial(_with_source, speed_methods.method_table)),
         "latency": (("latency",), partial(_with_plot, "latency", speed_methods.latency_table)),
         "replay": (("replay",), partial(_with_source, replay.table)),
-        "replay_means": (("replay",), replay.summary),
         "peak": (("peak",), partial(_with_plot, "memory", memory.peak_table)),
         "stream_state": (("stream_state",), memory.stream_table),
         "long_run": (("long_run",), partial(_with_plot, "long_run", streams.long_table)),

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -147,6 +148,8 @@ def test_names_of_the_reference_are_there(name: str) -> None:
 
 
 def test_the_page_of_commands_is_current() -> None:
+    if f"typer=={version('typer')}\n" not in (ROOT / "constraints.txt").read_text():
+        pytest.skip("another version of typer writes the page in another way.")
     script = load(ROOT / "scripts" / "make_cli_reference.py")
     assert script.PAGE.read_text() == script.page()
 
@@ -255,11 +258,11 @@ def test_wrong_commands_are_found(command: str, fault: str) -> None:
 
 
 def test_the_version_is_the_same_everywhere() -> None:
-    version = hf_ttr.__version__
-    assert re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1] == version  # type: ignore[index]
-    assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == version  # type: ignore[index]
+    own = hf_ttr.__version__
+    assert re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1] == own  # type: ignore[index]
+    assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == own  # type: ignore[index]
     first = re.search(r"^## \[(.*?)\] - (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert first is not None and first[1] == version
+    assert first is not None and first[1] == own
     assert first[2] == "unreleased" or re.fullmatch(r"\d{4}-\d\d-\d\d", first[2])
 
 
