@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +25,8 @@ def page() -> str:
     """The page, as it should be."""
     command = [sys.executable, "-m", "typer", "hf_ttr.cli", "utils", "docs", "--name", "hf-ttr"]
     made = subprocess.run(command, check=True, capture_output=True, text=True, cwd=PAGE.parents[2]).stdout
-    # Under a heading of its own.
-    text = made.split("\n", 1)[1]
+    # Under a heading of its own, and without the list of commands, in which their texts are cut off.
+    text = re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+\n", "", made.split("\n", 1)[1])
     lines = [line.rstrip() for line in text.replace("{", "").replace("}", "").splitlines()]
     return HEAD + "\n".join(lines).rstrip() + "\n"
 
