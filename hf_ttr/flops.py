@@ -111,9 +111,10 @@ class ReuseReport(ModelOutput):
         multiply_adds, dense_multiply_adds (`torch.LongTensor`): of this call, and of the parent model on the same
             frames. Both count every matrix product and convolution, the planner's and the head's included, and what
             methods of reduction spend on their decisions.
-        computed_by_layer, reused_by_layer, merged_by_layer, pruned_by_layer (`torch.LongTensor` of shape `(batch,
-            layers)`): tokens whose row a layer computes, tokens made of those of other frames or windows, and tokens
-            that were merged into others, or left out, in the layers before.
+        computed_by_layer, reused_by_layer (`torch.LongTensor` of shape `(batch, layers)`): tokens whose row a layer
+            computes, and tokens made of those of other frames or windows.
+        merged_by_layer, pruned_by_layer (`torch.LongTensor` of shape `(batch, layers)`): tokens that were merged into
+            others, or left out, in the layers before.
         plan (`torch.BoolTensor` of shape `(batch, frames, tokens)`, *optional*): which tokens were computed, if asked
             for with `output_reuse_plan=True`; of a VideoMAE, by tubelet and position.
         maps (`TokenMaps`, *optional*): what became of every token, if asked for with `output_token_maps=True`.

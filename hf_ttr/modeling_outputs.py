@@ -22,7 +22,8 @@ class TemporalReuseModelOutput(BaseModelOutputWithPooling):
     Attributes:
         last_hidden_state (`torch.Tensor` of shape `(batch, [frames,] tokens, hidden_size)`): of every token; that of a
             reused token is assembled like its keys and values.
-        pooler_output (`torch.Tensor` of shape `(batch, [frames,] pooler_output_size)`, *optional*).
+        pooler_output (`torch.Tensor` of shape `(batch, [frames,] pooler_output_size)`, *optional*): where there is a
+            pooling layer.
         past_key_values (`TemporalReuseCache`, *optional*): hand it back with the next frames of the same streams.
         reuse (`ReuseReport`, *optional*): what the call cost; `None` in mode "off" and in training.
     """
@@ -37,7 +38,8 @@ class TemporalReuseImageClassifierOutput(ImageClassifierOutput):
     Output for one frame of each stream.
 
     Attributes:
-        loss (`torch.Tensor` of shape `()`, *optional*), logits (`torch.Tensor` of shape `(batch, labels)`).
+        loss (`torch.Tensor` of shape `()`, *optional*): where labels were given.
+        logits (`torch.Tensor` of shape `(batch, labels)`): of the frame.
         past_key_values, reuse: as in `TemporalReuseModelOutput`.
     """
 
@@ -51,9 +53,9 @@ class TemporalReuseVideoClassifierOutput(ImageClassifierOutput):
     Output for clips.
 
     Attributes:
-        loss (`torch.Tensor` of shape `()`, *optional*).
+        loss (`torch.Tensor` of shape `()`, *optional*): where labels were given.
         logits (`torch.Tensor` of shape `(batch, labels)`): mean of the frame logits.
-        frame_logits (`torch.Tensor` of shape `(batch, frames, labels)`).
+        frame_logits (`torch.Tensor` of shape `(batch, frames, labels)`): of every frame, of a ViT.
         past_key_values, reuse: as in `TemporalReuseModelOutput`.
     """
 

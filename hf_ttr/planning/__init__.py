@@ -1,0 +1,1 @@
+"""Plans: which tokens are computed, out of the embeddings and the settings alone."""

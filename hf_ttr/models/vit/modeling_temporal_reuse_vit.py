@@ -153,7 +153,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
 
     Args:
         config (`TemporalReuseViTConfig`): the settings.
-        add_pooling_layer (`bool`), use_mask_token (`bool`): as in `ViTModel`.
+        add_pooling_layer, use_mask_token (`bool`): as in `ViTModel`.
     """
 
     def __init__(
@@ -188,8 +188,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
     ) -> TemporalReuseModelOutput:
         """
         Args:
-            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`, one frame of each stream, or
-                `(batch, frames, channels, height, width)`): each batch row is a stream of its own.
+            pixel_values (`torch.Tensor` of shape `(batch, [frames,] channels, height, width)`): clips, or one frame of
+                each stream; each batch row is a stream of its own.
             bool_masked_pos, interpolate_pos_encoding: as in `ViTModel`, for every frame.
             attention_mask: as in `ViTModel`, for every frame; every token is then computed, and there is no cache.
             past_key_values: the cache that the previous frames of the same streams returned.
