@@ -73,8 +73,8 @@ def draw_figures(results: Results, folder: Path) -> list[Path]:
             figure.savefig(path, bbox_inches="tight", pad_inches=0.02, metadata={"CreationDate": None})
             pyplot.close(figure)
             drawn.append(path)
-    strip(folder / "strip.png")
-    return [*drawn, folder / "strip.png"]
+    strip(folder / "strip.jpg")
+    return [*drawn, folder / "strip.jpg"]
 
 
 def fidelity(results: Results) -> Any:
@@ -263,7 +263,7 @@ def strip(path: Path) -> None:
     with torch.inference_mode():
         plan = model(pixels, output_reuse_plan=True).reuse.plan[0]
     frames, _ = read_frames(assets / "demo.mp4", lambda total: range(total))
-    reuse_map(frames[: len(plan)], plan, columns=6, width=2400, path=path)
+    reuse_map(frames[: len(plan)], plan, columns=6, width=3000).save(path, quality=88, subsampling=0)
 
 
 def len_of(part: dict[str, Any], subjects: str) -> int:

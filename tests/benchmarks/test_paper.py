@@ -16,7 +16,10 @@ from benchmarks.store import ResultError, Results
 
 SOURCES = sorted({path for name in DOCUMENTS for path in sources(ROOT, name) if path.suffix == ".tex"})
 WRAPPED = r"\\(?:result|cited|setting|cite[a-z]*|ref|label|input|bibliography|code)\{[^{}]*\}"
-LENGTHS = r"\d*\.?\d+\s*(?:em|mm|pt|cm|\\[a-z]*width)\b|\\renewcommand\{\\arraystretch\}\{[^{}]*\}|pos=\.\d+|\\column\{[^{}]*\}"
+LENGTHS = (
+    r"\d*\.?\d+\s*(?:em|mm|pt|cm|\\[a-z]*width)\b|pos=\.\d+"
+    r"|\\renewcommand\{\\arraystretch\}\{[^{}]*\}|\\column\{[^{}]*\}"
+)
 
 
 @pytest.fixture(scope="module")
