@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from statistics import mean
+from statistics import geometric_mean, mean
 from typing import Any
 from unittest.mock import patch
 
@@ -197,9 +197,12 @@ def at_ratio(measure: Callable[[float], Row], ratio: float, low: float, high: fl
     return best if best is not None else measure(low)
 
 
-def mean_of(rows: Iterable[dict[str, Any]], figure: str) -> float:
-    """Mean of a figure over rows."""
-    return mean(row[figure] for row in rows)
+def mean_of(rows: list[dict[str, Any]], ratio: float, figure: str, form: str) -> str:
+    """The mean of a figure over rows; where one of them saves less than `ratio`, with what they save."""
+    text = format(mean(row[figure] for row in rows), form)
+    if all(row["encoder_ratio"] >= ratio and row["setting"] for row in rows):
+        return text
+    return f"{text} at {mean(row['encoder_ratio'] for row in rows):.1f}x"
 
 
 def by_videos(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -221,18 +224,31 @@ def table(result: dict[str, Any]) -> Block:
 
     def cell(group: list[dict[str, Any]], method: str, ratio: float) -> str:
         chosen = [row for row in group if row["method"] == method and row["setting"] in (ratio, 0.0)]
-        if not chosen:
-            return ""
-        text = f"{mean_of(chosen, 'kl'):.4f}"
         # A planner without a budget saves what it saves.
-        return text if chosen[0]["setting"] else f"{text} at {mean_of(chosen, 'encoder_ratio'):.1f}x"
+        return mean_of(chosen, ratio, "kl", ".4f") if chosen else ""
 
-    header = [f"{videos}, {ratio:g}x" for videos in groups for ratio in ratios]
+    reached = [row for row in rows if row["encoder_ratio"] >= row["setting"]]
+    kl = {(row["method"], row["video"], row["setting"]): row["kl"] for row in reached}
+    defaults = {key[1:]: value for key, value in kl.items() if key[0] == "default"}
+
+    def relative(method: str) -> str:
+        """The quotient to the KL of the default, over the pairs of a video and a ratio that both reach."""
+        quotients = [kl[(method, *pair)] / value for pair, value in defaults.items() if (method, *pair) in kl]
+        if method == "default" or not quotients:
+            return ""
+        lower = sum(quotient < 1 for quotient in quotients)
+        return f"{geometric_mean(quotients):.2f} ({lower} of {len(quotients)} lower)"
+
+    header = [*(f"{videos}, {ratio:g}x" for videos in groups for ratio in ratios), "relative to the default"]
     found = {row["method"] for row in rows}
-    block: Block = ["Mean KL to the dense model per frame, the four static videos and the others."]
+    block: Block = [
+        "Mean KL to the dense model per frame, the four static videos and the others. The last column is the quotient "
+        "to the KL of the default, geometric mean over the pairs of a video and a ratio that are reached, and in how "
+        "many of these it is lower."
+    ]
     for title, methods in TABLES.items():
         lines = [
-            (method, *(cell(group, method, ratio) for group in groups.values() for ratio in ratios))
+            (method, *(cell(group, method, ratio) for group in groups.values() for ratio in ratios), relative(method))
             for method in methods
             if method in found
         ]

@@ -59,21 +59,18 @@ def _measure(video: str, pieces: int, control: str, ratio: float) -> dict[str, A
     return {"pieces": pieces, "control": control, **asdict(row)}
 
 
-def cell(rows: Iterable[dict[str, Any]], pieces: int, control: str, ratio: float, figure: str, form: str) -> str:
-    """The mean of a figure over videos; where one of them saves less than is aimed at, with what they save."""
-    chosen = [row for row in rows if (row["pieces"], row["control"], row["setting"]) == (pieces, control, ratio)]
-    text = format(mean_of(chosen, figure), form)
-    if all(row["encoder_ratio"] >= ratio for row in chosen):
-        return text
-    return f"{text} at {mean_of(chosen, 'encoder_ratio'):.1f}x"
-
-
 def table(result: dict[str, Any]) -> Block:
     """The tables of a result: for each control the divergence and the agreement by the frames of a call."""
     rows = result["rows"]
     ratios = sorted({row["setting"] for row in rows})
     groups = by_videos(rows)
     header = [f"{videos}, {ratio:g}x" for videos in groups for ratio in ratios]
+
+    def cell(group: list[dict[str, Any]], pieces: int, control: str, ratio: float, figure: str, form: str) -> str:
+        wanted = (pieces, control, ratio)
+        chosen = [row for row in group if (row["pieces"], row["control"], row["setting"]) == wanted]
+        return mean_of(chosen, ratio, figure, form)
+
     block: Block = []
     for control, title in CONTROLS.items():
         for figure, name, form in (("kl", "mean KL to the dense model", ".4f"), ("agreement", "agreement", ".1%")):

@@ -112,19 +112,24 @@ def tables_of(block: Block) -> list[Table]:
 
 def test_the_ablation_has_a_table_for_each_kind_of_change() -> None:
     rows = [
-        {"video": video, "method": method, "setting": setting, "kl": kl, "encoder_ratio": 3.9, "agreement": 1.0}
+        {"video": video, "method": method, "setting": setting, "kl": kl, "encoder_ratio": ratio}
         for video in (STATIC[0], OTHERS[0])
-        for method, setting, kl in (
-            ("default", 4.0, 0.01),
-            ("held", 4.0, 0.02),
-            ("whole frames only, every 4", 0.0, 0.5),
+        for method, setting, kl, ratio in (
+            ("default", 4.0, 0.01, 4.1),
+            ("held", 4.0, 0.02, 4.0),
+            ("max_age 8", 4.0, 0.001, 3.5),
+            ("whole frames only, every 4", 0.0, 0.5, 4.2),
         )
     ]
     tables = tables_of(ablation.table({"rows": rows}))
     assert len(tables) == len(ablation.TABLES)
-    assert tables[-1].header == ["planner", "1 static, 4x", "1 others, 4x"]
-    assert tables[-1].rows == [["default", "0.0100", "0.0100"], ["held", "0.0200", "0.0200"]]
-    assert tables[3].rows[1][1] == "0.5000 at 3.9x"
+    assert tables[-1].header == ["planner", "1 static, 4x", "1 others, 4x", "relative to the default"]
+    assert tables[-1].rows == [
+        ["default", "0.0100", "0.0100", ""],
+        ["held", "0.0200", "0.0200", "2.00 (0 of 2 lower)"],
+    ]
+    assert tables[3].rows[1] == ["whole frames only, every 4", "0.5000 at 4.2x", "0.5000 at 4.2x", ""]
+    assert tables[0].rows[1] == ["max_age 8", "0.0010 at 3.5x", "0.0010 at 3.5x", ""]
     methods = {*ablation.SETTINGS, *ablation.CHOOSERS, *ablation.SHARES, *ablation.PIXELS, *ablation.WHOLE_FRAMES}
     assert {name for names in ablation.TABLES.values() for name in names} == {*methods, ablation.NORMED}
 
