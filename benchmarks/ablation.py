@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from statistics import mean
+from statistics import geometric_mean, mean
 from typing import Any
 from unittest.mock import patch
 
@@ -17,6 +18,7 @@ from hf_ttr.configuration import TemporalReuseConfig
 from hf_ttr.flops import TransformerCost
 from hf_ttr.planning import bidirectional, planner
 
+from . import corners
 from .common import kl_divergence, real_data
 from .fidelity import OTHERS, STATIC
 from .runner import Cell, Part
@@ -46,12 +48,35 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 WHOLE_FRAMES = {f"whole frames only, every {step}": step for step in (4, 8, 16)}
 GREEDY = "corners by Douglas-Peucker"
+CHOOSERS: dict[str, corners.Chooser] = {
+    GREEDY: corners.greedy_corners,
+    "random times, as many at each position as by default": corners.random_times,
+    "random times, as many at every position": corners.random_corners,
+}
+SHARES: dict[str, dict[str, Any]] = {
+    "linear in time": {"content_alpha": corners.linear_shares},
+    "held": {"content_alpha": corners.no_shares},
+    "held, corners chosen for holding": {
+        "content_alpha": corners.no_shares,
+        "polyline_errors": corners.hold_errors,
+    },
+}
+PIXELS = {"pixels of a patch": 16, "pixels, means of 4 x 4": 4, "mean colour of a patch": 1}
+"""Signals made of pixels: how many of a side are left."""
+NORMED = "embeddings after the first LayerNorm"
+TABLES: dict[str, tuple[str, ...]] = {
+    "Settings of the planner": tuple(name for name in SETTINGS if not name.startswith("and ")),
+    "Reduction beside reuse": ("default", *(name for name in SETTINGS if name.startswith("and "))),
+    "What corners are chosen by, instead of the embeddings": ("default", NORMED, *PIXELS),
+    "How corners are chosen": ("default", *CHOOSERS, *WHOLE_FRAMES),
+    "What reused tokens are made of, instead of shares by content": ("default", *SHARES),
+}
 
 
 def cells(quick: bool) -> Iterable[Cell]:
     """A cell for every video, planner and ratio; `quick` takes one video, one ratio and a few planners."""
     real_data()
-    names = ("default", GREEDY) if quick else (*SETTINGS, GREEDY)
+    names = ("default", GREEDY) if quick else (*SETTINGS, *CHOOSERS, NORMED, *PIXELS, *SHARES)
     jobs = [(name, ratio) for ratio in (RATIOS[:1] if quick else RATIOS) for name in names]
     jobs += [(name, 0.0) for name in WHOLE_FRAMES]
 
@@ -94,145 +119,141 @@ def prepared(video: str) -> tuple[Any, torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def _measure(video: str, name: str, ratio: float) -> Row:
+def compared(video: str, name: str, setting: float, pieces: int | None = None, **settings: Any) -> Row:
+    """
+    A clip with reuse against the dense model.
+
+    Args:
+        video, name, setting: for the row.
+        pieces (`int`, *optional*): frames that are handed over at a time, after the first one; by default all at once.
+        settings: of reuse.
+    """
     model, clip, expected = prepared(video)
+    model.config.temporal_reuse = TemporalReuseConfig(**settings)
+    calls = [clip] if pieces is None else [clip[:, :1], *clip[:, 1:].split(pieces, dim=1)]
+    cache, outputs = None, []
+    for frames in calls:
+        outputs.append(model(frames, past_key_values=cache))
+        cache = outputs[-1].past_key_values
+    logits = torch.cat([output.frame_logits[0] for output in outputs])
+    done, total, tokens = (
+        sum(getattr(output.reuse, count).item() for output in outputs)
+        for count in ("multiply_adds", "dense_multiply_adds", "total_tokens")
+    )
+    cost = TransformerCost.of_vit(model.config, tokens // clip.shape[1])
+    outside = clip.shape[1] * (cost.patch + model.classifier.weight.numel())
+    divergence = kl_divergence(expected, logits).mean().item()
+    agreement = (expected.argmax(-1) == logits.argmax(-1)).float().mean().item()
+    return Row(video, name, setting, (total - outside) / (done - outside), divergence, agreement)
 
-    def reuse(**settings: Any) -> Row:
-        model.config.temporal_reuse = TemporalReuseConfig(**settings)
-        output = model(clip)
-        report, logits = output.reuse, output.frame_logits[0]
-        done, total = report.multiply_adds.item(), report.dense_multiply_adds.item()
-        cost = TransformerCost.of_vit(model.config, report.total_tokens.item() // clip.shape[1])
-        outside = clip.shape[1] * (cost.patch + model.classifier.weight.numel())
-        divergence = kl_divergence(expected, logits).mean().item()
-        agreement = (expected.argmax(-1) == logits.argmax(-1)).float().mean().item()
-        return Row(video, name, ratio, (total - outside) / (done - outside), divergence, agreement)
 
+@torch.no_grad()
+def signal(video: str, name: str) -> torch.Tensor:
+    """What corners are chosen by, `(1, frames, patches, dim)`."""
+    model, clip, _ = prepared(video)
+    if name in PIXELS:
+        return corners.patch_pixels(clip[0], model.config.patch_size, PIXELS[name])[None]
+    return model.vit.layers[0].layernorm_before(model.vit.embeddings(clip[0]))[None, :, 1:]
+
+
+def _measure(video: str, name: str, ratio: float) -> Row:
     if name in WHOLE_FRAMES:
-        with patch.object(planner, "choose_corners", whole_frames(WHOLE_FRAMES[name])):
-            return reuse()
+        with patch.object(planner, "choose_corners", corners.whole_frames(WHOLE_FRAMES[name])):
+            return compared(video, name, ratio)
 
     def at_budget(budget: float) -> Row:
-        return reuse(compute_budget=budget, **SETTINGS.get(name, {}))
+        return compared(video, name, ratio, compute_budget=budget, **SETTINGS.get(name, {}))
 
-    if name == GREEDY:
-        with patch.object(planner, "choose_corners", greedy_corners):
-            return at_ratio(at_budget, ratio)
-    return at_ratio(at_budget, ratio)
+    with ExitStack() as stack:
+        if name in SHARES:
+            for function, stand_in in SHARES[name].items():
+                # Each is replaced where it is called.
+                module = planner if function == "content_alpha" else bidirectional
+                stack.enter_context(patch.object(module, function, stand_in))
+        elif name not in SETTINGS:
+            chooser = CHOOSERS[name] if name in CHOOSERS else corners.by_signal(signal(video, name))
+            stack.enter_context(patch.object(planner, "choose_corners", chooser))
+        return at_ratio(at_budget, ratio, 0.02, 1.5 / ratio)
 
 
-def at_ratio(measure: Callable[[float], Row], ratio: float) -> Row:
-    """The row of the largest budget that still saves `ratio` times the multiply-adds of the encoder."""
-    low, high = 0.02, 1.5 / ratio
+def at_ratio(measure: Callable[[float], Row], ratio: float, low: float, high: float, steps: int = 7) -> Row:
+    """
+    The row of the largest setting that still saves `ratio` times the multiply-adds of the encoder.
+
+    Args:
+        measure: gives the row of a setting; a larger one costs more.
+        ratio (`float`): what is to be saved.
+        low, high (`float`): between which settings is searched; the lowest is taken if all cost too much.
+        steps (`int`): how often the interval is halved.
+    """
     best = None
-    for _ in range(7):
-        budget = (low + high) / 2
-        row = measure(budget)
+    for _ in range(steps):
+        setting = (low + high) / 2
+        row = measure(setting)
         if row.encoder_ratio >= ratio:
-            low, best = budget, row
+            low, best = setting, row
         else:
-            high = budget
+            high = setting
     return best if best is not None else measure(low)
 
 
-def whole_frames(step: int) -> Callable[..., torch.Tensor]:
-    """A planner that computes every `step`-th frame, and interpolates all tokens of the others."""
-
-    def choose(features: torch.Tensor, *unused: Any) -> torch.Tensor:
-        computed = torch.zeros(features.shape[:3], dtype=torch.bool)
-        computed[:, step - 1 :: step] = True
-        computed[:, -1] = True
-        return computed
-
-    return choose
+def mean_of(rows: list[dict[str, Any]], ratio: float, figure: str, form: str) -> str:
+    """The mean of a figure over rows; where one of them saves less than `ratio`, with what they save."""
+    text = format(mean(row[figure] for row in rows), form)
+    if all(row["encoder_ratio"] >= ratio and row["setting"] for row in rows):
+        return text
+    return f"{text} at {mean(row['encoder_ratio'] for row in rows):.1f}x"
 
 
-def greedy_corners(
-    features: torch.Tensor,
-    reference: torch.Tensor,
-    age: torch.Tensor,
-    weights: torch.Tensor,
-    grid: tuple[int, int],
-    config: TemporalReuseConfig,
-    budget: float,
-) -> torch.Tensor:
-    """
-    Douglas-Peucker on every position: split where the error is largest, until the budget is spent.
-
-    The order in which one position is split does not depend on the budget, so it is found once; the errors of all
-    positions then compete for the budget. Same arguments and result as `hf_ttr.planning.bidirectional.choose_corners`.
-    """
-    points = torch.cat([reference[:, None], features], dim=1)[0].transpose(0, 1)
-    points = points - points[:, :1]
-    gram = bidirectional.spread_over_neighbours(
-        (points @ points.transpose(1, 2))[None], grid, config.context_weight, config.context_size
-    )[0]
-    gram = (gram * weights[0].square()[:, None, None]).movedim(0, -1)
-    count, _, positions = gram.shape
-    index = torch.arange(count)[:, None].expand(-1, positions)
-    position = torch.arange(positions).expand(count, -1)
-    norm = gram.diagonal().T
-    corner = torch.zeros(count, positions, dtype=torch.bool)
-    corner[0] = corner[-1] = True
-    priority = torch.zeros(count, positions)
-    priority[0] = torch.inf
-    priority[-1] = (norm + norm[:1] - 2 * gram[:, 0]).amax(0)
-    while True:
-        left = torch.where(corner, index, -1).cummax(0).values
-        right = torch.where(corner, index, count).flip(0).cummin(0).values.flip(0)
-        alpha = (index - left) / (right - left).clamp(min=1)
-        error = (
-            norm
-            + (1 - alpha).square() * norm.gather(0, left)
-            + alpha.square() * norm.gather(0, right)
-            - 2 * (1 - alpha) * gram[index, left, position]
-            - 2 * alpha * gram[index, right, position]
-            + 2 * alpha * (1 - alpha) * gram[left, right, position]
-        ).clamp(min=0)
-        error = torch.where(corner, 0.0, error)
-        largest = torch.zeros_like(error).scatter_reduce(0, left, error, "amax").gather(0, left)
-        split = (error == largest) & (error > 1e-9)
-        if not split.any():
-            break
-        bound = torch.minimum(priority.gather(0, left), priority.gather(0, right))
-        priority = torch.where(split, torch.minimum(error, bound), priority)
-        corner |= split
-    priority = priority[1:]
-    kept = int(budget * priority.numel())
-    limit = priority.flatten().sort(descending=True).values[kept]
-    return (priority > limit)[None]
+def by_videos(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the static videos and those of the others, by what stands above them in a table."""
+    static = [row for row in rows if row["video"] in STATIC]
+    others = [row for row in rows if row["video"] not in STATIC]
+    return {
+        f"{len({row['video'] for row in group})} {name}": group
+        for name, group in (("static", static), ("others", others))
+        if group
+    }
 
 
 def table(result: dict[str, Any]) -> Block:
-    """The table of a result."""
+    """The tables of a result: what is compared with the default, by kind."""
     rows = result["rows"]
     ratios = sorted({row["setting"] for row in rows if row["setting"]})
-    groups = (
-        [row for row in rows if row["video"] in STATIC],
-        [row for row in rows if row["video"] not in STATIC],
-    )
+    groups = by_videos(rows)
 
     def cell(group: list[dict[str, Any]], method: str, ratio: float) -> str:
         chosen = [row for row in group if row["method"] == method and row["setting"] in (ratio, 0.0)]
-        if not chosen:
-            return ""
-        text = f"{mean(row['kl'] for row in chosen):.4f}"
         # A planner without a budget saves what it saves.
-        return text if chosen[0]["setting"] else f"{text} at {mean(row['encoder_ratio'] for row in chosen):.1f}x"
+        return mean_of(chosen, ratio, "kl", ".4f") if chosen else ""
 
-    static = len({row["video"] for row in groups[0]})
-    others = len({row["video"] for row in groups[1]})
-    header = [f"{count} videos, {ratio:g}x" for count in (static, others) if count for ratio in ratios]
-    return [
-        "Mean KL to the dense model per frame, the four static videos and the others.",
-        Table(
-            ("planner", *header),
-            (
-                (method, *(cell(group, method, ratio) for group in groups if group for ratio in ratios))
-                for method in dict.fromkeys(row["method"] for row in rows)
-            ),
-        ),
+    reached = [row for row in rows if row["encoder_ratio"] >= row["setting"]]
+    kl = {(row["method"], row["video"], row["setting"]): row["kl"] for row in reached}
+    defaults = {key[1:]: value for key, value in kl.items() if key[0] == "default"}
+
+    def relative(method: str) -> str:
+        """The quotient to the KL of the default, over the pairs of a video and a ratio that both reach."""
+        quotients = [kl[(method, *pair)] / value for pair, value in defaults.items() if (method, *pair) in kl]
+        if method == "default" or not quotients:
+            return ""
+        lower = sum(quotient < 1 for quotient in quotients)
+        return f"{geometric_mean(quotients):.2f} ({lower} of {len(quotients)} lower)"
+
+    header = [*(f"{videos}, {ratio:g}x" for videos in groups for ratio in ratios), "relative to the default"]
+    found = {row["method"] for row in rows}
+    block: Block = [
+        "Mean KL to the dense model per frame, the four static videos and the others. The last column is the quotient "
+        "to the KL of the default, geometric mean over the pairs of a video and a ratio that are reached, and in how "
+        "many of these it is lower."
     ]
+    for title, methods in TABLES.items():
+        lines = [
+            (method, *(cell(group, method, ratio) for group in groups.values() for ratio in ratios), relative(method))
+            for method in methods
+            if method in found
+        ]
+        block += [f"{title}:", Table(("planner", *header), lines)]
+    return block
 
 
 PART = Part("fidelity", "ablation", cells, lambda quick: {"model": "vit-tiny-tin200", "frames": FRAMES})

@@ -13,8 +13,9 @@ import torch
 from hf_ttr.configuration import TemporalReuseConfig
 from hf_ttr.planning import planner
 
-from .ablation import FRAMES, prepared, whole_frames
+from .ablation import FRAMES, prepared
 from .common import kl_divergence, real_data
+from .corners import whole_frames
 from .fidelity import OTHERS, STATIC
 from .runner import Cell, Part
 from .table import Block, Table

@@ -16,8 +16,10 @@ from . import (
     heads,
     image_merging,
     linear_kernels,
+    look_ahead,
     memory,
     motion,
+    packing,
     plots,
     replay,
     scaling,
@@ -54,6 +56,7 @@ def blocks() -> Blocks:
     """Everything that a document can ask for."""
     plain: dict[str, Callable[..., Block]] = {
         "ablation": ablation.table,
+        "look_ahead": look_ahead.table,
         "clips": clips.table,
         "gaps": gaps.table,
         "motion": motion.table,
@@ -63,6 +66,7 @@ def blocks() -> Blocks:
         "speed_videomae": speed_videomae.table,
         "speed_reduction": speed_reduction.table,
         "linear_kernels": linear_kernels.table,
+        "packing": packing.table,
     }
     found: Blocks = {name: ((name,), partial(_with_heading, name, make)) for name, make in plain.items()}
     sets = {
@@ -143,7 +147,7 @@ def make(name: str, results: Results) -> Block | None:
     return function(*found) or None
 
 
-WITH_PLACES = ("ablation", "clips", "gaps", "motion", "windows")
+WITH_PLACES = ("ablation", "look_ahead", "clips", "gaps", "motion", "windows")
 """Parts whose tables have a place for every cell."""
 
 
