@@ -216,6 +216,25 @@ def by_videos(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def relative_to_default(rows: list[dict[str, Any]]) -> dict[str, tuple[float, int, int]]:
+    """
+    How the KL of each planner compares with that of the default.
+
+    Returns:
+        By planner the geometric mean of the quotients over the pairs of a video and a ratio that both reach, in how
+        many of these it is lower than the default, and how many there are.
+    """
+    reached = [row for row in rows if row["encoder_ratio"] >= row["setting"] > 0]
+    kl = {(row["method"], row["video"], row["setting"]): row["kl"] for row in reached}
+    defaults = {key[1:]: value for key, value in kl.items() if key[0] == "default"}
+    found = {}
+    for method in dict.fromkeys(row["method"] for row in reached):
+        quotients = [kl[(method, *pair)] / value for pair, value in defaults.items() if (method, *pair) in kl]
+        if method != "default" and quotients:
+            found[method] = (geometric_mean(quotients), sum(quotient < 1 for quotient in quotients), len(quotients))
+    return found
+
+
 def table(result: dict[str, Any]) -> Block:
     """The tables of a result: what is compared with the default, by kind."""
     rows = result["rows"]
@@ -227,17 +246,13 @@ def table(result: dict[str, Any]) -> Block:
         # A planner without a budget saves what it saves.
         return mean_of(chosen, ratio, "kl", ".4f") if chosen else ""
 
-    reached = [row for row in rows if row["encoder_ratio"] >= row["setting"]]
-    kl = {(row["method"], row["video"], row["setting"]): row["kl"] for row in reached}
-    defaults = {key[1:]: value for key, value in kl.items() if key[0] == "default"}
+    relative = relative_to_default(rows)
 
-    def relative(method: str) -> str:
-        """The quotient to the KL of the default, over the pairs of a video and a ratio that both reach."""
-        quotients = [kl[(method, *pair)] / value for pair, value in defaults.items() if (method, *pair) in kl]
-        if method == "default" or not quotients:
+    def against_default(method: str) -> str:
+        if method not in relative:
             return ""
-        lower = sum(quotient < 1 for quotient in quotients)
-        return f"{geometric_mean(quotients):.2f} ({lower} of {len(quotients)} lower)"
+        quotient, lower, pairs = relative[method]
+        return f"{quotient:.2f} ({lower} of {pairs} lower)"
 
     header = [*(f"{videos}, {ratio:g}x" for videos in groups for ratio in ratios), "relative to the default"]
     found = {row["method"] for row in rows}
@@ -248,7 +263,11 @@ def table(result: dict[str, Any]) -> Block:
     ]
     for title, methods in TABLES.items():
         lines = [
-            (method, *(cell(group, method, ratio) for group in groups.values() for ratio in ratios), relative(method))
+            (
+                method,
+                *(cell(group, method, ratio) for group in groups.values() for ratio in ratios),
+                against_default(method),
+            )
             for method in methods
             if method in found
         ]

@@ -9,7 +9,7 @@ from functools import partial
 from statistics import geometric_mean, mean, median
 from typing import Any
 
-from .. import gaps, replay
+from .. import ablation, gaps, replay
 from ..aggregate import curves_of, points, subjects_of
 from ..curves import Cost, cost_at_kl, kl_at_cost, percentile, value_at_cost
 from ..fidelity import STATIC
@@ -191,6 +191,8 @@ def _ablation(results: Results) -> dict[str, str]:
     found = {"ablation/frames": str(part["frames"]), "ablation/static": str(len(videos & set(STATIC)))}
     found["ablation/others"] = str(len(videos - set(STATIC)))
     found |= {f"ablation/{name}": text for name, text in _by_group(part["rows"]).items()}
+    for method, (quotient, _, _) in ablation.relative_to_default(part["rows"]).items():
+        found[f"ablation/{slug(method)}/relative"] = f"{quotient:.2f}"
     return found
 
 
@@ -201,17 +203,19 @@ def _look_ahead(results: Results) -> dict[str, str]:
 
 def _by_group(rows: list[dict[str, Any]]) -> dict[str, str]:
     """Mean KL over the static videos and over the others, by planner and ratio."""
-    found: dict[str, str] = {}
     groups: dict[str, list[float]] = {}
     for row in rows:
         group = "static" if row["video"] in STATIC else "others"
         ratio = f"/{row['setting']:g}" if row["setting"] else ""
         groups.setdefault(f"{slug(row['method'])}/{group}{ratio}", []).append(row["kl"])
-    found |= {name: divergence(mean(values)) for name, values in groups.items()}
-    for name, values in groups.items():
-        base = groups.get("/".join(["default", *name.split("/")[1:]]))
-        if base is not None:
-            found[f"{name}/change"] = f"{100 * (mean(values) / mean(base) - 1):+.0f}\\%"
+    return {name: divergence(mean(values)) for name, values in groups.items()}
+
+
+def _packing(results: Results) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for row in part_of(results, "packing")["rows"]:
+        for way, values in row["ways"].items():
+            found[f"packing/{slug(' '.join(row['key']))}/{slug(way)}"] = times(values["wall_clock_ratio"], 1)
     return found
 
 
@@ -343,7 +347,7 @@ def _thresholds(results: Results) -> dict[str, str]:
     return found
 
 
-TIMED = ("speed", "speed_videomae", "speed_reduction", "methods", "packing", "image_merging")
+TIMED = ("speed", "speed_videomae", "speed_reduction", "methods", "image_merging")
 MAKERS = (
     _replay,
     _latency,
@@ -351,6 +355,7 @@ MAKERS = (
     _scaling,
     _ablation,
     _look_ahead,
+    _packing,
     _gaps,
     _clips,
     _motion,

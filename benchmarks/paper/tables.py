@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
+from .. import ablation
 from ..aggregate import curves_of, points
 from ..curves import cost_at_kl, kl_at_cost
 from ..fidelity import STATIC
@@ -66,36 +67,57 @@ def equal_kl(results: Results) -> str:
     return _tabular("@{}l@{\\;}rrrrrrr@{}", [groups, rules, header], rows)
 
 
+NAMES = {
+    "and VidToMe, 10 % within chunks": "and VidToMe, 10 %",
+    "and pruning, 95 % kept": "and pruning, 5 %",
+    "embeddings after the first LayerNorm": "signal: LayerNorm-ed embedding",
+    "pixels of a patch": "signal: pixels",
+    "pixels, means of 4 x 4": "signal: pixels, means of 4 x 4",
+    "mean colour of a patch": "signal: mean colour",
+    "random times, as many at each position as by default": "random times, as many per position",
+    "random times, as many at every position": "random times, all positions alike",
+    "whole frames only, every 4": "whole frames, every 4th",
+    "whole frames only, every 8": "whole frames, every 8th",
+    "linear in time": "linear shares",
+    "held": "the same corners, held",
+}
+"""Of planners, where those of the documentation are too long."""
+LEFT_OUT = ("whole frames only, every 16", "context of 3 x 3", "max_age 16", "and ToMe, r = 8 in each layer")
+
+
 def ablations(results: Results) -> str:
-    """One thing changed at a time, at the same multiply-adds."""
+    """One thing changed at a time, at the same multiply-adds, kind by kind."""
     rows = part_of(results, "ablation")["rows"]
     ratios = sorted({row["setting"] for row in rows if row["setting"]})
-    lines = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        cells = []
-        for static in (True, False):
-            for ratio in ratios:
-                own = [
-                    row
-                    for row in rows
-                    if row["method"] == method
-                    and row["setting"] in (ratio, 0.0)
-                    and (row["video"] in STATIC) == static
-                ]
-                text = divergence(mean(row["kl"] for row in own)) if own else "--"
-                # A planner without a budget saves what it saves.
-                cells.append(text if own and own[0]["setting"] else rf"\emph{{{text}}}")
-        lines.append((escaped(method), *cells))
+    relative = ablation.relative_to_default(rows)
     groups, header = _by_videos(rows, ratios)
-    return _tabular("@{}lrrrr@{}", [groups, r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}", f"planner & {header}"], lines)
+    lines = [_planner(rows, ratios, "default", "")]
+    for methods in ablation.TABLES.values():
+        shown = [method for method in methods if method != "default" and method not in LEFT_OUT]
+        body = [
+            _planner(rows, ratios, method, f"{relative[method][0]:.2f}" if method in relative else "--")
+            for method in shown
+        ]
+        lines += [[r"\addlinespace[1.5pt] " + body[0][0], *body[0][1:]], *body[1:]]
+    header = f"planner & {header} & quotient"
+    groups = groups.replace(r" \\", r" & \\")
+    return _tabular("@{}lrrrrr@{}", [groups, RULES, header + r" \\"], lines)
 
 
-def _by_videos(rows: list[dict[str, Any]], ratios: list[float]) -> tuple[str, str]:
-    """The two lines of a header over static videos and others, at each ratio."""
-    videos = {row["video"] for row in rows}
-    static, others = len(videos & set(STATIC)), len(videos - set(STATIC))
-    groups = rf" & \multicolumn{{2}}{{c}}{{{static} videos}} & \multicolumn{{2}}{{c}}{{{others} others}} \\"
-    return groups, " & ".join(rf"{ratio:g}$\times$" for _ in range(2) for ratio in ratios) + r" \\"
+def _planner(rows: list[dict[str, Any]], ratios: list[float], method: str, relative: str) -> list[str]:
+    cells = []
+    for static in (True, False):
+        for ratio in ratios:
+            own = [
+                row
+                for row in rows
+                if row["method"] == method and row["setting"] in (ratio, 0.0) and (row["video"] in STATIC) == static
+            ]
+            text = divergence(mean(row["kl"] for row in own))
+            # A planner that does not reach the ratio saves less.
+            reached = mean(row["encoder_ratio"] for row in own) >= 0.99 * ratio
+            cells.append(text if reached else rf"\emph{{{text}}}")
+    return [escaped(NAMES.get(method, method)), *cells, relative]
 
 
 def look_ahead(results: Results) -> str:
@@ -105,7 +127,6 @@ def look_ahead(results: Results) -> str:
     sizes = sorted({row["pieces"] for row in rows})
     lines = []
     for pieces in sizes:
-        name = "1, causal" if pieces == 1 else "all" if pieces == sizes[-1] else f"{pieces}"
         cells = [
             divergence(
                 mean(
@@ -117,24 +138,29 @@ def look_ahead(results: Results) -> str:
             for static in (True, False)
             for ratio in ratios
         ]
-        lines.append((name, *cells))
+        lines.append(["1, causal" if pieces == 1 else f"{pieces}", *cells])
     groups, header = _by_videos(rows, ratios)
-    return _tabular("@{}lrrrr@{}", [groups, r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}", f"frames & {header}"], lines)
+    return _tabular("@{}lrrrr@{}", [groups, RULES, rf"frames & {header} \\"], lines)
 
 
 def packing(results: Results) -> str:
     """Wall-clock by the way in which the same corners are carried out."""
-    rows = {tuple(row["key"]): row for row in part_of(results, "packing")["rows"]}
-    columns = list(dict.fromkeys(key[:2] for key in rows))
-    lines = [
-        (
-            escaped(way),
-            *(times(rows[(*column, way)]["wall_clock_ratio"]) for column in columns),
-        )
-        for way in dict.fromkeys(key[2] for key in rows)
-    ]
-    header = " & ".join(["", *(f"{escaped(share)}, {spread}" for share, spread in columns)]) + r" \\"
-    return _tabular("@{}l" + "r" * len(columns) + "@{}", [header], lines)
+    columns = {tuple(row["key"]): row["ways"] for row in part_of(results, "packing")["rows"]}
+    ways = list(next(iter(columns.values())))
+    lines = [[escaped(way), *(times(column[way]["wall_clock_ratio"]) for column in columns.values())] for way in ways]
+    header = " & ".join(["", *(f"{escaped(share)}, {spread}" for share, spread in columns)])
+    return _tabular("@{}l" + "r" * len(columns) + "@{}", [header + r" \\"], lines)
+
+
+def _by_videos(rows: list[dict[str, Any]], ratios: list[float]) -> tuple[str, str]:
+    """The two lines of a header over static videos and others, at each ratio."""
+    videos = {row["video"] for row in rows}
+    static, others = len(videos & set(STATIC)), len(videos - set(STATIC))
+    groups = rf" & \multicolumn{{2}}{{c}}{{{static} videos}} & \multicolumn{{2}}{{c}}{{{others} others}} \\"
+    return groups, " & ".join(rf"{ratio:g}$\times$" for _ in range(2) for ratio in ratios)
+
+
+RULES = r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}"
 
 
 COMMANDS = {
