@@ -80,7 +80,7 @@ def draw_figures(results: Results, folder: Path) -> list[Path]:
 def fidelity(results: Results) -> Any:
     """KL over multiply-adds of a ViT, on static cameras, moving ones and surveillance clips."""
     titles = {"static": "static cameras", "moving": "moving cameras, cuts", "fights": "surveillance clips"}
-    figure, axes = _axes(1, 3, PAGE, 2.35)
+    figure, axes = _axes(1, 3, PAGE, 2.15)
     for axis, (name, title) in zip(axes, titles.items()):
         part = part_of(results, SETS[name][0])
         curves = curves_of(part, SETS[name][1])
@@ -110,7 +110,7 @@ def main_result(results: Results) -> Any:
 
 def videomae(results: Results) -> Any:
     """VideoMAE: KL on surveillance clips, accuracy on clips whose classes are motions."""
-    figure, axes = _axes(1, 2, PAGE, 2.2)
+    figure, axes = _axes(1, 2, PAGE, 1.95)
     part = part_of(results, SETS["videomae-fights"][0])
     _sweep(axes[0], curves_of(part, "fights"), part["methods"], SHOWN_VIDEOMAE)
     axes[0].set_ylabel("KL to dense per clip, nats")
@@ -179,7 +179,7 @@ def error(results: Results) -> Any:
 
 def scaling(results: Results) -> Any:
     """Gain in wall-clock and in multiply-adds along the share, the streams, the model and the resolution."""
-    figure, axes = _axes(2, 2, COLUMN, 2.9)
+    figure, axes = _axes(2, 2, COLUMN, 2.55)
     titles = {
         "share": "computed share, %",
         "streams": "streams, one frame each",

@@ -184,7 +184,7 @@ COMMANDS = {
     "scaling_share": r"Fig.~\ref{fig:scaling}, and the others",
     "peak": "memory",
     "stream_state": "memory of a stream",
-    "long_run": r"Fig.~\ref{fig:long-run}",
+    "long_run": "a stream of many frames",
     "guard": r"Table~\ref{tab:guard}",
     "many_streams": "many streams",
     "calibration": "calibration",
@@ -202,7 +202,7 @@ def commands(results: Results) -> str:
             rf"\texttt{{{escaped(part['suite'])}}}",
             rf"\texttt{{{escaped(name)}}}",
             _machine(part),
-            (part["finished"] or part["started"] or "")[:10],
+            (part["finished"] or part["started"] or "--")[:10],
             COMMANDS[name],
         )
         for name, part in found.items()
