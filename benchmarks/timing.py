@@ -26,17 +26,31 @@ def compare_times(
         rounds (`int`): pairs that are timed.
         prepare: called before each run of `reuse` and not timed; what it returns is its argument.
     """
-    pairs = []
+    return compare_in_turn(dense, {"reuse": reuse}, rounds, prepare)["reuse"]
+
+
+def compare_in_turn(
+    dense: Callable[[], Any],
+    ways: dict[str, Callable[..., Any]],
+    rounds: int,
+    prepare: Callable[[], Any] | None = None,
+) -> dict[str, dict[str, float]]:
+    """As `compare_times`, of several ways by name, which all run once in every round, after the dense one."""
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         dense_seconds = seconds(dense)
-        arguments = [] if prepare is None else [prepare()]
-        pair = (dense_seconds, seconds(lambda: reuse(*arguments)))  # noqa: B023
-        if number:
-            pairs.append(pair)
+        for name, way in ways.items():
+            arguments = [] if prepare is None else [prepare()]
+            pair = (dense_seconds, seconds(lambda: way(*arguments)))  # noqa: B023
+            if number:
+                pairs[name].append(pair)
     return {
-        "dense_seconds": statistics.median(pair[0] for pair in pairs),
-        "reuse_seconds": statistics.median(pair[1] for pair in pairs),
-        "wall_clock_ratio": statistics.median(pair[0] / pair[1] for pair in pairs),
+        name: {
+            "dense_seconds": statistics.median(pair[0] for pair in own),
+            "reuse_seconds": statistics.median(pair[1] for pair in own),
+            "wall_clock_ratio": statistics.median(pair[0] / pair[1] for pair in own),
+        }
+        for name, own in pairs.items()
     }
 
 

@@ -12,6 +12,7 @@ from benchmarks import ablation, corners, look_ahead, packing
 from benchmarks.ablation import Row, at_ratio
 from benchmarks.fidelity import OTHERS, STATIC
 from benchmarks.table import Block, Table
+from benchmarks.timing import compare_in_turn
 from hf_ttr.planning import planner
 from hf_ttr.planning.bidirectional import best_corners, choose_corners
 
@@ -182,8 +183,16 @@ def test_every_way_computes_the_given_corners() -> None:
 
 
 def test_the_table_of_packing_has_a_part_for_each_spread() -> None:
-    values = {"rows": 330, "rows_run": 496, "multiply_add_ratio": 6.0, "wall_clock_ratio": 3.0, "realised": 0.5}
-    rows = [{"key": ["10%", spread, way], **values} for spread in packing.SPREADS for way in packing.WAYS]
+    values = {"rows": 496, "multiply_add_ratio": 6.0, "wall_clock_ratio": 3.0, "realised": 0.5}
+    rows = [{"key": ["10%", spread], "ways": dict.fromkeys(packing.WAYS, values)} for spread in packing.SPREADS]
     tables = tables_of(packing.table({"rows": rows}))
     assert [len(table.rows) for table in tables] == [len(packing.WAYS)] * 2
-    assert tables[0].rows[1][1:] == ["496 for 330", "6.00x fewer", "3.00x faster", "50%"]
+    assert tables[0].rows[1] == [list(packing.WAYS)[1], "496", "6.00x fewer", "3.00x faster", "50%"]
+
+
+def test_ways_run_in_turn_and_each_gets_what_is_prepared() -> None:
+    events: list[str] = []
+    ways = {name: lambda given, name=name: events.append(name + given) for name in "ab"}
+    found = compare_in_turn(lambda: events.append("dense"), ways, 2, prepare=lambda: "!")
+    assert events == ["dense", "a!", "b!"] * 3
+    assert list(found) == ["a", "b"] and set(found["a"]) == {"dense_seconds", "reuse_seconds", "wall_clock_ratio"}
