@@ -12,6 +12,10 @@ from numpy.typing import ArrayLike
 from .checks import is_number, is_whole
 
 
+NUMBERS_AT_ONCE = 1 << 18
+"""How many values `bootstrap_interval` draws in one go."""
+
+
 class Interval(NamedTuple):
     """
     A confidence interval.
@@ -147,8 +151,14 @@ def bootstrap_interval(values: ArrayLike, confidence: float = 0.95, resamples: i
     _check_count("resamples", resamples, least=1)
     _check_count("seed", seed)
     generator = np.random.default_rng(seed)
-    # One draw at a time: all at once would take memory for values times resamples.
-    means = [numbers[generator.integers(numbers.size, size=numbers.size)].mean() for _ in range(resamples)]
+    # Some draws at a time: all at once would take memory for values times resamples.
+    at_once = max(1, NUMBERS_AT_ONCE // numbers.size)
+    means = np.concatenate(
+        [
+            numbers[generator.integers(numbers.size, size=(min(at_once, resamples - done), numbers.size))].mean(1)
+            for done in range(0, resamples, at_once)
+        ]
+    )
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
 
