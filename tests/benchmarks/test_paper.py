@@ -98,6 +98,13 @@ def test_pdf_is_of_the_present_sources_and_results(name: str, results: Results) 
     assert found is not None and found.group(1).decode() == expected, f"run `make {name}`, and look at {pdf.name}"
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_pdf_names_no_folder(name: str) -> None:
+    # pdfTeX would write where it found each figure.
+    pdf = (ROOT / DOCUMENTS[name]).with_suffix(".pdf").read_bytes()
+    assert re.findall(rb"/PTEX\.FileName \([^)]*\)", pdf) == []
+
+
 def test_every_table_of_the_report_is_made(results: Results) -> None:
     text = "".join(path.read_text() for path in SOURCES)
     used = {f"tables/{name}.tex" for name in re.findall(r"\\input\{tables/(\w+)\}", text)}
