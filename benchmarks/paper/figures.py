@@ -14,7 +14,8 @@ from ..common import ROOT
 from ..curves import pareto_front
 from ..fidelity import OTHERS, STATIC
 from ..plots import FLOOR, colour
-from ..store import Results
+from ..store import ResultError, Results
+from ..sweep_tables import TARGETS, compared
 from .numbers import SETS, part_of
 
 
@@ -53,6 +54,27 @@ SHOWN = (
     "tome",
 )
 """Of a ViT's methods those that a figure has room for: each once, where it is at its best."""
+POSTER_PAGE = 7.9
+"""Inches of a figure that is as wide as the poster, which shows it four times as large."""
+POSTER: dict[Any, Any] = {
+    "font.size": 8.5,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.5,
+    "legend.fontsize": 7.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "axes.linewidth": 0.8,
+}
+SHOWN_KL = TARGETS[0]
+"""The KL at which the poster reads its first numbers."""
+NAMES_ON_POSTER: dict[str, tuple[str, float, float, str]] = {
+    "causal": ("in live streams", 24.6, 0.063, "left"),
+    "look_ahead": ("look-ahead of 8 frames", 11.8, 0.145, "right"),
+    "bidirectional": ("reuse in clips", 11.8, 0.093, "right"),
+}
+"""What the poster writes beside the curves of this package, and where."""
+COMPUTED = "#e66e00"
+"""The colour of what is computed, as in `hf_ttr.visualization`."""
 SHOWN_VIDEOMAE = ("reuse", "reuse_tome", "tome", "rlt", "sta", "random_drop", "tube_drop", "fewer_frames")
 
 
@@ -73,8 +95,9 @@ def draw_figures(results: Results, folder: Path) -> list[Path]:
             figure.savefig(path, bbox_inches="tight", pad_inches=0.02, metadata={"CreationDate": None})
             pyplot.close(figure)
             drawn.append(path)
-    strip(folder / "strip.jpg")
-    return [*drawn, folder / "strip.jpg"]
+    strip(folder / "strip.jpg", columns=6, width=3000)
+    strip(folder / "strip_wide.jpg", columns=11, width=4800, numbered=False)
+    return [*drawn, folder / "strip.jpg", folder / "strip_wide.jpg"]
 
 
 def fidelity(results: Results) -> Any:
@@ -95,16 +118,36 @@ def fidelity(results: Results) -> Any:
 
 
 def main_result(results: Results) -> Any:
-    """The poster's figure: KL over multiply-adds on static cameras, with the gap to the best other method."""
+    """The poster's figure: KL over multiply-adds on static cameras, and what is needed for the same KL."""
+    from matplotlib import pyplot
+
     part = part_of(results, SETS["static"][0])
-    curves = curves_of(part, SETS["static"][1])
-    figure, axes = _axes(1, 1, COLUMN * 1.5, 2.75)
-    axis = axes[0]
-    _sweep(axis, curves, part["methods"], SHOWN)
-    axis.set_ylim(1.5e-3, 2)
-    axis.set_ylabel("KL to the dense model per frame, nats")
-    figure.tight_layout()
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    curves, methods = curves_of(part, SETS["static"][1]), part["methods"]
+    own, best = compared(curves, methods)["bidirectional"][TARGETS.index(SHOWN_KL)]
+    if own is None or best is None:
+        raise ResultError(f"no two methods reach a KL of {SHOWN_KL:g} on static cameras, which the poster shows.")
+    with pyplot.rc_context(POSTER):
+        figure, axes = _axes(1, 1, POSTER_PAGE, 2.85)
+        axis = axes[0]
+        _sweep(axis, curves, methods, SHOWN)
+        axis.set_xlim(5, 105)
+        axis.set_ylim(1.5e-3, 1)
+        axis.set_yticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
+        axis.set_ylabel("KL to dense per frame, nats")
+        axis.text(5.2, 1.9e-3, "lower and further left is better", color="#666666", fontsize=7.5)
+        for key, (text, x, y, side) in NAMES_ON_POSTER.items():
+            axis.text(x, y, text, color=colour(methods, key), ha=side, va="center", fontweight="bold")
+        ends = [(100 * share, SHOWN_KL) for share in (own.share, best[1].share)]
+        arrow = {"arrowstyle": "-|>,head_width=0.35,head_length=0.7", "color": COMPUTED, "linewidth": 2.2}
+        axis.annotate("", *ends, arrowprops=arrow, zorder=4)
+        written = {"color": COMPUTED, "ha": "right", "fontweight": "bold"}
+        axis.text(0.94 * ends[0][0], 0.96 * SHOWN_KL, f"{ends[0][0]:.1f}%", va="top", fontsize=17, **written)
+        axis.text(1.02 * ends[1][0], 0.86 * SHOWN_KL, f"{ends[1][0]:.1f}%", va="top", fontsize=10, **written)
+        figure.tight_layout(pad=0.3)
+        found = zip(*axis.get_legend_handles_labels())
+        ours = [methods[key]["title"] for key in SHOWN if methods[key]["ours"]]
+        handles, labels = zip(*((handle, label) for handle, label in found if label not in ours))
+        axis.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), borderaxespad=0.8)
     return figure
 
 
@@ -202,9 +245,10 @@ def scaling(results: Results) -> Any:
     return figure
 
 
-def polyline(results: Results) -> Any:
+def polyline(results: Results, size: tuple[float, float] = (COLUMN, 2.3), **legend: Any) -> Any:
     """What the planner makes of one position of the clip that ships: its corners, and the held causal plan."""
     import torch
+    from matplotlib import pyplot
 
     import hf_ttr
 
@@ -221,7 +265,7 @@ def polyline(results: Results) -> Any:
         for mode in ("bidirectional", "causal"):
             model.config.temporal_reuse = hf_ttr.TemporalReuseConfig(mode=mode)
             plans[mode] = model(pixels, output_reuse_plan=True).reuse.plan[0, :, 1 + POSITION_SHOWN]
-    figure, axes = _axes(2, 1, COLUMN, 2.3)
+    figure, axes = _axes(2, 1, *size)
     time = torch.arange(len(curve))
     for axis, (mode, computed) in zip(axes, plans.items()):
         corners = computed.nonzero()[:, 0]
@@ -233,23 +277,32 @@ def polyline(results: Results) -> Any:
         else:
             left = torch.where(computed, time, 0).cummax(0).values
             axis.step(time, curve[left], where="mid", color="#00b3a4", label="held")
-        axis.plot(corners, curve[corners], "o", color="#e66e00", markersize=4, label="computed")
-        axis.set_title(f"{mode}: {len(corners)} of {len(time)} computed", loc="left", fontsize=7.5)
-        axis.legend(loc="lower right", borderpad=0)
+        axis.plot(corners, curve[corners], "o", color=COMPUTED, markersize=4, label="computed")
+        axis.set_title(f"{mode}: {len(corners)} of {len(time)} computed", loc="left")
+        axis.legend(**{"loc": "lower right", "borderpad": 0, **legend})
         axis.set_yticks([])
+        axis.margins(y=0.12)
     axes[0].set_xticklabels([])
     axes[1].set_xlabel("frame")
-    figure.supylabel("embedding", fontsize=7)
-    figure.tight_layout(h_pad=0.5, pad=0.3)
+    figure.supylabel("embedding", fontsize=pyplot.rcParams["axes.labelsize"])
+    figure.tight_layout(h_pad=0.5, pad=0.3, rect=(0.03, 0, 1, 1))
     return figure
+
+
+def polyline_wide(results: Results) -> Any:
+    """The same for the poster."""
+    from matplotlib import pyplot
+
+    with pyplot.rc_context(POSTER):
+        return polyline(results, (POSTER_PAGE / 2, 1.75), loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 FRAMES_SHOWN, POSITION_SHOWN = 64, 10 * 14 + 9
 """Of the clip that ships: its frames, and a patch over which the object moves."""
 
 
-def strip(path: Path) -> None:
-    """Frames of the clip that ships, and under each the patches that were computed in it."""
+def strip(path: Path, columns: int, width: int, numbered: bool = True) -> None:
+    """Frames of the clip that ships, and under each the patches that were computed in it, and its number."""
     import torch
 
     import hf_ttr
@@ -263,7 +316,9 @@ def strip(path: Path) -> None:
     with torch.inference_mode():
         plan = model(pixels, output_reuse_plan=True).reuse.plan[0]
     frames, _ = read_frames(assets / "demo.mp4", lambda total: range(total))
-    reuse_map(frames[: len(plan)], plan, columns=6, width=3000).save(path, quality=88, subsampling=0)
+    captions = None if numbered else [""] * len(plan)
+    picture = reuse_map(frames[: len(plan)], plan, captions=captions, columns=columns, width=width)
+    picture.save(path, quality=88, subsampling=0)
 
 
 def len_of(part: dict[str, Any], subjects: str) -> int:
@@ -321,4 +376,5 @@ FIGURES: dict[str, Callable[[Results], Any]] = {
     "error": error,
     "scaling": scaling,
     "polyline": polyline,
+    "polyline_wide": polyline_wide,
 }

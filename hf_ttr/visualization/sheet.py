@@ -59,10 +59,12 @@ class Sheet:
 
     def add_title(self, title: str, legend: Legend) -> None:
         """A line on top, and the legend at its end."""
-        height = MARGIN + round(self.title_font.size * 1.2) + GAP
-        _, draw = self._strip(height)
-        room = legend(draw, self.font, (self.width - MARGIN, height - GAP)) - MARGIN
-        draw.text((MARGIN, height - GAP), shortened(title, self.title_font, room), TEXT_COLOUR, self.title_font, "ls")
+        # Letters go below the baseline by about a quarter of their size.
+        below = max(GAP, round(self.title_font.size * 0.3))
+        baseline = MARGIN + round(self.title_font.size * 1.2)
+        _, draw = self._strip(baseline + below)
+        room = legend(draw, self.font, (self.width - MARGIN, baseline)) - MARGIN
+        draw.text((MARGIN, baseline), shortened(title, self.title_font, room), TEXT_COLOUR, self.title_font, "ls")
 
     def add_heading(self, text: str) -> None:
         """A line above the tiles that follow."""

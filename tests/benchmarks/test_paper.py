@@ -94,8 +94,15 @@ def test_no_measurement_is_typed_by_hand(path: Path) -> None:
 def test_pdf_is_of_the_present_sources_and_results(name: str, results: Results) -> None:
     pdf = (ROOT / DOCUMENTS[name]).with_suffix(".pdf")
     expected = stamp(ROOT, name, generated(results, ROOT))
-    found = re.search(rb"sources ([0-9a-f]{16})", pdf.read_bytes())
+    found = re.search(rb"sources(?: |\\040)([0-9a-f]{16})", pdf.read_bytes())
     assert found is not None and found.group(1).decode() == expected, f"run `make {name}`, and look at {pdf.name}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_pdf_names_no_folder(name: str) -> None:
+    # pdfTeX would write where it found each figure.
+    pdf = (ROOT / DOCUMENTS[name]).with_suffix(".pdf").read_bytes()
+    assert re.findall(rb"/PTEX\.FileName \([^)]*\)", pdf) == []
 
 
 def test_every_table_of_the_report_is_made(results: Results) -> None:

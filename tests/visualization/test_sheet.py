@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from hf_ttr.visualization.sheet import evenly, font, percent, shortened
+from hf_ttr.visualization.sheet import Sheet, evenly, font, percent, shortened
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,11 @@ def test_long_texts_lose_their_end():
 
 def test_texts_of_several_lines_become_one():
     assert shortened("two\nlines", font(20), 200) == "two lines"
+
+
+@pytest.mark.parametrize("width", [1200, 4800])
+def test_title_has_room_below_its_baseline(width):
+    drawn = Sheet((32, 48), (4, 6), 6, width)
+    drawn.add_title("gypq", lambda draw, font, corner: corner[0])
+    rows = (np.asarray(drawn.strips[0]) != 255).any(axis=(1, 2))
+    assert rows.any() and not rows[-1]
