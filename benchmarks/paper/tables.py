@@ -18,8 +18,8 @@ from .numbers import SETS, divergence, part_of, percent, times
 
 SHORT = {
     "reuse, look-ahead of 8 frames": "reuse, look-ahead 8",
-    "STC-Cacher, a reference in 8 frames": "STC, 1 reference in 8",
-    "STC-Cacher": "STC, 1 reference in 2",
+    "STC-Cacher, a reference in 8 frames": "STC, whole frame in 8",
+    "STC-Cacher": "STC, whole frame in 2",
     "Eventful, token-wise, CLS always": "Eventful, token-wise*",
     "Eventful, full, CLS always": "Eventful, full*",
     "STGT gate, CLS always": "STGT gate*",
@@ -64,7 +64,7 @@ def equal_kl(results: Results) -> str:
     groups = r" & \multicolumn{3}{c}{static} & \multicolumn{2}{c}{moving} & \multicolumn{2}{c}{clips} \\"
     rules = r"\cmidrule(lr){2-4}\cmidrule(lr){5-6}\cmidrule(lr){7-8}"
     header = r"method & .02 & .05 & KL, 4$\times$ & .02 & .05 & .02 & .05 \\"
-    return _tabular("@{}l@{\\;}rrrrrrr@{}", [groups, rules, header], rows)
+    return _tabular("@{}lrrrrrrr@{}", [groups, rules, header], rows)
 
 
 NAMES = {
