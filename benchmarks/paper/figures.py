@@ -96,7 +96,7 @@ def draw_figures(results: Results, folder: Path) -> list[Path]:
             pyplot.close(figure)
             drawn.append(path)
     strip(folder / "strip.jpg", columns=6, width=3000)
-    strip(folder / "strip_wide.jpg", columns=11, width=4800, numbered=False)
+    strip(folder / "strip_wide.jpg", columns=11, width=4800)
     return [*drawn, folder / "strip.jpg", folder / "strip_wide.jpg"]
 
 
@@ -301,8 +301,8 @@ FRAMES_SHOWN, POSITION_SHOWN = 64, 10 * 14 + 9
 """Of the clip that ships: its frames, and a patch over which the object moves."""
 
 
-def strip(path: Path, columns: int, width: int, numbered: bool = True) -> None:
-    """Frames of the clip that ships, and under each the patches that were computed in it, and its number."""
+def strip(path: Path, columns: int, width: int) -> None:
+    """Frames of the clip that ships, and under each the patches that were computed in it."""
     import torch
 
     import hf_ttr
@@ -316,7 +316,7 @@ def strip(path: Path, columns: int, width: int, numbered: bool = True) -> None:
     with torch.inference_mode():
         plan = model(pixels, output_reuse_plan=True).reuse.plan[0]
     frames, _ = read_frames(assets / "demo.mp4", lambda total: range(total))
-    captions = None if numbered else [""] * len(plan)
+    captions = [""] * len(plan)
     picture = reuse_map(frames[: len(plan)], plan, captions=captions, columns=columns, width=width)
     picture.save(path, quality=88, subsampling=0)
 

@@ -140,6 +140,7 @@ def _timed(results: Results, name: str) -> dict[str, str]:
 
 def _replay(results: Results) -> dict[str, str]:
     part, found = part_of(results, "replay"), {"replay/limit": f"{replay.LIMIT:g}"}
+    found["replay/count"] = str(len({row["key"][0] for row in part["rows"]}))
     for mode in replay.MODES:
         rows = [row for row in part["rows"] if row["key"][1] == mode]
         found |= {
