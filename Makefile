@@ -15,7 +15,7 @@ paper:
 	PYTHONPATH=. $(PYTHON) -m benchmarks paper
 
 site:
-	$(PYTHON) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf build/paper build/report build/poster build/site

@@ -80,8 +80,8 @@ def asked_for(paths: Iterable[Path]) -> set[str]:
 
 def stamp(root: Path, document: str, texts: dict[str, str]) -> str:
     """
-    A digest of a document's sources, of what is made for it and of how its figures are drawn, which its PDF carries as a
-    keyword: so a PDF that is older than its sources or the results is noticed without TeX.
+    A digest of a document's sources, of what is made for it and of how its figures are drawn. Its PDF carries it as a
+    keyword, so that a PDF that is older than its sources or the results is noticed without TeX.
     """
     digest = hashlib.sha256((Path(__file__).parent / "figures.py").read_bytes())
     for path in sources(root, document):
