@@ -29,8 +29,7 @@ from . import (
     streams,
     windows,
 )
-from .aggregate import best_baseline, curves_of, points, rivals, subjects_of
-from .curves import cost_at_kl
+from .aggregate import curves_of, subjects_of
 from .speed import speed_table
 from .store import Results
 from .sweep_tables import (
@@ -39,6 +38,7 @@ from .sweep_tables import (
     at_savings,
     by_threshold,
     by_video,
+    compared,
     every_setting,
     half_by_half,
     labelled,
@@ -224,12 +224,9 @@ def _scaling(*results: dict[str, Any]) -> Block:
 
 def headline(fidelity: dict[str, Any], speed: dict[str, Any], heads: dict[str, Any], motions: dict[str, Any]) -> Block:
     """What a reader of the first screen should know: what is saved, and what it costs."""
-    target = TARGETS[0]
-    curves, methods = curves_of(fidelity, "real"), fidelity["methods"]
-    shares = {key: cost_at_kl(points(curves[key]), target) for key in ("bidirectional", "causal")}
-    best = best_baseline(curves, rivals(methods, "bidirectional"), target)
-    assert best is not None and all(shares.values())
-    fewer = {key: f"{1 / cost.share:.1f}x" for key, cost in shares.items() if cost is not None}
+    comparison = compared(curves_of(fidelity, "real"), fidelity["methods"])
+    (own, best), (live, _) = (comparison[key][0] for key in ("bidirectional", "causal"))
+    assert own is not None and best is not None and live is not None
     videos = len(subjects_of(fidelity, "real"))
     timed = {row["name"]: row for row in speed["rows"]}
     clip, stream = timed["clip of 16 frames, 25% computed"], timed["causal stream, frame by frame, 25% computed"]
@@ -246,9 +243,9 @@ def headline(fidelity: dict[str, Any], speed: dict[str, Any], heads: dict[str, A
             (
                 (
                     f"ViT-Tiny, {videos} real videos of static cameras",
-                    f"**{fewer['bidirectional']} fewer multiply-adds** ({fewer['causal']} in a live stream); the best "
+                    f"**{1 / own.share:.1f}x fewer multiply-adds** ({1 / live.share:.1f}x in a live stream); the best "
                     f"other method {1 / best[1].share:.1f}x",
-                    f"KL divergence of {target:g} per frame from the dense model",
+                    f"KL divergence of {TARGETS[0]:g} per frame from the dense model",
                 ),
                 (
                     f"ViT-B/16 on {speed['machine']['cores']} CPU cores, a quarter of the tokens computed",

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
+import hf_ttr
+from hf_ttr.video import read_frames
+from hf_ttr.visualization import reuse_map
+
 from .. import gaps
 from ..aggregate import Curves, curves_of, is_baseline, points
-from ..common import ROOT
+from ..common import ROOT, demo_clip
 from ..curves import pareto_front
 from ..fidelity import OTHERS, STATIC
 from ..plots import FLOOR, colour
@@ -247,27 +254,17 @@ def scaling(results: Results) -> Any:
 
 def polyline(results: Results, size: tuple[float, float] = (COLUMN, 2.3), **legend: Any) -> Any:
     """What the planner makes of one position of the clip that ships: its corners, and the held causal plan."""
-    import torch
     from matplotlib import pyplot
 
-    import hf_ttr
-
-    assets = ROOT / "hf_ttr" / "assets"
-    processor: Any = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(assets / "vit-demo", frame_sampling_rate=1)
-    model: Any = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(assets / "vit-demo")
-    pixels = processor(assets / "demo.mp4", num_frames=FRAMES_SHOWN, return_tensors="pt").pixel_values
-    with torch.inference_mode():
-        embeddings = model.vit.embeddings.patch_embeddings(pixels[0])[:, POSITION_SHOWN]
-        centred = embeddings - embeddings.mean(0)
-        axis_of_change = torch.linalg.svd(centred, full_matrices=False).Vh[0]
-        curve = centred @ axis_of_change / embeddings.norm(dim=-1).mean()
-        plans = {}
-        for mode in ("bidirectional", "causal"):
-            model.config.temporal_reuse = hf_ttr.TemporalReuseConfig(mode=mode)
-            plans[mode] = model(pixels, output_reuse_plan=True).reuse.plan[0, :, 1 + POSITION_SHOWN]
+    embeddings, plans = shipped_clip()
+    embeddings = embeddings[:, POSITION_SHOWN]
+    centred = embeddings - embeddings.mean(0)
+    axis_of_change = torch.linalg.svd(centred, full_matrices=False).Vh[0]
+    curve = centred @ axis_of_change / embeddings.norm(dim=-1).mean()
     figure, axes = _axes(2, 1, *size)
     time = torch.arange(len(curve))
-    for axis, (mode, computed) in zip(axes, plans.items()):
+    for axis, (mode, plan) in zip(axes, plans.items()):
+        computed = plan[:, 1 + POSITION_SHOWN]
         corners = computed.nonzero()[:, 0]
         axis.plot(time, curve, color="#bbbbbb", linewidth=2.5, label="patch embedding")
         if mode == "bidirectional":
@@ -301,21 +298,27 @@ FRAMES_SHOWN, POSITION_SHOWN = 64, 10 * 14 + 9
 """Of the clip that ships: its frames, and a patch over which the object moves."""
 
 
+@lru_cache(maxsize=1)
+def shipped_clip() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """
+    The patch embeddings of the clip that ships, `(frames, patches, dim)`, and by mode what the model that ships
+    computes of it, `(frames, tokens)`.
+    """
+    model: Any = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(ROOT / "hf_ttr" / "assets" / "vit-demo")
+    pixels = demo_clip(FRAMES_SHOWN)
+    with torch.inference_mode():
+        embeddings = model.vit.embeddings.patch_embeddings(pixels)
+        plans = {
+            mode: model(pixels[None], output_reuse_plan=True, temporal_reuse={"mode": mode}).reuse.plan[0]
+            for mode in ("bidirectional", "causal")
+        }
+    return embeddings, plans
+
+
 def strip(path: Path, columns: int, width: int) -> None:
     """Frames of the clip that ships, and under each the patches that were computed in it."""
-    import torch
-
-    import hf_ttr
-    from hf_ttr.video import read_frames
-    from hf_ttr.visualization import reuse_map
-
-    assets = ROOT / "hf_ttr" / "assets"
-    processor: Any = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(assets / "vit-demo", frame_sampling_rate=1)
-    model: Any = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(assets / "vit-demo")
-    pixels = processor(assets / "demo.mp4", num_frames=FRAMES_SHOWN, return_tensors="pt").pixel_values
-    with torch.inference_mode():
-        plan = model(pixels, output_reuse_plan=True).reuse.plan[0]
-    frames, _ = read_frames(assets / "demo.mp4", lambda total: range(total))
+    plan = shipped_clip()[1]["bidirectional"]
+    frames, _ = read_frames(ROOT / "hf_ttr" / "assets" / "demo.mp4", lambda total: range(total))
     captions = [""] * len(plan)
     picture = reuse_map(frames[: len(plan)], plan, captions=captions, columns=columns, width=width)
     picture.save(path, quality=88, subsampling=0)

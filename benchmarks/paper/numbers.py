@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from statistics import geometric_mean, mean, median
+from statistics import geometric_mean, mean
 from typing import Any
 
-from .. import ablation, gaps, replay
+from .. import ablation, calibration, gaps, replay
 from ..aggregate import curves_of, points, subjects_of
 from ..curves import Cost, cost_at_kl, kl_at_cost, percentile, value_at_cost
 from ..fidelity import STATIC
@@ -77,8 +77,9 @@ def part_of(results: Results, name: str) -> dict[str, Any]:
     return part
 
 
-def _cost(cost: Cost | None) -> str:
-    return "--" if cost is None else ("$<$" if cost.at_most else "") + percent(cost.share)
+def cost_text(cost: Cost | None, digits: int = 1) -> str:
+    """The share of the dense cost; where the cheapest setting is better than asked for, as a bound."""
+    return "--" if cost is None else ("$<$" if cost.at_most else "") + percent(cost.share, digits)
 
 
 def _sweep(results: Results, name: str, place: tuple[str, str]) -> dict[str, str]:
@@ -92,19 +93,14 @@ def _of_sweep(part: dict[str, Any], subjects: str) -> dict[str, str]:
     found = {"count": str(len(subjects_of(part, subjects)))}
     rows = [row for row in part["rows"] if row["key"][0].endswith(f" {subjects}")]
     found["frames"] = f"{max(row['frames'] for row in rows)}"
-    if "dense_accuracy" in rows[0]:
-        found["dense-accuracy"] = percent(rows[0]["dense_accuracy"])
     for key, curve in curves.items():
         if key.startswith("dense"):
             continue
-        found |= {f"{key}/share/{target:g}": _cost(cost_at_kl(points(curve), target)) for target in TARGETS}
-        for target in TARGETS:
-            if (cost := cost_at_kl(points(curve), target)) is not None:
-                found[f"{key}/fewer/{target:g}"] = times(1 / cost.share, 1)
+        found |= {f"{key}/share/{target:g}": cost_text(cost_at_kl(points(curve), target)) for target in TARGETS}
         for saving in sorted({*SAVINGS, *LIGHT_SAVINGS}):
             found[f"{key}/kl/{saving:g}"] = divergence(kl_at_cost(points(curve), 1 / saving))
-            for name in ("agreement", "clip_agreement", "accuracy"):
-                values = [(entry.values["share"], entry.values[name]) for entry in curve if name in entry.values]
+            for name in ("agreement", "clip_agreement"):
+                values = [(entry.values["share"], entry.values[name]) for entry in curve]
                 if (value := value_at_cost(values, 1 / saving)) is not None:
                     found[f"{key}/{slug(name)}/{saving:g}"] = percent(value)
     for key, pairs in compared(curves, methods).items():
@@ -112,7 +108,7 @@ def _of_sweep(part: dict[str, Any], subjects: str) -> dict[str, str]:
             if own is not None and best is not None:
                 found[f"{key}/over-best/{target:g}"] = f"{own.share / best[1].share:.2f}"
                 found[f"{key}/best/{target:g}"] = methods[best[0]]["title"]
-                found[f"{key}/best-share/{target:g}"] = _cost(best[1])
+                found[f"{key}/best-share/{target:g}"] = cost_text(best[1])
     return found
 
 
@@ -128,7 +124,6 @@ def _timed(results: Results, name: str) -> dict[str, str]:
                 ("fewer", "multiply_add_ratio", times),
                 ("faster", "wall_clock_ratio", times),
                 ("realised", "realised", lambda share: percent(share, 0)),
-                ("computed", "computed_share", percent),
                 ("planner", "planner_share_of_dense", lambda share: percent(share, 2)),
                 ("accuracy", "accuracy", lambda share: percent(share, 2)),
                 ("dense-accuracy", "dense_accuracy", lambda share: percent(share, 2)),
@@ -144,12 +139,7 @@ def _replay(results: Results) -> dict[str, str]:
     for mode in replay.MODES:
         rows = [row for row in part["rows"] if row["key"][1] == mode]
         found |= {
-            f"replay/{mode}/kl": f"{max(row['kl'] for row in rows):.3f}",
-            f"replay/{mode}/fewer": times(geometric_mean(row["multiply_add_ratio"] for row in rows), 1),
             f"replay/{mode}/faster": times(geometric_mean(row["wall_clock_ratio"] for row in rows), 1),
-            f"replay/{mode}/realised": percent(
-                geometric_mean(row["wall_clock_ratio"] / row["multiply_add_ratio"] for row in rows), 0
-            ),
             f"replay/{mode}/slowest": times(min(row["wall_clock_ratio"] for row in rows), 1),
             f"replay/{mode}/fastest": times(max(row["wall_clock_ratio"] for row in rows), 1),
         }
@@ -160,7 +150,7 @@ def _latency(results: Results) -> dict[str, str]:
     return {
         f"latency/{row['key'][1]}/p{100 * share:.0f}": f"{percentile(row['milliseconds'], share):.0f}"
         for row in part_of(results, "latency")["rows"]
-        for share in (0.5, 0.9, 0.99)
+        for share in (0.5, 0.99)
     }
 
 
@@ -169,17 +159,16 @@ def _memory(results: Results) -> dict[str, str]:
     peaks = {tuple(row["key"]): row["mib"] for row in part_of(results, "peak")["rows"]}
     for (frames, method), value in peaks.items():
         name = f"peak/{method}/{slug(frames)}"
-        found |= {name: f"{value:.0f}", f"{name}/of-dense": percent(value / peaks[frames, "dense"], 0)}
+        found[f"{name}/of-dense"] = percent(value / peaks[frames, "dense"], 0)
     return found
 
 
 def _scaling(results: Results) -> dict[str, str]:
     found: dict[str, str] = {}
-    for axis in ("frames", "resolution", "size", "streams", "share"):
+    for axis in ("size", "streams"):
         for row in part_of(results, f"scaling_{axis}")["rows"]:
             name = f"scaling/{axis}/{slug(row['key'][1])}/{row['key'][2]}"
             found |= {
-                f"{name}/fewer": times(row["multiply_add_ratio"], 1),
                 f"{name}/faster": times(row["wall_clock_ratio"], 1),
                 f"{name}/realised": percent(row["realised"], 0),
             }
@@ -191,25 +180,9 @@ def _ablation(results: Results) -> dict[str, str]:
     videos = {row["video"] for row in part["rows"]}
     found = {"ablation/frames": str(part["frames"]), "ablation/static": str(len(videos & set(STATIC)))}
     found["ablation/others"] = str(len(videos - set(STATIC)))
-    found |= {f"ablation/{name}": text for name, text in _by_group(part["rows"]).items()}
     for method, (quotient, _, _) in ablation.relative_to_default(part["rows"]).items():
         found[f"ablation/{slug(method)}/relative"] = f"{quotient:.2f}"
     return found
-
-
-def _look_ahead(results: Results) -> dict[str, str]:
-    rows = [{**row, "method": f"{row['control']} {row['pieces']}"} for row in part_of(results, "look_ahead")["rows"]]
-    return {f"look-ahead/{name}": text for name, text in _by_group(rows).items()}
-
-
-def _by_group(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Mean KL over the static videos and over the others, by planner and ratio."""
-    groups: dict[str, list[float]] = {}
-    for row in rows:
-        group = "static" if row["video"] in STATIC else "others"
-        ratio = f"/{row['setting']:g}" if row["setting"] else ""
-        groups.setdefault(f"{slug(row['method'])}/{group}{ratio}", []).append(row["kl"])
-    return {name: divergence(mean(values)) for name, values in groups.items()}
 
 
 def _packing(results: Results) -> dict[str, str]:
@@ -225,8 +198,6 @@ def _gaps(results: Results) -> dict[str, str]:
     found: dict[str, str] = {}
     for group, static in (("static", True), ("others", False)):
         by_way = {way: gaps.by_gap(part, way, static, "kl") for way in gaps.WAYS}
-        for way, values in by_way.items():
-            found |= {f"gaps/{group}/{way}/{gap}": divergence(kl) for gap, kl in zip(gaps.GAPS, values)}
         ratios = [held / interpolated for held, interpolated in zip(by_way["held"], by_way["interpolated"])]
         found |= {
             f"gaps/{group}/least": times(min(ratios), 1),
@@ -258,7 +229,6 @@ def _windows(results: Results) -> dict[str, str]:
     for row in rows:
         name = f"windows/{slug(row['key'][0])}/{row['stride']}/{slug(row['key'][2])}"
         found[f"{name}/kl"] = divergence(mean(row["kl"]))
-        found[f"{name}/last"] = divergence(mean(row["kl"][-50:]))
         found[f"{name}/fewer"] = times(row["ratio_after_first"], 1)
     return found
 
@@ -269,12 +239,9 @@ def _streams(results: Results) -> dict[str, str]:
     resident = [period["resident_mib"] for period in periods[1:]]
     found = {
         "long-run/frames": f"{len(periods) * PERIOD:,}".replace(",", r"\,"),
-        "long-run/minutes": f"{periods[-1]['seconds'] / 60:.0f}",
         "long-run/growth": percent(max(resident) / resident[0] - 1, 2),
         "long-run/first-kl": f"{periods[0]['kl']:.5f}",
         "long-run/last-kl": f"{periods[-1]['kl']:.5f}",
-        "long-run/computed": percent(periods[-1]["computed_share"]),
-        "long-run/cache": f"{periods[-1]['cache_mib']:.2f}",
     }
     guard = part_of(results, "guard")["rows"]
     for bound in dict.fromkeys(row["key"][1] for row in guard):
@@ -291,13 +258,7 @@ def _streams(results: Results) -> dict[str, str]:
     for row in part_of(results, "many_streams")["rows"]:
         name = f"many/{slug(row['key'][0])}"
         if "wall_clock_ratio" in row:
-            found |= {
-                f"{name}/faster": times(row["wall_clock_ratio"]),
-                f"{name}/fewer": times(row["multiply_add_ratio"]),
-                f"{name}/dense-rate": f"{row['dense_frames_per_second']:.1f}",
-                f"{name}/rate": f"{row['reuse_frames_per_second']:.1f}",
-                "many/streams": str(row["streams"]),
-            }
+            found |= {f"{name}/faster": times(row["wall_clock_ratio"]), "many/streams": str(row["streams"])}
         else:
             found |= {
                 "many/results": f"{row['results']}",
@@ -307,15 +268,9 @@ def _streams(results: Results) -> dict[str, str]:
 
 
 def _calibration(results: Results) -> dict[str, str]:
-    from ..calibration import HALVES, table
-
-    rows: Iterable[Any] = table(part_of(results, "calibration"))[1].rows  # type: ignore[union-attr]
-    found = {"calibration/halves": str(HALVES)}
-    for target, kept, _, _, saving in rows:
-        found |= {
-            f"calibration/{slug(target)}/kept": kept.split()[0],
-            f"calibration/{slug(target)}/fewer": times(float(saving.split("x")[0])),
-        }
+    found = {"calibration/halves": str(calibration.HALVES)}
+    for target, halves in calibration.half_by_half(part_of(results, "calibration")).items():
+        found[f"calibration/{slug(target)}/kept"] = str(calibration.kept(halves))
     return found
 
 
@@ -328,34 +283,18 @@ def _heads(results: Results) -> dict[str, str]:
             f"{name}/dense": percent(row["dense_accuracy"]["value"]),
             f"{name}/low": f"{100 * row['accuracy_difference']['low']:+.1f}",
             f"{name}/high": f"{100 * row['accuracy_difference']['high']:+.1f}",
-            f"{name}/agreement": percent(row["top1_agreement"]["value"]),
             "heads/clips": str(row["clips"]),
         }
     return found
 
 
-def _thresholds(results: Results) -> dict[str, str]:
-    """What a threshold gives over all videos, static and moving."""
-    rows = [row for row in part_of(results, "vit")["rows"] if row["key"][1] == "bidirectional"]
-    found: dict[str, str] = {}
-    for threshold in dict.fromkeys(row["key"][2] for row in rows):
-        own = [row for row in rows if row["key"][2] == threshold]
-        found |= {
-            f"threshold/{threshold}/largest": divergence(max(row["kl"] for row in own)),
-            f"threshold/{threshold}/median": divergence(median(row["kl"] for row in own)),
-            f"threshold/{threshold}/fewer": times(median(1 / row["share"] for row in own), 1),
-        }
-    return found
-
-
-TIMED = ("speed", "speed_videomae", "speed_reduction", "methods", "image_merging")
+TIMED = ("speed", "speed_videomae", "speed_reduction", "image_merging")
 MAKERS = (
     _replay,
     _latency,
     _memory,
     _scaling,
     _ablation,
-    _look_ahead,
     _packing,
     _gaps,
     _clips,
@@ -364,5 +303,4 @@ MAKERS = (
     _streams,
     _calibration,
     _heads,
-    _thresholds,
 )

@@ -9,11 +9,10 @@ from typing import Any
 from .. import ablation
 from ..aggregate import curves_of, points
 from ..curves import cost_at_kl, kl_at_cost
-from ..fidelity import STATIC
 from ..store import Results
 from ..sweep_tables import TARGETS
 from ..table import escaped
-from .numbers import SETS, divergence, part_of, percent, times
+from .numbers import SETS, cost_text, divergence, part_of, times
 
 
 SHORT = {
@@ -56,8 +55,7 @@ def equal_kl(results: Results) -> str:
         for name in names:
             curve = points(curves[name].get(key, []))
             for target in TARGETS:
-                cost = cost_at_kl(curve, target)
-                cells.append("--" if cost is None else ("$<$" if cost.at_most else "") + percent(cost.share, 0))
+                cells.append(cost_text(cost_at_kl(curve, target), 0))
             if name == "static":
                 cells.append(divergence(kl_at_cost(curve, 1 / 4)))
         rows.append((rf"\textbf{{{escaped(title)}}}" if methods[key]["ours"] else escaped(title), *cells))
@@ -88,59 +86,28 @@ LEFT_OUT = ("whole frames only, every 16", "context of 3 x 3", "max_age 16", "an
 def ablations(results: Results) -> str:
     """One thing changed at a time, at the same multiply-adds, kind by kind."""
     rows = part_of(results, "ablation")["rows"]
-    ratios = sorted({row["setting"] for row in rows if row["setting"]})
     relative = ablation.relative_to_default(rows)
-    groups, header = _by_videos(rows, ratios)
-    lines = [_planner(rows, ratios, "default", "")]
+
+    def line(method: str, space: str = "") -> list[str]:
+        quotient = f"{relative[method][0]:.2f}" if method in relative else "" if method == "default" else "--"
+        own = [row for row in rows if row["method"] == method]
+        return [space + escaped(NAMES.get(method, method)), *_mean_kls(own), quotient]
+
+    lines = [line("default")]
     for methods in ablation.TABLES.values():
-        shown = [method for method in methods if method != "default" and method not in LEFT_OUT]
-        body = [
-            _planner(rows, ratios, method, f"{relative[method][0]:.2f}" if method in relative else "--")
-            for method in shown
-        ]
-        lines += [[r"\addlinespace[1.5pt] " + body[0][0], *body[0][1:]], *body[1:]]
-    header = f"planner & {header} & quotient"
-    groups = groups.replace(r" \\", r" & \\")
-    return _tabular("@{}lrrrrr@{}", [groups, RULES, header + r" \\"], lines)
-
-
-def _planner(rows: list[dict[str, Any]], ratios: list[float], method: str, relative: str) -> list[str]:
-    cells = []
-    for static in (True, False):
-        for ratio in ratios:
-            own = [
-                row
-                for row in rows
-                if row["method"] == method and row["setting"] in (ratio, 0.0) and (row["video"] in STATIC) == static
-            ]
-            text = divergence(mean(row["kl"] for row in own))
-            # A planner that does not reach the ratio saves less.
-            reached = mean(row["encoder_ratio"] for row in own) >= 0.99 * ratio
-            cells.append(text if reached else rf"\emph{{{text}}}")
-    return [escaped(NAMES.get(method, method)), *cells, relative]
+        first, *others = (method for method in methods if method != "default" and method not in LEFT_OUT)
+        lines += [line(first, r"\addlinespace[1.5pt] "), *map(line, others)]
+    return _tabular("@{}lrrrrr@{}", _header(rows, "planner", " & quotient"), lines)
 
 
 def look_ahead(results: Results) -> str:
     """KL by the number of frames that are handed over in one call."""
     rows = [row for row in part_of(results, "look_ahead")["rows"] if row["control"] == "threshold"]
-    ratios = sorted({row["setting"] for row in rows})
-    sizes = sorted({row["pieces"] for row in rows})
-    lines = []
-    for pieces in sizes:
-        cells = [
-            divergence(
-                mean(
-                    row["kl"]
-                    for row in rows
-                    if (row["pieces"], row["setting"], row["video"] in STATIC) == (pieces, ratio, static)
-                )
-            )
-            for static in (True, False)
-            for ratio in ratios
-        ]
-        lines.append(["1, causal" if pieces == 1 else f"{pieces}", *cells])
-    groups, header = _by_videos(rows, ratios)
-    return _tabular("@{}lrrrr@{}", [groups, RULES, rf"frames & {header} \\"], lines)
+    lines = [
+        ["1, causal" if pieces == 1 else f"{pieces}", *_mean_kls([row for row in rows if row["pieces"] == pieces])]
+        for pieces in sorted({row["pieces"] for row in rows})
+    ]
+    return _tabular("@{}lrrrr@{}", _header(rows, "frames"), lines)
 
 
 def packing(results: Results) -> str:
@@ -152,15 +119,27 @@ def packing(results: Results) -> str:
     return _tabular("@{}l" + "r" * len(columns) + "@{}", [header + r" \\"], lines)
 
 
-def _by_videos(rows: list[dict[str, Any]], ratios: list[float]) -> tuple[str, str]:
-    """The two lines of a header over static videos and others, at each ratio."""
-    videos = {row["video"] for row in rows}
-    static, others = len(videos & set(STATIC)), len(videos - set(STATIC))
-    groups = rf" & \multicolumn{{2}}{{c}}{{{static} videos}} & \multicolumn{{2}}{{c}}{{{others} others}} \\"
-    return groups, " & ".join(rf"{ratio:g}$\times$" for _ in range(2) for ratio in ratios)
+def _mean_kls(rows: list[dict[str, Any]]) -> list[str]:
+    """The mean KL of a planner over the first videos, and over the others, at each ratio."""
+    cells = []
+    for group in ablation.by_videos(rows).values():
+        for ratio in ablation.RATIOS:
+            own = [row for row in group if row["setting"] in (ratio, 0.0)]
+            text = divergence(mean(row["kl"] for row in own))
+            # A planner that does not reach the ratio saves less.
+            reached = mean(row["encoder_ratio"] for row in own) >= 0.99 * ratio
+            cells.append(text if reached else rf"\emph{{{text}}}")
+    return cells
 
 
-RULES = r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}"
+def _header(rows: list[dict[str, Any]], first: str, more: str = "") -> list[str]:
+    """The lines above columns of `_mean_kls`, between the first one and, if there are any, more."""
+    counts = [len({row["video"] for row in group}) for group in ablation.by_videos(rows).values()]
+    groups = [rf"\multicolumn{{2}}{{c}}{{{count} {name}}}" for count, name in zip(counts, ("videos", "others"))]
+    ratios = " & ".join(rf"{ratio:g}$\times$" for _ in counts for ratio in ablation.RATIOS)
+    ends = " &" * more.count("&") + r" \\"
+    rules = r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}"
+    return [f" & {' & '.join(groups)}{ends}", rules, rf"{first} & {ratios}{more} \\"]
 
 
 COMMANDS = {

@@ -107,6 +107,20 @@ def column(name: str, values: Sequence[float]) -> np.ndarray:
     return _finite(name, values)
 
 
+def check_same_classes(predictions: np.ndarray, references: np.ndarray) -> None:
+    """
+    Looks at whether scores of shape `(examples, classes)` are of as many classes.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if predictions.shape != references.shape:
+        raise ValueError(
+            f"predictions have {predictions.shape[1]} scores each, but references {references.shape[1]}; pass those "
+            "of the same classes."
+        )
+
+
 def is_given(name: str, values: Sequence[Any]) -> bool:
     """
     Whether an optional input was given.

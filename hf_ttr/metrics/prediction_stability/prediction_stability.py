@@ -6,7 +6,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from hf_ttr.metrics.inputs import OptionalInputs, column, is_given, matrix
+from hf_ttr.metrics.inputs import OptionalInputs, check_same_classes, column, is_given, matrix
 
 
 _DESCRIPTION = """\
@@ -104,11 +104,7 @@ class PredictionStability(OptionalInputs, evaluate.Metric):
         results = _flicker(scores, order, seconds)
         if is_given("references", references):
             dense = matrix("references", references)
-            if dense.shape != scores.shape:
-                raise ValueError(
-                    f"predictions have {scores.shape[1]} scores each, but references {dense.shape[1]}; pass those of "
-                    "the same classes."
-                )
+            check_same_classes(scores, dense)
             of_dense = _flicker(dense, order, seconds)
             results |= {f"dense_{name}": value for name, value in of_dense.items()}
             for name in ("label_changes_per_second", "total_variation_per_second"):

@@ -6,7 +6,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from hf_ttr.metrics.inputs import OptionalInputs, is_given, matrix
+from hf_ttr.metrics.inputs import OptionalInputs, check_same_classes, is_given, matrix
 from hf_ttr.statistics import (
     kl_divergence,
     paired_difference_interval,
@@ -117,11 +117,7 @@ class ReuseFidelity(OptionalInputs, evaluate.Metric):
     ) -> dict[str, Any]:
         reuse = matrix("predictions", predictions, least_columns=2)
         dense = matrix("references", references, least_columns=2)
-        if reuse.shape != dense.shape:
-            raise ValueError(
-                f"predictions have {reuse.shape[1]} scores each, but references {dense.shape[1]}; pass those of the "
-                "same classes."
-            )
+        check_same_classes(reuse, dense)
         same = same_top_label(dense, reuse)
         interval = wilson_interval(int(same.sum()), len(same))
         divergence = kl_divergence(dense, reuse)
