@@ -93,8 +93,8 @@ def table(result: dict[str, Any]) -> Block:
     header = ("target", "kept on the others", "thresholds", "halves without one", "multiply-adds of the others")
     return [
         f"{result['model']}: {len(result['rows'])} real videos, two clips of {PROTOCOL.num_frames} frames of each. "
-        f"For each target the threshold is chosen on {HALVES} random halves of the videos, with a confidence of 95 %, and "
-        "the promise is looked at on the other half. No threshold: everything is computed there, which keeps any "
+        f"For each target the threshold is chosen on {HALVES} random halves of the videos, with a confidence of 95 %, "
+        "and the promise is looked at on the other half. No threshold: everything is computed there, which keeps any "
         "promise.",
         Table(header, rows),
     ]
