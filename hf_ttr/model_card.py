@@ -27,14 +27,12 @@ from .card_figures import (
 from .card_sections import fidelity_section, listed, setting_text, speed_section
 from .card_text import code, command_line, fenced, literal, markdown, plain
 from .checks import is_number, is_whole
+from .evaluation.hub_results import EVAL_RESULTS, TASK, accuracy_entries
 from .files import replacing
 from .models import TemporalReuseVideoMAEConfig, TemporalReuseViTConfig
 
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
-TASK = "video-classification"
-EVAL_RESULTS = ".eval_results"
-"""Folder of a repository where the Hub looks for evaluation results."""
 OFF = '{"temporal_reuse": {"mode": "off"}}'
 _SHOWN_LABELS = 20
 _CONFIGS: tuple[Any, ...] = (TemporalReuseViTConfig, TemporalReuseVideoMAEConfig)
@@ -230,23 +228,13 @@ class ReuseModelCardData(ModelCardData):
         The accuracy as `.eval_results/*.yaml` holds it. Empty without the Hub id of the dataset, without an accuracy,
         and where the installed huggingface_hub does not know the format.
         """
-        try:
-            from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-        except ImportError:
-            return []
-        if self.evaluation_dataset is None or not self.figures or self.figures[0].accuracy is None:
+        if self.evaluation_dataset is None or not self.figures or (accuracy := self.figures[0].accuracy) is None:
             return []
         figures = self.figures[0]
         notes = f"temporal token reuse with hf-ttr, {setting_text(figures.settings)}, {figures.clips} clips"
         if figures.dense_accuracy is not None:
             notes += f"; dense model {figures.dense_accuracy.value:.4g}"
-        entry = EvalResultEntry(
-            dataset_id=self.evaluation_dataset,
-            task_id=self.evaluation_task,
-            value=figures.accuracy.value if figures.accuracy is not None else None,
-            notes=notes,
-        )
-        return eval_result_entries_to_yaml([entry])
+        return accuracy_entries(self.evaluation_dataset, self.evaluation_task, accuracy.value, notes)
 
     # -----------------------------------------------------------------------------------------------------------------
     # Text

@@ -9,7 +9,9 @@ from typing import Any
 from ..files import replacing
 
 
-MODEL_INDEX, EVAL_RESULTS = "model-index.yaml", ".eval_results"
+MODEL_INDEX = "model-index.yaml"
+EVAL_RESULTS = ".eval_results"
+"""Folder of a repository where the Hub looks for evaluation results."""
 TASK = "video-classification"
 _METRICS = {
     "accuracy": "Accuracy with temporal token reuse",
@@ -65,15 +67,31 @@ def write_hub_results(summary: Mapping[str, Any], folder: str, is_on_hub: bool) 
     accuracy = summary["metrics"]["accuracy"]
     if not is_on_hub or accuracy is None:
         return
+    notes = f"temporal token reuse with hf-ttr, {summary['dataset']['clips']} videos"
+    if entries := accuracy_entries(summary["dataset"]["name"], TASK, accuracy["value"], notes):
+        os.makedirs(os.path.join(folder, EVAL_RESULTS), exist_ok=True)
+        name = summary["dataset"]["name"].replace("/", "--")
+        _write(os.path.join(folder, EVAL_RESULTS, f"{name}.yaml"), entries)
+
+
+def accuracy_entries(dataset_id: str, task_id: str, accuracy: float, notes: str) -> list[dict[str, Any]]:
+    """
+    An accuracy as a file in `.eval_results` holds it. Empty where the installed huggingface_hub is older, and knows
+    the format of the model card alone.
+
+    Args:
+        dataset_id: of the data set on the Hub.
+        task_id: which of its tasks.
+        accuracy: the share of right answers.
+        notes: what a reader should know of it.
+    """
     try:
         from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-    except ImportError:  # an older huggingface_hub, which knows the other format alone
-        return
-    notes = f"temporal token reuse with hf-ttr, {summary['dataset']['clips']} videos"
-    entry = EvalResultEntry(dataset_id=summary["dataset"]["name"], task_id=TASK, value=accuracy["value"], notes=notes)
-    os.makedirs(os.path.join(folder, EVAL_RESULTS), exist_ok=True)
-    name = summary["dataset"]["name"].replace("/", "--")
-    _write(os.path.join(folder, EVAL_RESULTS, f"{name}.yaml"), eval_result_entries_to_yaml([entry]))
+    except ImportError:
+        return []
+    entry = EvalResultEntry(dataset_id=dataset_id, task_id=task_id, value=accuracy, notes=notes)
+    entries: list[dict[str, Any]] = eval_result_entries_to_yaml([entry])
+    return entries
 
 
 def _write(path: str, content: Any) -> None:
