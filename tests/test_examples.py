@@ -43,6 +43,12 @@ def test_documentation(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(page.read_text(), page.name) > 0
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_no_python_stands_without_being_run(page: Path) -> None:
+    blocks = re.findall(r"^```(?:python|py)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert [block for block in blocks if ">>>" not in block] == []
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
