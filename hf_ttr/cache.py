@@ -99,6 +99,8 @@ class TemporalReuseCacheLayer(CacheLayerMixin):
     def select(self, streams: torch.Tensor) -> None:
         """Keeps (or repeats) the given streams, in the given order."""
         if self.keys is not None and self.values is not None:
+            if streams.dtype == torch.bool:
+                streams = streams.nonzero().squeeze(-1)
             self.keys = self.keys.index_select(0, streams.to(self.keys.device))
             self.values = self.values.index_select(0, streams.to(self.values.device))
 
@@ -113,7 +115,7 @@ class TemporalReuseCacheLayer(CacheLayerMixin):
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeats each stream."""
         if self.keys is not None:
-            self.select(torch.arange(self.keys.shape[0]).repeat_interleave(repeats))
+            self.select(torch.arange(self.keys.shape[0], device="cpu").repeat_interleave(repeats))
 
 
 def store_rows(
@@ -279,7 +281,7 @@ class ReuseCache(Cache):
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeats each stream."""
         if self.streams is not None:
-            self.batch_select_indices(torch.arange(self.batch_size).repeat_interleave(repeats))
+            self.batch_select_indices(torch.arange(self.batch_size, device="cpu").repeat_interleave(repeats))
 
     def offload(self, layer_idx: int | None = None, only_non_sliding: bool = True) -> None:
         """Moves one layer, or (by default) everything, to main memory; the next call brings it back."""
@@ -299,10 +301,37 @@ class ReuseCache(Cache):
             if tensor is not None:
                 setattr(self, name, change(tensor))
 
-    def _check_streams(self, streams: torch.Tensor) -> None:
+    def numbers_of(self, streams: Sequence[int] | Sequence[bool] | torch.Tensor) -> torch.Tensor:
+        """
+        The streams that were asked for.
+
+        Args:
+            streams: their numbers, which count from the end below 0; or a mask with a truth value for each stream.
+
+        Returns:
+            `torch.LongTensor` of shape `(streams,)`: their numbers, from 0, on the device of the argument.
+
+        Raises:
+            IndexError: if there is no such stream, or it is neither; one sentence.
+        """
         batch = self.batch_size
-        if bool(((streams < -batch) | (streams >= batch)).any()):
-            raise IndexError(f"stream {streams.tolist()} asked for, but the cache holds streams 0 to {batch - 1}.")
+        chosen = streams if isinstance(streams, torch.Tensor) else torch.tensor(streams, device="cpu")
+        if chosen.dtype == torch.bool:
+            if chosen.shape != (batch,):
+                raise IndexError(
+                    f"a mask of streams has the shape {tuple(chosen.shape)}, but must be ({batch},), with a truth "
+                    "value for each stream of the cache."
+                )
+            return chosen.nonzero().squeeze(-1)
+        if chosen.numel() and (chosen.dim() > 1 or chosen.is_floating_point() or chosen.is_complex()):
+            raise IndexError(
+                f"streams were asked for by an array of shape {tuple(chosen.shape)} and type {chosen.dtype}; pass a "
+                "list of whole numbers, or a mask."
+            )
+        chosen = chosen.reshape(-1).long()
+        if bool(((chosen < -batch) | (chosen >= batch)).any()):
+            raise IndexError(f"stream {chosen.tolist()} asked for, but the cache holds streams 0 to {batch - 1}.")
+        return chosen % batch
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(layers={len(self.layers)}, streams={max(self.batch_size, 0)})"
@@ -436,8 +465,7 @@ class TemporalReuseCache(ReuseCache):
             self.streams = self.owner = self._output = self._last_layers = None
             self._attention = []
         elif self.streams is not None:
-            chosen = torch.as_tensor(streams, dtype=torch.long, device=self.streams.age.device)
-            self._check_streams(chosen)
+            chosen = self.numbers_of(streams).to(self.streams.age.device)
             self.streams.age = self.streams.age.index_fill(0, chosen, NEVER)
             self.streams.saliency = self.streams.saliency.index_fill(0, chosen, torch.nan)
             self.streams.scale = self.streams.scale.index_fill(0, chosen, torch.nan)
@@ -460,13 +488,10 @@ class TemporalReuseCache(ReuseCache):
             self.streams.age = torch.where((age > frames) & (age < NEVER), age - frames, NEVER)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keeps the given streams, in the given order; an index may come twice."""
+        """Keeps the given streams, in the given order; an index may come twice. A mask keeps those that are true."""
         if self.streams is None:
             return
-        indices = torch.as_tensor(indices, dtype=torch.long)
-        self._check_streams(indices)
-        # `index_select` does not count from the end.
-        indices = indices % self.batch_size
+        indices = self.numbers_of(indices)
         for layer in self.layers:
             layer.batch_select_indices(indices)
         self.streams = self.streams.select(indices)
@@ -485,6 +510,7 @@ class TemporalReuseCache(ReuseCache):
 
     def put(self, streams: torch.Tensor, part: TemporalReuseCache) -> None:
         """Overwrites the given streams with those of `part`, in its order."""
+        streams = self.numbers_of(streams)
         mine, theirs = self._last_layers, part._last_layers
         if mine is None and theirs is not None:
             self._last_layers = theirs.new_full((self.batch_size, *theirs.shape[1:]), len(self.layers))

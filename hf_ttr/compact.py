@@ -95,7 +95,7 @@ class ReducedRows:
 def _without_left_out(logits: torch.Tensor | None, is_kept: torch.Tensor) -> torch.Tensor:
     """What is added to the logits of the keys of a stream, minus infinity for those that were left out."""
     if logits is None:
-        logits = torch.zeros(len(is_kept), device=is_kept.device)
+        logits = torch.zeros(len(is_kept), dtype=torch.float32, device=is_kept.device)
     return logits.masked_fill(~is_kept, -torch.inf)
 
 

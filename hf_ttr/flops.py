@@ -192,7 +192,7 @@ class CostCounter:
         return ReuseReport(
             computed_tokens=counts,
             total_tokens=total,
-            computed_share=counts / total,
+            computed_share=counts.float() / total,
             multiply_adds=torch.tensor(self.multiply_adds, device=computed.device),
             dense_multiply_adds=torch.full_like(counts, self.cost.dense(self.frames, self.tokens)),
             **self.by_layer.report(self.frames * self.tokens, computed.device),
@@ -265,7 +265,7 @@ def window_report(
     return ReuseReport(
         computed_tokens=counts,
         total_tokens=total,
-        computed_share=counts / total,
+        computed_share=counts.float() / total,
         multiply_adds=torch.tensor(spent, device=counts.device),
         dense_multiply_adds=torch.full_like(counts, dense),
         **by_layer.report(slots, counts.device),

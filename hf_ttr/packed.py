@@ -80,7 +80,7 @@ class TableGroup:
         batch, stream_frames, tokens = plan.shape
         device = plan.computed.device
         starts = [0, *accumulate(counts)]
-        queries = torch.tensor([row for frame in frames for row in range(starts[frame], starts[frame + 1])])
+        queries = [row for frame in frames for row in range(starts[frame], starts[frame + 1])]
         of_query = torch.tensor([frame for frame in frames for _ in range(counts[frame])], device=device)
         # Of the whole table the stream owns its part of the past, then its computed rows.
         stream = frames[0] // stream_frames
@@ -91,7 +91,7 @@ class TableGroup:
         left, right = (torch.where(rows < batch * past, rows - past_shift, rows - shift) for rows in (left, right))
         rows = torch.arange(table_size(plan, stream), device=device)
         table_rows = None if batch == 1 else torch.where(rows < past, rows + past_shift, rows + shift)
-        return cls(frames, queries.to(device), table_rows, left, right, alpha)
+        return cls(frames, torch.tensor(queries, device=device), table_rows, left, right, alpha)
 
 
 @dataclass

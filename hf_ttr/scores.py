@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -54,7 +55,7 @@ def mean_logits(logits: torch.Tensor, kind: ScoreKind) -> torch.Tensor:
     logits = logits.double()
     if kind == "none":
         return logits.mean(0)
-    count = torch.tensor(float(len(logits))).log()
+    count = math.log(len(logits))
     if kind == "softmax":
         return logits.log_softmax(-1).logsumexp(0) - count
     yes, no = (logsigmoid(sign * logits).logsumexp(0) for sign in (1, -1))

@@ -180,11 +180,9 @@ class TemporalReuseWindowCache(ReuseCache):
                 layer.reset()
             self.streams = self.owner = self._output = self._last_layers = None
         elif self.streams is not None:
-            chosen = torch.as_tensor(streams, dtype=torch.long)
-            self._check_streams(chosen)
-            forgotten = {int(stream) % self.batch_size for stream in chosen}
+            forgotten = set(self.numbers_of(streams).tolist())
             kept = [stream for stream in range(self.batch_size) if stream not in forgotten]
-            self._select_rows(self.streams.rows_of(torch.tensor(kept, dtype=torch.long)))
+            self._select_rows(self.streams.rows_of(torch.tensor(kept, dtype=torch.long, device="cpu")))
             self.streams = self.streams.without_rows_of(forgotten)
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -199,12 +197,10 @@ class TemporalReuseWindowCache(ReuseCache):
         )
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keeps the given streams, in the given order; an index may come twice."""
+        """Keeps the given streams, in the given order; an index may come twice. A mask keeps those that are true."""
         if self.streams is None:
             return
-        indices = torch.as_tensor(indices, dtype=torch.long)
-        self._check_streams(indices)
-        indices = indices % self.batch_size
+        indices = self.numbers_of(indices)
         self._select_rows(self.streams.rows_of(indices))
         self.streams = self.streams.select(indices)
         if self.owner is not None:

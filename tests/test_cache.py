@@ -5,15 +5,19 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from transformers.cache_utils import Cache
 
+import hf_ttr
 from hf_ttr import TemporalReuseCache
 from hf_ttr.cache import StreamState, TemporalReuseCacheLayer
 from hf_ttr.packed import assemble, pair_links
 from hf_ttr.planning.plan import NEVER, ReusePlan
+
+from .tiny import make_clip, tiny_video_classifier, tiny_videomae
 
 
 HEADS, HEAD_DIM = 2, 3
@@ -432,3 +436,47 @@ class TestOwner:
         cache = filled_cache()
         cache.check_owner(**cache.owner)
         assert_streams(cache, [0, 1, 2])
+
+
+class TestStreamsAskedFor:
+    """By numbers or by a mask, in both caches alike."""
+
+    @pytest.fixture(params=["frames", "windows"])
+    def filled(self, request: pytest.FixtureRequest) -> Any:
+        model = tiny_video_classifier() if request.param == "frames" else hf_ttr.with_temporal_reuse(tiny_videomae())
+        with torch.no_grad():
+            return model(make_clip(3, 8)).past_key_values
+
+    @pytest.mark.parametrize("change", ["batch_select_indices", "reset", "take"])
+    def test_a_mask_is_a_mask(self, filled: Any, change: str) -> None:
+        by_mask, by_numbers = copy.deepcopy(filled), copy.deepcopy(filled)
+        results = [
+            getattr(cache, change)(torch.tensor(streams)) or cache
+            for cache, streams in ((by_mask, [True, False, True]), (by_numbers, [0, 2]))
+        ]
+        assert results[0].batch_size == results[1].batch_size == (3 if change == "reset" else 2)
+        for one, other in zip(results[0].streams.tensors(), results[1].streams.tensors()):
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+        for one, other in zip(results[0].layers, results[1].layers):
+            assert torch.equal(one.keys, other.keys) and torch.equal(one.values, other.values)
+
+    @pytest.mark.parametrize(
+        ("streams", "words"),
+        [
+            ([True, False], r"a mask of streams has the shape \(2,\), but must be \(3,\)"),
+            ([[True, False, True]], r"a mask of streams has the shape \(1, 3\)"),
+            ([0.0, 1.0], "pass a list of whole numbers, or a mask"),
+            ([[0, 1]], "pass a list of whole numbers, or a mask"),
+            ([3], "the cache holds streams 0 to 2"),
+        ],
+    )
+    def test_what_is_neither_is_refused(self, filled: Any, streams: Any, words: str) -> None:
+        before = copy.deepcopy(filled)
+        for change in (filled.batch_select_indices, filled.reset, filled.take, filled.reorder_cache):
+            with pytest.raises(IndexError, match=words):
+                change(torch.tensor(streams))
+        assert all(map(torch.equal, filled.streams.tensors()[:1], before.streams.tensors()[:1]))
+
+    def test_none_and_one(self, filled: Any) -> None:
+        assert filled.take([]).batch_size == 0
+        assert filled.take(torch.tensor(-1)).batch_size == 1

@@ -51,7 +51,8 @@ class FrameLinks:
             # The cache has put the computed rows in their places: the table is what it holds, in order.
             batch, _, tokens = plan.shape
             held = torch.arange(batch * tokens, dtype=torch.int32, device=device).view(batch, tokens)
-            return cls(starts, held, held, torch.zeros(held.shape, device=device), longest, is_hold=True)
+            alpha = torch.zeros(held.shape, dtype=torch.float32, device=device)
+            return cls(starts, held, held, alpha, longest, is_hold=True)
         left, right = (part.flatten(0, 1).int() for part in (plan.left, plan.right))
         alpha = plan.alpha.flatten(0, 1).float().contiguous()
         return cls(starts, left.contiguous(), right.contiguous(), alpha, longest, plan.is_hold)

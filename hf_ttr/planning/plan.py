@@ -145,7 +145,7 @@ class ReusePlan:
         left_rows = table.gather(1, left[:, 1:])
         age = frames - time_of(left[:, -1], past_age)
         if not interpolate:
-            alpha = torch.zeros((), device=device).expand(batch, frames, tokens)
+            alpha = torch.zeros((), dtype=torch.float32, device=device).expand(batch, frames, tokens)
             return cls(computed, left_rows, left_rows, alpha, age, past_age is not None, record_saliency)
         right = next_index(index, left)
         right_rows = table.gather(1, right[:, 1:])
@@ -194,4 +194,4 @@ def linear_alpha(left: torch.Tensor, right: torch.Tensor, past_age: torch.Tensor
     """Share of `right`, linear in time, 0 where both are the same; all of shape `(batch, 1 + frames, tokens)`."""
     time = torch.arange(-1, left.shape[1] - 1, device=left.device).view(1, -1, 1)
     start, end = time_of(left, past_age), time_of(right, past_age)
-    return torch.where(end > start, (time - start) / (end - start).clamp(min=1), 0.0).float()
+    return torch.where(end > start, (time - start).float() / (end - start).clamp(min=1), 0.0)

@@ -27,7 +27,7 @@ def prices_of_streams(
         default (`float`): the threshold where nothing is set.
     """
     if thresholds is None:
-        return torch.full((batch,), config.effective_threshold(default) ** 2, device=device)
+        return torch.full((batch,), config.effective_threshold(default) ** 2, dtype=torch.float32, device=device)
     # In double precision, like the square of a setting.
     return thresholds.square().to(device, torch.float32)
 

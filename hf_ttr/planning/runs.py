@@ -63,7 +63,7 @@ def choose_runs(
         held_errors = spread_over_neighbours(held_errors, grid, config.context_weight, config.context_size)
         held = torch.where(known, held_errors.round(decimals=5), torch.inf)
     distances, held = distances.flatten(0, 1), held.flatten(0, 1)
-    middles = representatives(times, representative_fractions(grid, config).to(features.device)).repeat(batch, 1, 1)
+    middles = representatives(times, representative_fractions(grid, config, features.device)).repeat(batch, 1, 1)
     costs = run_costs(distances, held, middles)
 
     def sources_at(prices: torch.Tensor) -> torch.Tensor:
@@ -108,15 +108,16 @@ def drift(times: int, config: TemporalReuseConfig, device: torch.device) -> torc
     return config.drift_weight * (time[:, None] - time).square()
 
 
-def representative_fractions(grid: tuple[int, int], config: TemporalReuseConfig) -> torch.Tensor:
-    """How far into a run the token lies that stands for it, for each position, shape `(positions,)`."""
-    if config.mode == "causal" or config.representative == "start":
-        return torch.zeros(grid[0] * grid[1])
-    if config.representative == "spread":
+def representative_fractions(
+    grid: tuple[int, int], config: TemporalReuseConfig, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """How far into a run the token lies that stands for it, for each position, `float32` of shape `(positions,)`."""
+    if config.representative == "spread" and config.mode != "causal":
         # A knight's move apart: every position and its four neighbours take all five places.
-        place = (2 * torch.arange(grid[0])[:, None] + torch.arange(grid[1])) % SPREAD
-        return ((place + 0.5) / SPREAD).flatten()
-    return torch.full((grid[0] * grid[1],), 0.5)
+        rows, columns = (torch.arange(side, device=device) for side in grid)
+        return (((2 * rows[:, None] + columns) % SPREAD + 0.5).float() / SPREAD).flatten()
+    fraction = 0.0 if config.mode == "causal" or config.representative == "start" else 0.5
+    return torch.full((grid[0] * grid[1],), fraction, dtype=torch.float32, device=device)
 
 
 def representatives(times: int, fractions: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,7 @@ def within_budget(
     low, high = torch.where(beyond, HIGHEST, low), torch.where(beyond, EXTREME, high)
     budget = torch.where(beyond, least.clamp(min=budget), budget)
     streams = torch.arange(batch, device=floor.device)
-    steps = torch.linspace(0, 1, PRICES, device=floor.device)[:, None]
+    steps = torch.linspace(0, 1, PRICES, dtype=floor.dtype, device=floor.device)[:, None]
     for _ in range(3):
         exponents = low + (high - low) * steps
         candidates = plans_at(torch.maximum(torch.exp(exponents), floor))

@@ -118,7 +118,7 @@ class WindowPlan:
 
     @cached_property
     def _table_counts(self) -> torch.Tensor:
-        counts = torch.zeros(len(self._owner), device=self.computed.device)
+        counts = self.alpha.new_zeros(len(self._owner))
         counts.index_add_(0, self.left.flatten(), 1 - self.alpha.flatten())
         return counts.index_add_(0, self.right.flatten(), self.alpha.flatten())
 
@@ -160,7 +160,7 @@ class WindowPlan:
         offset = 0 if past is None else sum(past.counts)
         own_rows = computed.flatten().cumsum(0).view(sources.shape) - 1 + offset
         left, right = own_rows.gather(1, before), own_rows.gather(1, after)
-        alpha = torch.where(after > before, (time - before) / (after - before).clamp(min=1), 0.0).float()
+        alpha = torch.where(after > before, (time - before).float() / (after - before).clamp(min=1), 0.0)
         held = sources < 0
         if past is not None:
             left, right, alpha = (

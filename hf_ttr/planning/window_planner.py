@@ -90,7 +90,7 @@ class WindowPlanner:
         """
         reference = patches.detach().flatten(0, 2)[plan.rows]
         age = torch.ones(len(reference), dtype=torch.long, device=patches.device)
-        change = torch.zeros(len(reference), device=patches.device)
+        change = torch.zeros(len(reference), dtype=torch.float32, device=patches.device)
         if state is not None:
             counts = torch.tensor(state.counts, device=patches.device)
             passed = self._change(patches, state).repeat_interleave(counts)

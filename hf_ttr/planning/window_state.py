@@ -68,9 +68,9 @@ class WindowState:
 
     def rows_of(self, streams: torch.Tensor) -> torch.Tensor:
         """Indices of the rows of the given streams, in the given order."""
-        starts = torch.tensor([0, *self.counts]).cumsum(0).tolist()
-        parts = [torch.arange(starts[stream], starts[stream] + self.counts[stream]) for stream in streams.tolist()]
-        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
+        starts = [0, *accumulate(self.counts)]
+        rows = [range(starts[stream], starts[stream] + self.counts[stream]) for stream in streams.tolist()]
+        return torch.tensor([row for own in rows for row in own], dtype=torch.long, device="cpu")
 
     @staticmethod
     def join(states: Sequence[WindowState]) -> WindowState:
@@ -114,7 +114,7 @@ class WindowState:
     def without_rows_of(self, streams: set[int]) -> WindowState:
         """The same state, in which the given streams are new."""
         kept = [stream for stream in range(self.batch_size) if stream not in streams]
-        rows = self.rows_of(torch.tensor(kept, dtype=torch.long)).to(self.age.device)
+        rows = self.rows_of(torch.tensor(kept, dtype=torch.long, device="cpu")).to(self.age.device)
         counts = [0 if stream in streams else count for stream, count in enumerate(self.counts)]
         # One more than there are rows, which -1 leads to.
         place = torch.full((len(self.age) + 1,), -1, device=self.left.device)

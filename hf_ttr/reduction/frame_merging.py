@@ -44,7 +44,7 @@ def merge_frames(
     """
     streams, before = plan.shape[0], plan.row_counts
     multiply_adds = [0] * streams
-    sizes = torch.ones(len(rows), device=rows.device)
+    sizes = torch.ones(len(rows), dtype=torch.float32, device=rows.device)
     for method in methods:
         merge = method.merge(rows, RowSets(plan.row_counts, rows.device), streams, protected)
         multiply_adds = [cost + more for cost, more in zip(multiply_adds, merge.multiply_adds)]

@@ -104,8 +104,8 @@ class Pruning(LayerReduction):
             scores = observed.importance
         else:
             # The same in every set, so that a frame is treated alike in any batch.
-            generator = torch.Generator().manual_seed(self.seed + layer)
-            order = torch.rand(max(sets.counts), generator=generator)
+            generator = torch.Generator("cpu").manual_seed(self.seed + layer)
+            order = torch.rand(max(sets.counts), generator=generator, dtype=torch.float32, device="cpu")
             scores = torch.cat([order[:count] for count in sets.counts]).to(sets.device)
         none = torch.zeros(0, dtype=torch.long, device=sets.device)
         return RowChange(none, none, left_out=lowest(scores, sets, removed, protected))

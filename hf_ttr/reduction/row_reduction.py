@@ -54,13 +54,13 @@ class RowReduction:
         self.model = model
         self.is_proportional = all(method.proportional_attention for method in methods)
         self.sets = RowSets(counts, device)
-        self.sizes = torch.ones(len(self.sets), device=device) if sizes is None else sizes
+        self.sizes = torch.ones(len(self.sets), dtype=torch.float32, device=device) if sizes is None else sizes
         self.place: torch.Tensor | None = None
         self.places: list[torch.Tensor | None] = []
         self.counts, self.merged, self.left_out = [counts], [[0] * len(counts)], [[0] * len(counts)]
         self.whole_counts = [model.tokens]
         self._steps: list[list[tuple[LayerReduction, list[int]]]] = []
-        self._members = torch.ones(len(self.sets), device=device)
+        self._members = torch.ones(len(self.sets), dtype=torch.float32, device=device)
         self._has_merged = False
         self._observed: dict[str, torch.Tensor] = {}
         self._keep_last_states = keep_last_states
@@ -110,7 +110,8 @@ class RowReduction:
             self._observed["keys"] = key.mean(1).flatten(0, 1)
         if needs & ATTENTION:
             query, key = (states.detach().transpose(1, 2).flatten(0, 1) for states in (query, key))
-            self._observed |= {name: torch.zeros(len(key), device=key.device) for name in needs & ATTENTION}
+            zeros = torch.zeros(len(key), dtype=torch.float32, device=key.device)
+            self._observed |= {name: zeros.clone() for name in needs & ATTENTION}
             by_needs: dict[frozenset[str], list[int]] = {}
             for number in range(len(self.sets.counts)):
                 by_needs.setdefault(self._needs(layer, number) & ATTENTION, []).append(number)
@@ -211,7 +212,7 @@ class RowReduction:
             bias = self.key_sizes[group.rows].log().masked_fill(~group.is_row, -torch.inf)[:, None]
             asking = group.rows[:, :1] if self._first_tokens_suffice(needs) else group.rows
             counted = (self.sizes[asking] * group.is_row[:, : asking.shape[1]])[..., None]
-            totals = {name: torch.zeros(group.rows.shape, device=key.device) for name in needs}
+            totals = {name: bias.new_zeros(group.rows.shape) for name in needs}
             for head in range(heads):
                 scores = query[asking, head] @ key[group.rows, head].transpose(1, 2)
                 weights = (scores.float() * scaling + bias).softmax(-1)
