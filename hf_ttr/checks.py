@@ -24,3 +24,21 @@ def first_line(error: BaseException) -> str:
     # A message that quotes a traceback says in its last line what happened.
     line = lines[-1] if any(line.startswith("Traceback (most recent call last)") for line in lines) else lines[0]
     return (line if len(line) <= 200 else f"{line[:200]}...").rstrip(".:")
+
+
+def check_attention_takes_masks(implementation: str | None, device: str) -> None:
+    """
+    Looks whether an attention can be given a mask, without which rows that stand for many tokens count as one.
+
+    Args:
+        implementation (`str`, *optional*): its name in transformers' attention interface.
+        device (`str`): the type of the device, such as `"cpu"`.
+
+    Raises:
+        ValueError: if torch would end the process.
+    """
+    if implementation == "flex_attention" and device == "cpu":
+        raise ValueError(
+            "the attention 'flex_attention' cannot be given a mask on the CPU, where torch ends the process; load the "
+            "model with attn_implementation='sdpa', or move it to a GPU."
+        )

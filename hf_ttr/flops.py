@@ -132,6 +132,10 @@ class ReuseReport(ModelOutput):
     plan: torch.Tensor | None = None
     maps: TokenMaps | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but `maps` as JSON can hold it: numbers in lists."""
+        return {name: part.tolist() for name, part in self.items() if isinstance(part, torch.Tensor)}
+
     def add_head(self, multiply_adds: int) -> None:
         """Adds the cost of a head, which reuse does not change, to both sides."""
         if self.multiply_adds is not None and self.dense_multiply_adds is not None:

@@ -100,6 +100,7 @@ def convert(
         if model_type in REUSE_TYPES and config.architectures:
             class_name = config.architectures[0]
         config.architectures = [class_name]
+        config.forget_foreign_code()
         config.temporal_reuse.active_reductions(config.model_shape())
         weights = list(_weight_files(model))
     with _naming_folder(target), replacing_folder(target) as temporary:

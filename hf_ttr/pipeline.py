@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .conversion import with_temporal_reuse
 from .models.configuration_reuse import ReuseConfigMixin
+from .processing import TemporalReuseVideoProcessor
 
 
 TASK = "video-classification-reuse"
@@ -31,7 +33,11 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
     """
     Classifies videos like transformers' `VideoClassificationPipeline`, and streams that never end.
 
-    A model without reuse gets it, with the default settings; its weights are shared.
+    A model without reuse gets it, with the default settings; its weights are shared. The processor of the checkpoint
+    becomes a `TemporalReuseVideoProcessor` that makes the same pixels.
+
+    Raises:
+        ValueError: if the checkpoint's processor makes pixels that that one does not.
 
     Example:
 
@@ -50,7 +56,20 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
     def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
         if not isinstance(model.config, ReuseConfigMixin):
             model = with_temporal_reuse(model)
-        super().__init__(model, *args, **kwargs)
+        processor = kwargs.get("video_processor") or kwargs.get("image_processor")
+        super().__init__(model, *args, **{**kwargs, "video_processor": _as_video_processor(processor)})
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """
+        Saves model and processor; the code stays in the package.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): the folder; it is made if need be.
+            kwargs: as for models, such as `push_to_hub`.
+        """
+        self.model.save_pretrained(save_directory, **kwargs)
+        processor = _as_video_processor(self.video_processor or self.image_processor)
+        processor.save_pretrained(save_directory, **kwargs)
 
     def stream(
         self,
@@ -87,7 +106,6 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             TypeError: if an option has another name.
             ValueError: if an option is out of range, or does not fit the model.
         """
-        from .processing import TemporalReuseVideoProcessor
         from .streaming import StreamEngine, StreamOptions, VideoStreams, open_source
         from .streaming.names import unique_names
 
@@ -100,10 +118,8 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         def of(names: tuple[str, ...]) -> dict[str, Any]:
             return {name: options[name] for name in names if name in options}
 
-        processor: Any = self.video_processor or self.image_processor
-        if not isinstance(processor, TemporalReuseVideoProcessor):
-            processor = TemporalReuseVideoProcessor.from_dict(processor.to_dict())
         settings = StreamOptions(window, stride, lookahead, top_k, **of(_ENGINE_OPTIONS))
+        processor = _as_video_processor(self.video_processor or self.image_processor)
         engine = StreamEngine(self.model, processor, settings)
         opened: dict[str, Any] = {}
         try:
@@ -114,6 +130,13 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             for one in opened.values():
                 one.close()
             raise
+
+
+def _as_video_processor(processor: Any) -> Any:
+    """The processor that takes videos, with the settings of any other."""
+    if processor is None or isinstance(processor, TemporalReuseVideoProcessor):
+        return processor
+    return TemporalReuseVideoProcessor.from_dict(processor.to_dict())
 
 
 def _by_name(source: Any, unique_names: Any) -> dict[str, Any]:

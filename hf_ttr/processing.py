@@ -24,6 +24,19 @@ __all__ = ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor", "regist
 _TYPE_KEYS = ("image_processor_type", "video_processor_type")
 _AUTO_CLASSES = ("AutoImageProcessor", "AutoVideoProcessor")
 _OLD_TYPE_KEY = "feature_extractor_type"
+# Processors that make the pixels that the classes here make, whatever else their files say.
+_OWN_PIXELS = ("TemporalReuse", "ViTImageProcessor", "ViTFeatureExtractor")
+# The tasks of models whose processors make one picture of one picture.
+_CLASSIFIERS = (
+    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
+    "MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES",
+    "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES",
+)
+LARGEST_SIDE = 4096
+"""Height and width that a processor may make of a frame, in pixels."""
+
+# What is tried, to know whether another one does: height and width of a picture that is made smaller, and of others.
+_TRIED = ((300, 260), (31, 50), (224, 224))
 # The settings for which VideoMAE's processor has defaults of its own.
 _VIDEOMAE_KEYS = ("size", "resample", "do_center_crop", "crop_size", "image_mean", "image_std")
 
@@ -66,6 +79,8 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
         self._check_names(settings)
         super().__init__(**settings)
         _check_sampling(self.num_frames, self.frame_sampling_rate)
+        for name in ("size", "crop_size"):
+            _check_size(name, getattr(self, name))
 
     @classmethod
     def _check_names(cls, settings: dict[str, Any]) -> None:
@@ -77,19 +92,25 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
         """Make a processor from saved settings.
 
         Args:
-            image_processor_dict (`dict[str, Any]`): The content of a preprocessor file, of any image processor: the
-                settings that this class does not have are left out. What the file of a VideoMAE leaves open is as
-                VideoMAE's own processor has it.
+            image_processor_dict (`dict[str, Any]`): The content of a preprocessor file of this package, of a ViT, of a
+                VideoMAE, or of any other image processor of transformers that makes the same pixels, which is tried.
+                What the file leaves open is as the processor that it names has it.
             kwargs: Settings that override the saved ones. Other names, such as the arguments of the model that
                 `pipeline(model_kwargs=...)` passes to its processors too, are ignored.
 
         Returns:
             The processor, and the ignored arguments with it if `return_unused_kwargs=True`.
+
+        Raises:
+            ValueError: The file is of a processor that makes other pixels, or of one that is not known.
         """
         known = cls.valid_kwargs.__annotations__
-        types = (image_processor_dict.get(key) for key in (*_TYPE_KEYS, _OLD_TYPE_KEY))
-        if any(isinstance(name, str) and name.startswith("VideoMAE") for name in types):
+        names = (image_processor_dict.get(key) for key in (*_TYPE_KEYS, _OLD_TYPE_KEY))
+        name = next((name for name in names if isinstance(name, str)), None)
+        if name is not None and name.startswith("VideoMAE"):
             image_processor_dict = _as_videomae(image_processor_dict)
+        elif name is not None and not name.startswith(_OWN_PIXELS):
+            image_processor_dict = _of_other_class(name, image_processor_dict)
         return super().from_dict({key: value for key, value in image_processor_dict.items() if key in known}, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -258,6 +279,7 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
         def shrink(frame: np.ndarray) -> np.ndarray:
             frame = np.moveaxis(frame, -1, 0)
             if do_resize:
+                _check_shape(frame.shape[1:], size)
                 frame = self.resize(frame, size, resample)
             return self.center_crop(frame, crop_size) if do_center_crop else frame
 
@@ -309,6 +331,68 @@ def _as_videomae(settings: dict[str, Any]) -> dict[str, Any]:
     if isinstance(settings["size"], int):
         settings["size"] = {"shortest_edge": settings["size"]}
     return settings
+
+
+def _of_other_class(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of another class of transformers, complete, after a look at whether it makes the same pixels."""
+    other = _other_processor(name, settings)
+    if other is None:
+        raise ValueError(
+            f"the preprocessor file is of the class '{name}', whose pixels are not known here; write one of the class "
+            "'ViTImageProcessor' with the size, rescale_factor, image_mean and image_std that the model was trained "
+            "with."
+        )
+    complete = {key: value for key, value in other.to_dict().items() if value is not None}
+    known = {key: complete[key] for key in TemporalReuseImageProcessor.valid_kwargs.__annotations__ if key in complete}
+    own = TemporalReuseImageProcessor(**known)
+    for height, width in _TRIED:
+        picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        found = np.asarray(own(picture, return_tensors="np")["pixel_values"])
+        try:
+            expected = np.asarray(other(picture, return_tensors="np")["pixel_values"])
+        except Exception:  # it takes more than a picture, or gives something else
+            expected = np.empty(0)
+        if expected.shape != found.shape or not np.allclose(expected, found, rtol=0, atol=1e-5):
+            unknown = sorted(complete.keys() & (type(other).valid_kwargs.__annotations__.keys() - known.keys()))
+            settings_text = f", which has the settings {', '.join(unknown)}" if unknown else ""
+            raise ValueError(
+                f"the preprocessor file is of the class '{name}'{settings_text}, and its pixels are not those of a "
+                "ViTImageProcessor; process the frames with it, and hand the model `pixel_values`."
+            )
+    return complete
+
+
+def _other_processor(name: str, settings: dict[str, Any]) -> Any:
+    """The image processor of a classifier that a preprocessor file names, where it can be made without torchvision."""
+    base = name
+    for ending in ("FeatureExtractor", "ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "VideoProcessor"):
+        base = base.removesuffix(ending)
+    models = importlib.import_module("transformers.models.auto.modeling_auto")
+    processors = importlib.import_module("transformers.models.auto.image_processing_auto")
+    types = {model_type for task in _CLASSIFIERS for model_type in getattr(models, task)}
+    for model_type in types & processors.IMAGE_PROCESSOR_MAPPING_NAMES.keys():
+        if f"{base}ImageProcessorPil" in processors.IMAGE_PROCESSOR_MAPPING_NAMES[model_type].values():
+            kind: Any = processors.get_image_processor_class_from_name(f"{base}ImageProcessorPil")
+            return kind.from_dict({key: value for key, value in settings.items() if key != "auto_map"})
+    return None
+
+
+def _check_size(name: str, size: Any) -> None:
+    """Refuse what would take all memory, before a frame is there."""
+    sides = [side for side in dict(size or {}).values() if side is not None]
+    if any(not isinstance(side, (int, float)) or not 1 <= side <= LARGEST_SIDE for side in sides):
+        raise ValueError(f"`{name}` is {dict(size)}, but the sides of a frame have from 1 to {LARGEST_SIDE} pixels.")
+
+
+def _check_shape(shape: tuple[int, ...], size: Any) -> None:
+    """Refuse frames so long and narrow that making the short side as large as wanted makes the long one endless."""
+    sides = dict(size)
+    edge = sides.get("shortest_edge")
+    if edge and not sides.get("longest_edge") and max(shape) * edge > LARGEST_SIDE**2 * min(shape) / edge:
+        raise VideoDecodingError(
+            f"The frames of the video have {shape[1]} x {shape[0]} pixels; made {edge} pixels on the shorter "
+            "side they would be endless on the other: cut them."
+        )
 
 
 def _check_sampling(num_frames: Any, frame_sampling_rate: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -688,3 +689,63 @@ def test_folder_without_checkpoint_is_not_pushed(server: HubServer, tmp_path: Pa
     with pytest.raises(CheckpointError, match="holds no model"):
         hub.push_to_hub(tmp_path, "me/model")
     assert server.repos == {}
+
+
+# What a stranger's config may say of code, repositories and kernels.
+FOREIGN = {
+    "auto_map": {"AutoModelForVideoClassification": "stranger/repo--code.Model", "AutoConfig": "code.Config"},
+    "custom_pipelines": {"video-classification": {"impl": "stranger/repo--code.Pipeline"}},
+    "custom_generate": "stranger/repo",
+    "attn_implementation": "stranger/kernel",
+    "_attn_implementation": "stranger/kernel",
+    "_attn_implementation_internal": "stranger/kernel",
+    "text_config": {"auto_map": {"AutoModel": "stranger/repo--code.Model"}, "_attn_implementation": "stranger/kernel"},
+    "tasks": [{"custom_pipelines": {"a": {"impl": "stranger/repo--code.Pipeline"}}}],
+}
+
+
+@pytest.mark.parametrize("kind", ["vit", "videomae", "reuse"])
+@pytest.mark.parametrize("way", ["convert", "save", "again", "pipeline"])
+def test_no_code_of_others_is_handed_on(kind: str, way: str, converted: dict[str, Path], tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    if kind == "reuse":
+        shutil.copytree(converted["vit"], source)
+    else:
+        write_source(source, kind)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, **FOREIGN}))
+    processor = json.loads((source / "preprocessor_config.json").read_text())
+    processor["auto_map"] = {"AutoImageProcessor": "stranger/repo--code.Processor"}
+    (source / "preprocessor_config.json").write_text(json.dumps(processor))
+    target = tmp_path / "target"
+    own_class = CLASSES["videomae" if kind == "videomae" else "vit"][1]
+    if way == "convert":
+        hub.convert(source, target)
+    elif way == "again":
+        hub.convert(source, tmp_path / "first")
+        hub.convert(tmp_path / "first", target)
+    else:
+        model: Any = own_class.from_pretrained(source)
+        if way == "save":
+            model.save_pretrained(target)
+        else:
+            hf_ttr.TemporalReuseVideoClassificationPipeline(
+                model, video_processor=hf_ttr.TemporalReuseVideoProcessor.from_pretrained(source)
+            ).save_pretrained(target)
+    for file in target.glob("*.json"):
+        assert "stranger" not in file.read_text(), file.name
+    saved = json.loads((target / "config.json").read_text())
+    assert set(saved["auto_map"].values()) == {
+        f"{LOADER}.{name}" for name in own_class.config_class.auto_classes.values()
+    }
+    assert AutoModelForVideoClassification.from_pretrained(target).config._attn_implementation == "sdpa"
+
+
+def test_a_parent_that_is_in_memory_hands_no_code_on(tmp_path: Path) -> None:
+    parent = tiny_parent()
+    for name, value in FOREIGN.items():
+        if not name.startswith("_attn"):
+            setattr(parent.config, name, value)
+    parent.config._attn_implementation = "sdpa"
+    hf_ttr.with_temporal_reuse(parent).save_pretrained(tmp_path)
+    assert "stranger" not in (tmp_path / "config.json").read_text()

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from transformers import VideoClassificationPipeline, pipeline
+from transformers import SiglipImageProcessorPil, VideoClassificationPipeline, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 import hf_ttr
@@ -114,3 +120,61 @@ def test_wrong_calls_leave_nothing_open() -> None:
     with pytest.raises(SourceError, match=missing):
         pipe.stream({"first": Watched("first", False), "second": "/no/such/file.mp4"})
     assert closed == ["first"]
+
+
+@pytest.fixture(scope="module")
+def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plain ViT, and a preprocessor file of another class that makes the same pixels."""
+    folder = tmp_path_factory.mktemp("plain")
+    tiny_parent().save_pretrained(folder)
+    settings = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 24, "width": 24}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_a_plain_folder_is_called_like_one_with_reuse(plain_folder: Path, tmp_path: Path) -> None:
+    pipe = pipeline("video-classification-reuse", model=str(plain_folder))
+    labels = pipe(str(ASSETS / "demo.mp4"), num_frames=4)
+    assert len(labels) == 5 and sum(label["score"] for label in labels) == pytest.approx(1)
+    with pipe.stream(str(ASSETS / "demo.mp4"), window=32) as streams:
+        assert next(streams).label.startswith("LABEL_")
+    # The pixels are those of the class that the folder names.
+    frame = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    expected = SiglipImageProcessorPil.from_pretrained(plain_folder)(frame, return_tensors="np")["pixel_values"]
+    found = pipe.video_processor([frame], return_tensors="np")["pixel_values"][0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("source", ["plain", "reuse"])
+def test_it_is_saved_and_loaded(source: str, plain_folder: Path, tmp_path: Path) -> None:
+    folder = str(plain_folder) if source == "plain" else str(ASSETS / "vit-demo")
+    pipe = pipeline("video-classification-reuse", model=folder)
+    video = str(ASSETS / "demo.mp4")
+    expected = pipe(video, num_frames=4)
+    pipe.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("pipeline*.py"))
+    for task in ("video-classification-reuse", "video-classification"):
+        assert pipeline(task, model=str(tmp_path))(video, num_frames=4) == expected
+    # Where the package was not imported, the folder says where the model is.
+    code = (
+        "import json, sys; from transformers import pipeline; pipe = pipeline('video-classification', "
+        "model=sys.argv[1], trust_remote_code=True); print(json.dumps(pipe(sys.argv[2], num_frames=4)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), video],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert [label["label"] for label in found] == [label["label"] for label in expected]
+
+
+def test_a_processor_that_makes_other_pixels_is_refused(plain_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain_folder, tmp_path / "model")
+    settings = {"image_processor_type": "EfficientNetImageProcessor", "rescale_offset": True, "include_top": False}
+    (tmp_path / "model" / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="class 'EfficientNetImageProcessor'.*pixels are not those"):
+        pipeline("video-classification-reuse", model=str(tmp_path / "model"))

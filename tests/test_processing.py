@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+import transformers
 from transformers import (
     AutoConfig,
     VideoMAEImageProcessorPil,
@@ -336,6 +338,65 @@ def test_plain_videomae_checkpoint(settings, shape, tmp_path, warned):
     again = TemporalReuseVideoProcessor.from_pretrained(tmp_path)
     assert torch.equal(again(frames, return_tensors="pt").pixel_values, pixel_values)
     assert warned() == []
+
+
+OTHERS = {
+    "clip": ("CLIPImageProcessor", {"size": {"shortest_edge": 48}, "crop_size": {"height": 32, "width": 40}}),
+    "clip-of-torchvision": ("CLIPImageProcessorFast", {"size": {"shortest_edge": 48}}),
+    "clip-of-old-transformers": ("CLIPFeatureExtractor", {"size": {"shortest_edge": 48}}),
+    "siglip": ("SiglipImageProcessor", {"size": {"height": 40, "width": 30}}),
+    "defaults": ("BitImageProcessor", {}),
+    "convnext-without-its-crop": ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}, "do_resize": False}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_file_of_another_class_gives_its_pixels(name, tmp_path):
+    kind, settings = OTHERS[name]
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": kind, **settings}))
+    base = re.sub("(ImageProcessor(Fast)?|FeatureExtractor)$", "", kind)
+    other = getattr(transformers, f"{base}ImageProcessorPil").from_pretrained(tmp_path)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 70, 51, 3), dtype=np.uint8)
+    expected = other(list(frames), return_tensors="pt").pixel_values
+    found = TemporalReuseVideoProcessor.from_pretrained(tmp_path)(frames, return_tensors="pt").pixel_values[0]
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-6
+
+
+REFUSED = {
+    "other-pixels": ("ConvNextImageProcessor", {}, "which has the settings crop_pct, and its pixels are not those"),
+    "offset": ("EfficientNetImageProcessor", {"rescale_offset": True}, "settings .*rescale_offset, and its pixels"),
+    "channels-turned": ("MobileViTImageProcessor", {"do_flip_channel_order": True}, "do_flip_channel_order"),
+    "unknown": ("StrangersImageProcessor", {}, "class 'StrangersImageProcessor', whose pixels are not known here"),
+    "of-videos": ("VJEPA2VideoProcessor", {}, "whose pixels are not known here"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_of_a_class_with_other_pixels_is_refused(name, tmp_path):
+    kind, settings, words = REFUSED[name]
+    key = "video_processor_type" if "Video" in kind else "image_processor_type"
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({key: kind, **settings}))
+    with pytest.raises(ValueError, match=words) as error:
+        TemporalReuseVideoProcessor.from_pretrained(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "size", [{"height": 10**6, "width": 10**6}, {"shortest_edge": 10**9}, {"height": 0, "width": 4}]
+)
+@pytest.mark.parametrize("name", ["size", "crop_size"])
+def test_a_file_that_asks_for_endless_frames_is_refused(name, size, tmp_path):
+    settings = {"image_processor_type": "ViTImageProcessor", "do_center_crop": True, name: size}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=f"`{name}` is .*from 1 to 4096 pixels"):
+        TemporalReuseVideoProcessor.from_pretrained(tmp_path)
+
+
+def test_frames_that_would_become_endless_are_refused():
+    processor = TemporalReuseVideoProcessor(size={"shortest_edge": 224})
+    with pytest.raises(VideoDecodingError, match="9000 x 1 pixels; made 224 pixels on the shorter side"):
+        processor([np.zeros((1, 9000, 3), dtype=np.uint8)])
 
 
 @pytest.mark.parametrize("loaded", PROCESSORS)

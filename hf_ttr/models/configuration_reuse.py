@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ..reduction.base import ModelShape
-from ..remote_code import StaysInPackage, auto_map, is_own, write_loader
+from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
 
 
 Config = TypeVar("Config", bound="ReuseConfigMixin")
@@ -32,6 +32,8 @@ class ReuseConfigMixin(StaysInPackage):
     auto_classes: ClassVar[dict[str, str]]
     auto_map: dict[str, str]
     temporal_reuse: Any
+    # What generic tools, such as transformers' Trainer, leave out of the predictions.
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "reuse", "frame_logits"]
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.temporal_reuse = as_temporal_reuse_config(self.temporal_reuse)
@@ -62,8 +64,8 @@ class ReuseConfigMixin(StaysInPackage):
         temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
     ) -> Config:
         """Returns the config of the same model with reuse."""
-        settings = config.to_dict()
-        for name in ("model_type", "architectures", "auto_map", "transformers_version"):
+        settings = without_code(config.to_dict())
+        for name in ("model_type", "architectures", "transformers_version"):
             settings.pop(name, None)
         if temporal_reuse is not None:
             settings["temporal_reuse"] = temporal_reuse
@@ -84,15 +86,41 @@ class ReuseConfigMixin(StaysInPackage):
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)  # type: ignore[misc]
         model_type = config_dict.get("model_type")
         if model_type == cls.parent_model_type:
-            config_dict = {**config_dict, "model_type": cls.model_type}
-            for name in ("architectures", "auto_map"):
-                config_dict.pop(name, None)
+            config_dict = {**without_code(config_dict), "model_type": cls.model_type}
+            config_dict.pop("architectures", None)
         elif model_type not in (cls.model_type, None):
             raise ValueError(
                 f"'{pretrained_model_name_or_path}' is a {model_type!r} checkpoint, but temporal reuse for "
                 f"{cls.parent_name} takes checkpoints of type '{cls.parent_model_type}' or '{cls.model_type}'."
             )
         return config_dict, kwargs
+
+    @classmethod
+    def from_dict(cls: type[Config], config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """
+        Makes a config of the content of a config.json, in which kernels of others have no place.
+
+        Args:
+            config_dict (`dict[str, Any]`): the content.
+            kwargs: settings that override it, and `return_unused_kwargs`.
+        """
+        # Models derived from those here say in `auto_map` where their class is.
+        own = {"auto_map": config_dict["auto_map"]} if "auto_map" in config_dict else {}
+        return super().from_dict({**without_code(config_dict), **own}, **kwargs)  # type: ignore[misc]
+
+    def forget_foreign_code(self) -> None:
+        """
+        Leaves out what names code, a repository or a kernel, other than this package.
+
+        A model of this package calls it before it is saved: its checkpoint leads to no code of others, wherever its
+        weights came from.
+        """
+        for name, value in list(vars(self).items()):
+            if not name.startswith("_") and name != "temporal_reuse":
+                kept = without_code({name: value})
+                setattr(self, name, kept[name]) if name in kept else delattr(self, name)
+        if is_own(type(self)):
+            self.auto_map = auto_map(self.auto_classes)
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any

@@ -20,6 +20,7 @@ from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from ...checks import check_attention_takes_masks
 from ...compact import ReducedRows, compact_attention
 from ...configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
@@ -348,6 +349,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
             raise ValueError(
                 "pixel_values holds NaN or infinite values; check how the frames were decoded and scaled."
             )
+        check_attention_takes_masks(self.config._attn_implementation, pixel_values.device.type)
         is_off = settings.mode == "off"
         if is_off:
             self.refuse_cache(past_key_values, stride)

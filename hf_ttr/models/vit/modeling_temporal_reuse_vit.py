@@ -14,6 +14,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from ...cache import TemporalReuseCache
+from ...checks import check_attention_takes_masks
 from ...configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import CostCounter, ReuseReport, TransformerCost
@@ -281,6 +282,8 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
                 output = map_tensors(output, lambda tensor: tensor.unflatten(0, video.shape[:2]))
             return TemporalReuseModelOutput(**output)
 
+        if active or getattr(past_key_values, "_last_layers", None) is not None:
+            check_attention_takes_masks(self.config._attn_implementation, video.device.type)
         if not bool(torch.isfinite(video.sum(dtype=torch.float32))):
             raise ValueError(
                 "pixel_values holds NaN or infinite values; check how the frames were decoded and scaled."
