@@ -96,7 +96,9 @@ def _open(file: BinaryIO, name: str, limits: VideoLimits, own: BinaryIO | None =
     except VideoDecodingError as error:
         raise SourceError(str(error)) from scrub(error)
     except Exception as error:
-        raise SourceError(f"{label(name)} cannot be read ({one_line(error)}); check the file object.") from scrub(error)
+        raise SourceError(f"{label(name)} cannot be read ({one_line(error)}); check the file object.") from scrub(
+            error
+        )
 
 
 def open_address(

@@ -48,9 +48,7 @@ class DecodedSource(FrameSource):
         limits (`VideoLimits`): Of the size of its frames.
     """
 
-    def __init__(
-        self, video: OpenVideo, name: str, is_live: bool, limits: VideoLimits = DEFAULT_LIMITS
-    ) -> None:
+    def __init__(self, video: OpenVideo, name: str, is_live: bool, limits: VideoLimits = DEFAULT_LIMITS) -> None:
         super().__init__(name, is_live)
         self._limits = limits
         self._has_timestamps = video.has_timestamps

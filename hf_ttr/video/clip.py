@@ -103,7 +103,6 @@ class Clip:
             frame = picture_to_rgb(PIL.Image.fromarray(np.ascontiguousarray(frame)))
         return frame
 
-
     def _pixels(self, picture: PIL.Image.Image, index: int) -> np.ndarray:
         try:
             pixels = picture_to_rgb(picture) if self.convert_rgb else np.array(picture)

@@ -62,9 +62,9 @@ def download(url: str, name: str, limits: VideoLimits, reach: Reach) -> BinaryIO
                     "`seconds` of the limits."
                 ) from scrub(error)
             why = one_line(error) if not str(error) else shown(error, 200).rstrip(".")
-            raise VideoDecodingError(
-                f"{name} could not be downloaded ({why}); check the URL and network."
-            ) from scrub(error)
+            raise VideoDecodingError(f"{name} could not be downloaded ({why}); check the URL and network.") from scrub(
+                error
+            )
     raise VideoDecodingError(
         f"{name} could not be downloaded (more than {limits.redirects} redirections); check the URL."
     )
@@ -72,7 +72,7 @@ def download(url: str, name: str, limits: VideoLimits, reach: Reach) -> BinaryIO
 
 def spooled(parts: Iterable[bytes], name: str, limits: VideoLimits) -> BinaryIO:
     """Put parts of a file together in a temporary file, at most as many bytes as the limits allow."""
-    file = cast(BinaryIO, tempfile.SpooledTemporaryFile(IN_MEMORY))
+    file = cast(BinaryIO, tempfile.SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115
     try:
         size = 0
         for part in parts:
@@ -151,9 +151,11 @@ def _answer(url: str, deadline: _Deadline) -> Iterator[Any]:
     # What is compressed can be a thousand times as large.
     headers = {"Accept-Encoding": "identity"}
     extensions = {"trace": deadline.watch(host_of(url))}
-    with httpx.Client(timeout=STALLED, follow_redirects=False) as client:
-        with client.stream("GET", url, headers=headers, extensions=extensions) as response:
-            yield response
+    with (
+        httpx.Client(timeout=STALLED, follow_redirects=False) as client,
+        client.stream("GET", url, headers=headers, extensions=extensions) as response,
+    ):
+        yield response
 
 
 def _check_redirection(url: str, name: str, reach: Reach, only_public: bool) -> None:

@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from huggingface_hub import HfFileSystem
+
 from ..display import scrub, shown
 from .download import download, spooled
 from .errors import VideoDecodingError, one_line, reason
@@ -55,6 +57,10 @@ def _open(source: Any, name: str, limits: VideoLimits, reach: Reach) -> tuple[Bi
         text = os.fsdecode(source)
         if isinstance(source, str) and text.lower().startswith(("http://", "https://")):
             return download(text, name, limits, reach), True
+        if isinstance(source, str) and text.startswith("hf://"):
+            reach.check_path(text, name)
+            with HfFileSystem().open(text, "rb") as remote:
+                return _read_through(remote, name, limits), True
         file = open_path(text, name, reach)
         if is_seekable(file):
             return file, True

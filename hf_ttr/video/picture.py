@@ -61,9 +61,10 @@ _EXIF = {
 
 
 def orientation_of(frame: VideoFrame, still: Orientation = UPRIGHT) -> Orientation:
-    """How a decoded frame is turned, to the next quarter turn: by its whole display matrix, or else as `still` says."""
+    """How a decoded frame is turned, to the next quarter turn, by its whole display matrix; `still` without one."""
     try:
-        matrix = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+        all_data: Any = frame.side_data
+        matrix = next((bytes(data) for data in all_data if data.type.name == "DISPLAYMATRIX"), None)
     except ValueError:  # an older PyAV, at side data of a kind that it does not know
         return _quarter_turns(frame.rotation)
     if matrix is None:
@@ -94,7 +95,7 @@ def still_orientation(file: BinaryIO) -> Orientation:
 def exif_orientation(picture: PIL.Image.Image) -> Orientation:
     """How a picture is turned, by its EXIF data."""
     try:
-        return _EXIF.get(picture.getexif().get(_EXIF_ORIENTATION), UPRIGHT)
+        return _EXIF.get(int(picture.getexif().get(_EXIF_ORIENTATION, 1)), UPRIGHT)
     except Exception:  # damaged EXIF data
         return UPRIGHT
 

@@ -21,8 +21,8 @@ class Reach:
     Args:
         hosts (`tuple[str, ...]`, *optional*): Hosts whose `http(s)` addresses may be fetched, with those below them
             (`"hf.co"` allows `"cdn.hf.co"`). All are allowed without it.
-        roots (`tuple[str, ...]`, *optional*): Folders whose files may be read, links followed. All are allowed
-            without it.
+        roots (`tuple[str, ...]`, *optional*): Folders whose files may be read, wherever links lead; and beginnings of
+            `hf://` paths. All are allowed without it.
     """
 
     hosts: tuple[str, ...] | None = None
@@ -42,17 +42,27 @@ class Reach:
         """Refuse a file that lies in none of the folders, with a `VideoDecodingError`."""
         if self.roots is None:
             return
-        real = os.path.realpath(path)
-        for root in map(os.path.realpath, self.roots):
-            if real == root or real.startswith(os.path.join(root, "")):
+        if path.startswith("hf://"):
+            if any(root.startswith("hf://") and path.startswith(root) for root in self.roots):
                 return
+        elif any(_is_in(path, root) for root in self.roots if not root.startswith("hf://")):
+            return
         raise VideoDecodingError(
             f"{name} is not in the folder of the data that name it; allow its folder if you trust it, or leave the "
             "video out."
         )
 
 
+def _is_in(path: str, folder: str) -> bool:
+    try:
+        real, root = os.path.realpath(path), os.path.realpath(folder)
+    except (OSError, ValueError):
+        return False
+    return real == root or real.startswith(os.path.join(root, ""))
+
+
 EVERYWHERE = Reach()
+NOWHERE = Reach(hosts=(), roots=())
 
 
 class ConfinedVideo(dict[str, Any]):

@@ -17,7 +17,15 @@ import torch
 
 from ..display import scrub
 from .clip import Clip
-from .container import GuardedFile, PacketTally, check_size, choose_stream, not_read, open_container, orientation_of_file
+from .container import (
+    GuardedFile,
+    PacketTally,
+    check_size,
+    choose_stream,
+    not_read,
+    open_container,
+    orientation_of_file,
+)
 from .errors import VideoDecodingError, one_line, reason
 from .info import VideoInfo
 from .inputs import binary_file
@@ -166,7 +174,8 @@ def _opened(
         if isinstance(error, VideoDecodingError):
             raise
         raise VideoDecodingError(
-            f"{name} is damaged or cannot be decoded ({one_line(error)}); replace it by a complete copy, or convert it."
+            f"{name} is damaged or cannot be decoded ({one_line(error)}); replace it by a complete copy, or convert "
+            "it."
         ) from scrub(error)
     # A file that cannot be read on seems to be at its end.
     if guard.error is not None:
@@ -247,8 +256,8 @@ def _pictures(
             if stream.width * stream.height == 0 or isinstance(error, ValueError):
                 raise VideoDecodingError(
                     f"{name} is damaged, or has frames of more than {limits.pixels:,} pixels: reading failed after "
-                    f"{number} of {total} frames ({reason(error)}); replace it by a complete copy, or raise `pixels` of "
-                    "the limits."
+                    f"{number} of {total} frames ({reason(error)}); replace it by a complete copy, or raise `pixels` "
+                    "of the limits."
                 ) from scrub(error)
             raise _damaged(name, number, total, error) from scrub(error)
 

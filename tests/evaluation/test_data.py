@@ -25,7 +25,7 @@ def test_a_folder_of_classes(tmp_path: Path, streaming: bool) -> None:
     folder = make_folder(tmp_path / "videos", 5)
     dataset = open_dataset(str(folder), streaming=streaming)
     videos = list(dataset)
-    assert dataset.split is None and dataset.size == (None if streaming else 5)
+    assert dataset.split is None and dataset.size == 5
     assert [video.number for video in videos] == list(range(5))
     names = ["LABEL_0/000.mp4", "LABEL_0/002.mp4", "LABEL_0/004.mp4", "LABEL_1/001.mp4", "LABEL_1/003.mp4"]
     assert sorted(video.name for video in videos) == names

@@ -387,4 +387,4 @@ def test_local_file_has_no_name_and_no_protocol(tmp_path, monkeypatch):
     assert indices(open_source(path)) == [0, 1]
     [(file, options)] = calls
     assert not isinstance(file, str) and not hasattr(file, "name")
-    assert options == {"protocol_whitelist": "none"}
+    assert options["protocol_whitelist"] == "none"
