@@ -26,9 +26,6 @@ STREAM_KINDS = ("audio", "subtitles", "data")
 # How many pixels the flag "default" outweighs, where FFmpeg chooses among streams.
 _DEFAULT_BONUS = 5_000_000
 
-# Frames that are larger are decoded one after the other: threads that decode many at once hold as many in memory.
-_LARGE_FRAME = 2**23
-
 
 class GuardedFile:
     """A file without its name, that seems to be at its end where reading it fails.
@@ -142,7 +139,6 @@ def choose_stream(container: InputContainer, name: str, limits: VideoLimits) -> 
     )
     check_size(chosen.width, chosen.height, name, limits)
     chosen.codec_context.options = {**chosen.codec_context.options, "max_pixels": _max_pixels(limits)}
-    chosen.thread_type = "SLICE" if chosen.width * chosen.height > _LARGE_FRAME else "AUTO"
     return chosen
 
 

@@ -6,6 +6,7 @@ without decoding, lets its caller choose among them, and then keeps only those: 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 T = TypeVar("T")
+
+# Frames with more pixels are decoded one after the other: threads that decode many at once hold as many in memory.
+LARGE_FRAME = 2**23
 
 
 @overload
@@ -243,6 +247,7 @@ def _pictures(
     number = 0
     info: VideoInfo | None = None
     with _opened(file, name, limits) as (container, stream, still):
+        stream.thread_type = "SLICE" if stream.width * stream.height > LARGE_FRAME else "AUTO"
         try:
             for frame in _frames(container, stream):
                 check_size(frame.width, frame.height, name, limits)
@@ -253,7 +258,7 @@ def _pictures(
                 number += 1
                 yield pixels, info
         except av.FFmpegError as error:
-            if stream.width * stream.height == 0 or isinstance(error, ValueError):
+            if error.errno == errno.EINVAL:  # what FFmpeg says of sizes that it may not decode
                 raise VideoDecodingError(
                     f"{name} is damaged, or has frames of more than {limits.pixels:,} pixels: reading failed after "
                     f"{number} of {total} frames ({reason(error)}); replace it by a complete copy, or raise `pixels` "
