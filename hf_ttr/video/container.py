@@ -90,7 +90,8 @@ def open_container(file: GuardedFile, name: str, limits: VideoLimits) -> InputCo
 
 def limits_for_ffmpeg(limits: VideoLimits) -> dict[str, str]:
     """The limits as options of FFmpeg, for containers and for the decoders that look at their first packets."""
-    return {"max_pixels": _max_pixels(limits), "max_streams": str(limits.tracks)}
+    # One more, as FFmpeg leaves out what exceeds it without a word.
+    return {"max_pixels": _max_pixels(limits), "max_streams": str(limits.tracks + 1)}
 
 
 def _max_pixels(limits: VideoLimits) -> str:
@@ -119,6 +120,10 @@ def choose_stream(container: InputContainer, name: str, limits: VideoLimits) -> 
     """
     import av
 
+    if len(container.streams) > limits.tracks:
+        raise VideoDecodingError(
+            f"{name} has more than {limits.tracks} tracks; take out what is not needed, or raise `tracks` of the limits."
+        )
     # The cover of a sound file is a video stream too, and so are the tiles of a still picture.
     flags = av.stream.Disposition
     others = flags.attached_pic | flags.timed_thumbnails | flags.dependent

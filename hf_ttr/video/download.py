@@ -52,7 +52,11 @@ def download(url: str, name: str, limits: VideoLimits, reach: Reach) -> BinaryIO
                         url = urljoin(url, response.headers["location"])
                         _check_redirection(url, name, reach, deadline.only_public)
                         continue
-                    return _body(response, name, limits)
+                    file = _body(response, name, limits)
+                    if deadline.is_over:  # which looks like the end of what has no stated length
+                        file.close()
+                        raise TimeoutError("the time is over")
+                    return file
         except VideoDecodingError:
             raise
         except Exception as error:
@@ -122,7 +126,7 @@ class _Deadline:
 
         def step(event: str, about: dict[str, Any]) -> None:
             if event.endswith("connect_tcp.started"):
-                self._host = str(about.get("kwargs", {}).get("host", ""))
+                self._host = str(about.get("host", ""))
             stream = about.get("return_value")
             if not event.endswith((".connect_tcp.complete", ".start_tls.complete")) or stream is None:
                 return

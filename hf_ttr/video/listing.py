@@ -39,7 +39,7 @@ class VideoFolder:
         found = []
         if others := [name for name in self.others if name.rpartition("/")[2].lower() not in kept]:
             files = "1 file is no video" if len(others) == 1 else f"{len(others)} files are no videos"
-            found.append(f"{files} by name, and left out; the first: {shown(others[0])}.")
+            found.append(f"{files}, and left out; the first: {shown(others[0])}.")
         if self.unread:
             folders = "1 folder" if len(self.unread) == 1 else f"{len(self.unread)} folders"
             found.append(f"{folders} cannot be read; the first: {shown(self.unread[0])}.")

@@ -65,8 +65,8 @@ def orientation_of(frame: VideoFrame, still: Orientation = UPRIGHT) -> Orientati
     try:
         all_data: Any = frame.side_data
         matrix = next((bytes(data) for data in all_data if data.type.name == "DISPLAYMATRIX"), None)
-    except ValueError:  # an older PyAV, at side data of a kind that it does not know
-        return _quarter_turns(frame.rotation)
+    except ValueError:  # PyAV gives none of the side data where there is a kind that it does not know
+        return _quarter_turns(frame.rotation) if still == UPRIGHT else still
     if matrix is None:
         return still
     # A point (x, y) is shown at (a x + c y, b x + d y).
