@@ -2,10 +2,10 @@
 
     python scripts/fuzz_videos.py --count 44000 --out fuzz.jsonl
 
-Files of many formats are made and then damaged: bytes flipped, cut out, repeated, put elsewhere, numbers made huge, the
-end cut off. Each is read by `read_frames` and by `open_source`, in a process of its own kind that may take 2 GiB. A run
-that was stopped goes on where it was. What is neither frames nor one sentence is printed, with the number that makes it
-again (`--only`).
+Files of many formats are made and then damaged: bytes flipped, cut out, repeated, put elsewhere, numbers made huge,
+the end cut off. Each is read by `read_frames` and by `open_source`, in processes that may take 2 GiB. A run that was
+stopped goes on where it was. What is neither frames nor one sentence is printed, with the number that makes it again
+(`--only`).
 """
 
 from __future__ import annotations
@@ -159,7 +159,10 @@ def outcome(data: bytes) -> list[str]:
     from hf_ttr.streaming import open_source
     from hf_ttr.video import read_frames
 
-    return [_said(lambda: read_frames(data, None, lambda frame: frame.shape)), _said(lambda: _stream(open_source, data))]
+    return [
+        _said(lambda: read_frames(data, None, lambda frame: frame.shape)),
+        _said(lambda: _stream(open_source, data)),
+    ]
 
 
 def _stream(open_source: Callable[..., Any], data: bytes) -> None:

@@ -122,7 +122,8 @@ def choose_stream(container: InputContainer, name: str, limits: VideoLimits) -> 
 
     if len(container.streams) > limits.tracks:
         raise VideoDecodingError(
-            f"{name} has more than {limits.tracks} tracks; take out what is not needed, or raise `tracks` of the limits."
+            f"{name} has more than {limits.tracks} tracks; take out what is not needed, or raise `tracks` of the "
+            "limits."
         )
     # The cover of a sound file is a video stream too, and so are the tiles of a still picture.
     flags = av.stream.Disposition

@@ -112,18 +112,19 @@ def to_rgb(frame: VideoFrame, still: Orientation = UPRIGHT) -> np.ndarray:
     """
     colors = _colors_of(frame)
     if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
-        pixels = _over_white(frame.to_ndarray(format="rgba", **colors))
+        pixels = _over_white(frame.reformat(format="rgba", **colors).to_ndarray())
     else:
-        pixels = frame.to_ndarray(format="rgb24", **colors)
+        pixels = frame.reformat(format="rgb24", **colors).to_ndarray()
     return orientation_of(frame, still).apply(pixels)
 
 
 def _colors_of(frame: VideoFrame) -> dict[str, Any]:
     """What the scaler is to be told of the colours of a frame; older versions of PyAV do not tell it by themselves."""
-    if not any(component.is_chroma for component in frame.format.components):
+    kind = frame.format
+    if kind.is_rgb or len(kind.components) < 3 or kind.name.startswith("xyz"):  # of others, it has luma and chroma
         return {}
     space = frame.colorspace if frame.colorspace in _COLORSPACES else _BT601
-    is_full = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
+    is_full = frame.color_range == _FULL or kind.name.startswith("yuvj")
     # Some read the range only where the two matrices differ; that of RGB has no meaning.
     return {
         "src_colorspace": int(space),
