@@ -12,7 +12,7 @@ import numpy as np
 
 from ..display import scrub
 from ..video import VideoDecodingError, VideoLimits
-from ..video.container import PacketTally, check_size
+from ..video.container import PacketTally, check_decoder, check_size
 from ..video.errors import reason
 from ..video.limits import DEFAULT_LIMITS
 from ..video.picture import Orientation, to_rgb
@@ -102,6 +102,7 @@ class DecodedSource(FrameSource):
         if end:
             pictures = self._decode(video, None)
         try:
+            check_decoder(video.stream, self.label, self._limits)
             frames = [self._frame(video, picture) for picture in pictures]
         except VideoDecodingError as error:  # a frame that is too large
             return [], True, SourceError(str(error))

@@ -23,6 +23,16 @@ COMPLETE_SHARE = 0.8
 # The kinds of streams that have no picture, as PyAV sorts them.
 STREAM_KINDS = ("audio", "subtitles", "data")
 
+# Frames with more pixels than 4K count as large: how many of them a decoder holds is looked at.
+LARGE_FRAME = 2**23
+
+# Codecs that look back at up to 16 frames, by parts of the names of their decoders, and how many frames these hold.
+_FAR_LOOKING = ("264", "265", "hevc", "vvc", "vp8", "vp9", "av1", "dav1d", "avs", "evc")
+_HELD_FAR, _HELD = 20, 3
+
+# Bytes that a decoder may hold for each pixel of the limit: 20 frames of 3 bytes a pixel.
+_BYTES_PER_PIXEL = 60
+
 # How many pixels the flag "default" outweighs, where FFmpeg chooses among streams.
 _DEFAULT_BONUS = 5_000_000
 
@@ -91,12 +101,12 @@ def open_container(file: GuardedFile, name: str, limits: VideoLimits) -> InputCo
 def limits_for_ffmpeg(limits: VideoLimits) -> dict[str, str]:
     """The limits as options of FFmpeg, for containers and for the decoders that look at their first packets."""
     # One more, as FFmpeg leaves out what exceeds it without a word.
-    return {"max_pixels": _max_pixels(limits), "max_streams": str(limits.tracks + 1)}
+    return {"max_pixels": _max_pixels(limits.pixels), "max_streams": str(limits.tracks + 1)}
 
 
-def _max_pixels(limits: VideoLimits) -> str:
+def _max_pixels(pixels: int) -> str:
     # FFmpeg counts the margins of its blocks too. Where the size is known, `check_size` is exact.
-    return str(limits.pixels + limits.pixels // 8 + 2**16)
+    return str(pixels + pixels // 8 + 2**16)
 
 
 def not_read(name: str, error: BaseException) -> VideoDecodingError:
@@ -144,7 +154,10 @@ def choose_stream(container: InputContainer, name: str, limits: VideoLimits) -> 
         key=lambda stream: stream.width * stream.height + _DEFAULT_BONUS * bool(stream.disposition & flags.default),
     )
     check_size(chosen.width, chosen.height, name, limits)
-    chosen.codec_context.options = {**chosen.codec_context.options, "max_pixels": _max_pixels(limits)}
+    check_decoder(chosen, name, limits)
+    # What grows on the way may be large only if it was announced.
+    most = min(limits.pixels, max(chosen.width * chosen.height, LARGE_FRAME))
+    chosen.codec_context.options = {**chosen.codec_context.options, "max_pixels": _max_pixels(most)}
     return chosen
 
 
@@ -154,6 +167,20 @@ def check_size(width: int, height: int, name: str, limits: VideoLimits) -> None:
         raise VideoDecodingError(
             f"{name} has frames of {width} x {height}, more than {limits.pixels:,} pixels; make it smaller, or raise "
             "`pixels` of the limits."
+        )
+
+
+def check_decoder(stream: VideoStream, name: str, limits: VideoLimits) -> None:
+    """Refuse large frames of which the decoder might hold too many, with a `VideoDecodingError`."""
+    context = stream.codec_context
+    if context.width * context.height <= LARGE_FRAME or context.format is None:
+        return
+    held = _HELD_FAR if any(part in context.codec.name for part in _FAR_LOOKING) else _HELD
+    size = context.width * context.height * context.format.padded_bits_per_pixel // 8 * held
+    if size > _BYTES_PER_PIXEL * limits.pixels:
+        raise VideoDecodingError(
+            f"{name} has frames of {context.width} x {context.height} in the format '{context.format.name}', of which "
+            f"a decoder may hold {size / 2**30:.1f} GiB; make it smaller, or raise `pixels` of the limits."
         )
 
 

@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
 import numpy as np
@@ -19,8 +20,10 @@ import torch
 from ..display import scrub
 from .clip import Clip
 from .container import (
+    LARGE_FRAME,
     GuardedFile,
     PacketTally,
+    check_decoder,
     check_size,
     choose_stream,
     not_read,
@@ -41,9 +44,6 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 T = TypeVar("T")
-
-# Frames with more pixels are decoded one after the other: threads that decode many at once hold as many in memory.
-LARGE_FRAME = 2**23
 
 
 @overload
@@ -248,9 +248,10 @@ def _pictures(
     number = 0
     info: VideoInfo | None = None
     with _opened(file, name, limits) as (container, stream, still):
+        # Threads that decode many large frames at once hold as many in memory.
         stream.thread_type = "SLICE" if stream.width * stream.height > LARGE_FRAME else "AUTO"
         try:
-            for frame in _frames(container, stream):
+            for frame in _frames(container, stream, partial(check_decoder, stream, name, limits)):
                 check_size(frame.width, frame.height, name, limits)
                 if info is None:
                     fps = float(stream.average_rate) if stream.average_rate else None
@@ -268,7 +269,7 @@ def _pictures(
             raise _damaged(name, number, total, error) from scrub(error)
 
 
-def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _frames(container: InputContainer, stream: VideoStream, check: Callable[[], None]) -> Iterator[VideoFrame]:
     import av
 
     started = False
@@ -282,6 +283,7 @@ def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
             if started:
                 raise
             continue
+        check()  # a decoder may have found frames of another kind
         started = started or bool(frames)
         yield from frames
     yield from stream.decode(None)

@@ -49,7 +49,8 @@ def test_a_small_file_that_declares_a_huge_picture_takes_no_memory(data, tmp_pat
         "from hf_ttr.streaming import open_source\n"
         "from hf_ttr.video import read_frames, VideoDecodingError\n"
         "base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "for read in (lambda p: read_frames(p, None, lambda frame: 0), lambda p: [f.pixels for f in open_source(p).frames()]):\n"
+        "def stream(path):\n    return [frame.pixels for frame in open_source(path).frames()]\n"
+        "for read in (lambda path: read_frames(path, None, lambda frame: 0), stream):\n"
         "    try:\n        read(sys.argv[1])\n        print('read')\n"
         "    except VideoDecodingError as error:\n        print(error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base)\n"
@@ -70,6 +71,20 @@ def test_the_limit_of_pixels_is_exact_and_settable():
         read_frames(data, limits=less)
     with pytest.raises(SourceError, match=message):
         open_source(data, limits=less)
+
+
+def test_frames_of_which_a_decoder_would_hold_too_many_are_refused():
+    frames = [np.zeros((2200, 4000, 3), np.uint8)]
+    data = encode(frames, ("mp4", "libx264", "yuv444p10le"))
+    limits = VideoLimits(pixels=4000 * 2200)
+    message = r"has frames of 4000 x 2200 in the format 'yuv444p10le', of which a decoder may hold 1.0 GiB; make it"
+    for read in (read_frames, open_source):
+        with pytest.raises(VideoDecodingError, match=message):
+            read(data, limits=limits)
+    assert read_frames(data, limits=VideoLimits(pixels=2 * 4000 * 2200))[1].frames == 1
+    # Of other formats, and of codecs that do not look back, as many pixels are fine.
+    for kind in (("mp4", "libx264", "yuv420p"), ("matroska", "ffv1", "yuv444p10le")):
+        assert read_frames(encode(frames, kind), limits=limits)[1].frames == 1
 
 
 def test_frames_that_grow_on_the_way_obey_too():
