@@ -28,10 +28,10 @@ LARGE_FRAME = 2**23
 
 # Codecs that look back at up to 16 frames, by parts of the names of their decoders, and how many frames these hold.
 _FAR_LOOKING = ("264", "265", "hevc", "vvc", "vp8", "vp9", "av1", "dav1d", "avs", "evc")
-_HELD_FAR, _HELD = 20, 3
+_HELD_FAR, _HELD = 27, 3
 
-# Bytes that a decoder may hold for each pixel of the limit: 20 frames of 3 bytes a pixel.
-_BYTES_PER_PIXEL = 60
+# Bytes that a decoder may hold for each pixel of the limit: 8K of 8 bits passes, and all stays below 2 GiB.
+_BYTES_PER_PIXEL = 52
 
 # How many pixels the flag "default" outweighs, where FFmpeg chooses among streams.
 _DEFAULT_BONUS = 5_000_000
