@@ -52,7 +52,8 @@ def _model() -> tuple[Any, Any]:
 
 
 def _measure(path: Path) -> dict[str, Any]:
-    ((by_threshold),) = measure_videos(*_model(), [path], PROTOCOL).values()
+    measured, _ = measure_videos(*_model(), [path], PROTOCOL)
+    (by_threshold,) = measured.values()
     return {"clips": {f"{threshold:g}": [asdict(one) for one in clips] for threshold, clips in by_threshold.items()}}
 
 

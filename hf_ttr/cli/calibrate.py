@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..display import shown
 from .errors import InputError, ends_quietly, sentence
 from .loading import load_pipeline, quiet
 from .options import Device, FrameSamplingRate, Mode, Model, NumFrames, Reduction, Wanted, check_at_least_1
@@ -17,8 +17,6 @@ from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..evaluation.calibration import Calibration
-
-VIDEO_ENDINGS = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".ts")
 
 
 @ends_quietly
@@ -52,7 +50,7 @@ def calibrate(
         raise InputError("--mode is 'off', in which a threshold has no meaning; pass bidirectional or causal.")
     if not 0 <= held_out < 1:
         raise InputError(f"--held-out is {held_out:g}, but must be a share of at least 0 and below 1.")
-    paths = _videos(videos)
+    paths, notes = _videos(videos)
     config_path = os.path.join(model, "config.json")
     if update and not os.path.isfile(config_path):
         raise InputError(f"--update writes to a folder, but '{model}' is none; leave it out, and take it from --out.")
@@ -64,8 +62,15 @@ def calibrate(
             frames = config.window_frames or num_frames or min(config.num_frames, 32)
             protocol = Protocol(num_clips, 1, frames, frame_sampling_rate)
             with progress_bar("videos", len(paths)) as progress:
-                measured = work.measure_videos(pipe.model, pipe.video_processor, paths, protocol, progress=progress)
+                measured, broken = work.measure_videos(
+                    pipe.model, pipe.video_processor, paths, protocol, progress=progress, target=target
+                )
+        for note in (*notes, *(f"{path} was left out: {why}" for path, why in broken.items())):
+            typer.echo(f"Warning: {shown(note, None)}", err=True)
+        if broken:
+            typer.echo(f"Warning: {len(broken)} of {len(paths)} videos could not be used.", err=True)
         calibration = work.calibrate(measured, target, held_out, seed)
+        calibration.broken = broken
         os.makedirs(out, exist_ok=True)
         _write(calibration, pipe.model.config.temporal_reuse, out, model)
         work.draw_curve(calibration, os.path.join(out, "curve.png"))
@@ -78,13 +83,17 @@ def calibrate(
     _print(calibration, out, config_path if update else None)
 
 
-def _videos(folder: str) -> list[str]:
+def _videos(folder: str) -> tuple[list[str], list[str]]:
+    """The paths of the videos in a folder, and what the user should know of the rest."""
+    from ..video import list_videos
+
     if not os.path.isdir(folder):
-        raise InputError(f"The folder of videos '{folder}' does not exist; check the path.")
-    found = sorted(str(path) for path in Path(folder).rglob("*") if path.suffix.lower() in VIDEO_ENDINGS)
-    if not found:
-        raise InputError(f"The folder '{folder}' holds no video ({', '.join(VIDEO_ENDINGS)}); pass another.")
-    return found
+        raise InputError(f"The folder of videos '{shown(folder)}' does not exist; check the path.")
+    listed = list_videos(folder)
+    if not listed.videos:
+        rest = f" (it has {len(listed.others)} other files)" if listed.others else ""
+        raise InputError(f"The folder '{shown(folder)}' holds no video{rest}; pass another.")
+    return [os.path.join(folder, *path.split("/")) for path in listed.videos], listed.notes()
 
 
 def _write(calibration: Calibration, settings: object, out: str, model: str) -> None:

@@ -59,6 +59,12 @@ def evaluate(
     num_processes: Annotated[
         int | None, typer.Option(help="Processes to spread the videos over; fewer are refused.")
     ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Host that rows of the data set may lead to; repeatable.")
+    ] = None,
+    allow_folder: Annotated[
+        list[str] | None, typer.Option(metavar="DIR", help="Folder that rows may lead to; repeatable.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 1 if a video cannot be read.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     device: Device = None,
@@ -79,7 +85,10 @@ def evaluate(
     is_main = _check_processes(num_processes)
     try:
         with quiet():
-            videos = open_dataset(dataset, split)
+            videos = open_dataset(dataset, split, allowed_hosts=allow_host or (), allowed_folders=allow_folder or ())
+            if is_main:
+                for note in videos.notes:
+                    typer.echo(f"Warning: {note}", err=True)
             pipe = load_pipeline(model, wanted.settings, device)
             config, processor = pipe.model.config, pipe.video_processor
             rate = frame_sampling_rate or processor.frame_sampling_rate

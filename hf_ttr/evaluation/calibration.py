@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,8 +13,10 @@ import numpy as np
 import torch
 
 from ..configuration import as_temporal_reuse_config
-from ..statistics import bootstrap_interval, kl_divergence, same_top_label, wilson_interval
-from .data import DataError
+from ..scores import ScoreKind, divergence, same_answer, score_kind
+from ..statistics import bootstrap_interval, wilson_interval
+from ..video import VideoDecodingError
+from .metadata import DataError
 from .protocol import Protocol
 
 
@@ -30,7 +33,8 @@ class Target:
     What is promised.
 
     Args:
-        agreement (`float`, *optional*): least share of the frames (of a VideoMAE: clips) with the dense model's label.
+        agreement (`float`, *optional*): least share of the frames (of a VideoMAE: clips) with the dense model's label;
+            of labels each by itself, with the same labels above one half.
         kl (`float`, *optional*): largest mean divergence from the dense scores, in nats.
         confidence (`float`): with which both are promised, above 0.5 and below 1.
 
@@ -111,6 +115,7 @@ class Calibration:
         check: measured on the others, at the chosen threshold; `None` where all videos were needed.
         is_kept: whether the promise was kept on the others.
         videos, held_out: names of the two.
+        broken: names of the videos that could not be measured, and why.
     """
 
     target: Target
@@ -120,10 +125,20 @@ class Calibration:
     is_kept: bool | None
     videos: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
-        return asdict(self)
+        """All of it, as JSON can hold it: what is no number is `None`."""
+        found: dict[str, Any] = _without_nan(asdict(self))
+        return found
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 Measurements = dict[str, dict[float, list[Measured]]]
@@ -137,7 +152,8 @@ def measure_videos(
     protocol: Protocol,
     thresholds: Sequence[float] = THRESHOLDS,
     progress: Callable[[int], None] = lambda done: None,
-) -> Measurements:
+    target: Target | None = None,
+) -> tuple[Measurements, dict[str, str]]:
     """
     Runs clips of videos dense and at each threshold.
 
@@ -147,28 +163,51 @@ def measure_videos(
         protocol: `num_clips` clips of each, in one view.
         thresholds: candidates.
         progress: told how many videos are done.
+        target (`Target`, *optional*): looked at before anything is run, whether the model can keep it.
+
+    Returns:
+        What was measured; and, by video, why the others were not: they cannot be read, or the dense model has no
+        scores for them.
 
     Raises:
-        VideoDecodingError: if a video cannot be read.
+        DataError: if none can be read, or labels are promised of a model of numbers; one sentence.
     """
     settings = as_temporal_reuse_config(model.config.temporal_reuse)
     if settings.mode == "off":
         raise ValueError('a threshold has no meaning in mode "off"; set the mode in which the model is to be used.')
+    kind = score_kind(model.config.problem_type)
+    if kind == "none" and target is not None and target.agreement is not None:
+        raise DataError(
+            "the model gives numbers and no labels (its problem_type is 'regression'), so that an agreement of labels "
+            "has no meaning; give a kl."
+        )
     found: Measurements = {}
+    broken: dict[str, str] = {}
     for number, video in enumerate(videos):
         own: dict[float, list[Measured]] = {threshold: [] for threshold in thresholds}
-        # One clip at a time, so that none is planned among others.
-        for clip in protocol.pixel_values(processor, video).to(model.device).split(1):
-            for threshold, measured in _measure(model, clip, settings, thresholds):
-                own[threshold].append(measured)
-        found[os.fspath(video)] = own
+        try:
+            # One clip at a time, so that none is planned among others.
+            for clip in protocol.pixel_values(processor, video).to(model.device).split(1):
+                for threshold, measured in _measure(model, clip, settings, thresholds, kind):
+                    own[threshold].append(measured)
+            found[os.fspath(video)] = own
+        except (VideoDecodingError, _NoScores) as error:
+            broken[os.fspath(video)] = str(error)
         progress(number + 1)
-    return found
+    if broken and not found:
+        raise DataError(f"none of the {len(broken)} videos can be used; the first: {next(iter(broken.values()))}")
+    return found, broken
+
+
+class _NoScores(ValueError):
+    """The dense model's scores of a video are no numbers."""
 
 
 @torch.inference_mode()
-def _measure(model: Any, clip: torch.Tensor, settings: Any, thresholds: Sequence[float]) -> Any:
+def _measure(model: Any, clip: torch.Tensor, settings: Any, thresholds: Sequence[float], kind: ScoreKind) -> Any:
     dense = _frame_logits(model(clip, temporal_reuse={"mode": "off", "reduction": []}))
+    if not dense.isfinite().all():
+        raise _NoScores("The dense model's scores are NaN or infinite; check its weights and its dtype.")
     for threshold in thresholds:
         own = copy.copy(settings)
         own.threshold, own.compute_budget = threshold, None
@@ -178,17 +217,17 @@ def _measure(model: Any, clip: torch.Tensor, settings: Any, thresholds: Sequence
             threshold,
             Measured(
                 len(dense),
-                float(same_top_label(dense, logits).mean()),
-                float(kl_divergence(dense, logits).mean()),
+                float(same_answer(dense, logits, kind).double().mean()),
+                float(divergence(dense, logits, kind).mean()),
                 int(out.reuse.multiply_adds.sum()),
                 int(out.reuse.dense_multiply_adds.sum()),
             ),
         )
 
 
-def _frame_logits(out: Any) -> np.ndarray:
+def _frame_logits(out: Any) -> torch.Tensor:
     frames = getattr(out, "frame_logits", None)
-    logits: np.ndarray = (out.logits if frames is None else frames[0]).double().cpu().numpy()
+    logits: torch.Tensor = (out.logits if frames is None else frames[0]).double().cpu()
     return logits
 
 
@@ -205,12 +244,14 @@ def point_of(measurements: Measurements, threshold: float, confidence: float) ->
     # Where all videos agree, drawing from them tells nothing of those that would not.
     lowest = min(bootstrap_interval(agreements, level).low, wilson_interval(agreeing, frames, level).low)
     agreement, kl = float(np.mean(agreements)), float(np.mean(kls))
+    # Scores that are NaN keep no promise.
+    highest = bootstrap_interval(kls, level).high if math.isfinite(kl) else math.nan
     return Point(
         threshold,
         agreement,
         agreement - OF_OTHERS * (agreement - lowest),
         kl,
-        kl + OF_OTHERS * (bootstrap_interval(kls, level).high - kl),
+        kl + OF_OTHERS * (highest - kl),
         sum(one.dense_multiply_adds for one in every) / sum(one.multiply_adds for one in every),
     )
 

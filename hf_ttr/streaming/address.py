@@ -7,8 +7,8 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
 
+from ..display import shown
 from .base import SourceError, label
 
 
@@ -30,7 +30,7 @@ class Address:
 
     Attributes:
         url (`str`): What FFmpeg is given.
-        name (`str`): The address without its password, for messages.
+        name (`str`): The address as it may be shown, without its password.
         format (`str`, *optional*): The FFmpeg format; found from the content without it.
         whitelist (`tuple[str, ...]`): All the protocols that FFmpeg may use, also for what a playlist or a
             redirection names.
@@ -60,7 +60,7 @@ def read_address(text: str, protocols: Sequence[str], platform: str = sys.platfo
     Raises:
         SourceError: The protocol is not allowed or not known.
     """
-    name = without_password(text)
+    name = shown(text)
     if camera := re.fullmatch(r"/dev/video(\d+)|camera:(.+)", text):
         _check_allowed("file", name, protocols)
         number = camera[1] or camera[2]
@@ -70,7 +70,7 @@ def read_address(text: str, protocols: Sequence[str], platform: str = sys.platfo
     # Two letters at least, so that a drive such as C: remains a path.
     scheme = re.match(r"([a-z][\w+.-]+)(?:,[^:/]*)?:", text, re.IGNORECASE)
     protocol = scheme[1].lower() if scheme else "file"
-    if protocol not in _CARRIERS and os.path.exists(text):
+    if protocol not in _CARRIERS and os.path.lexists(text):
         protocol = "file"  # a colon in the name of a file
     _check_allowed(protocol, name, protocols)
     if protocol == "file":
@@ -89,17 +89,6 @@ def read_address(text: str, protocols: Sequence[str], platform: str = sys.platfo
     if any(os.environ.get(variable) for variable in ("http_proxy", "https_proxy")):
         whitelist["httpproxy"] = None
     return Address(text, name, whitelist=tuple(whitelist))
-
-
-def without_password(text: str) -> str:
-    """The address without the user and the password in it, and not longer than a sentence bears."""
-    if re.match(r"[a-z][\w+.-]+://[^/?#]*@", text, re.IGNORECASE):
-        try:
-            parts = urlsplit(text)
-            text = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        except ValueError:
-            text = re.sub(r"//[^/?#]*@", "//", text)
-    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _check_allowed(protocol: str, name: str, protocols: Sequence[str]) -> None:

@@ -11,7 +11,10 @@ import numpy as np
 import PIL.Image
 import torch
 
-from ..video import Clip, VideoDecodingError
+from ..display import scrub
+from ..video import VideoDecodingError, VideoLimits
+from ..video.clip import Clip
+from ..video.limits import DEFAULT_LIMITS
 from .base import FrameSource, SourceError, label, one_line
 from .clock import StreamClock
 from .frame import Frame
@@ -30,13 +33,22 @@ class ArraySource(FrameSource):
         name (`str`): What the stream is called in messages.
         is_live (`bool`): Whether frames without a time get that of their arrival, rather than one of `fps`.
         fps (`float`): Frames per second, of frames without a time.
+        limits (`VideoLimits`): Of pictures out of files.
 
     Raises:
         SourceError: The array, or the list, holds no frames.
     """
 
-    def __init__(self, source: Iterable[Any] | PIL.Image.Image, name: str, is_live: bool, fps: float) -> None:
+    def __init__(
+        self,
+        source: Iterable[Any] | PIL.Image.Image,
+        name: str,
+        is_live: bool,
+        fps: float,
+        limits: VideoLimits = DEFAULT_LIMITS,
+    ) -> None:
         super().__init__(name, is_live)
+        self._limits = limits
         self._step = 1 / fps
         # What makes frames one by one may make them all in the same memory.
         self._copies = not isinstance(source, (np.ndarray, torch.Tensor, PIL.Image.Image, list, tuple))
@@ -50,7 +62,7 @@ class ArraySource(FrameSource):
             elif isinstance(source, (list, tuple)):
                 self._scale = _common_scale(source)
         except VideoDecodingError as error:
-            raise SourceError(f"{label(name)} cannot be read: {_lower(error)}") from error
+            raise SourceError(f"{label(name)} cannot be read: {_lower(error)}") from scrub(error)
         self._source: Iterable[Any] | None = source
 
     def _frames(self) -> Generator[Frame, None, None]:
@@ -67,7 +79,7 @@ class ArraySource(FrameSource):
                     raise SourceError(
                         f"{self.label} broke off after {index} frames, as its iterator raised {one_line(error)}; "
                         "correct the iterator."
-                    ) from error
+                    ) from scrub(error)
                 now = time.monotonic()
                 began = now if began is None else began
                 yield self._frame(item, index, now - began)
@@ -88,9 +100,9 @@ class ArraySource(FrameSource):
         if isinstance(item, Frame):
             return item.moved(moment, index)
         try:
-            clip = Clip([item], None, True)
+            clip = Clip([item], None, True, self._limits)
         except VideoDecodingError as error:
-            raise SourceError(f"{self.label} broke off at frame {index}: {_lower(error)}") from error
+            raise SourceError(f"{self.label} broke off at frame {index}: {_lower(error)}") from scrub(error)
         if clip.scale is not None:
             self._scale = self._scale or clip.scale
             if clip.scale < self._scale:
@@ -99,9 +111,14 @@ class ArraySource(FrameSource):
                     "uint8 pixels."
                 )
             clip.scale = self._scale
-        if self._copies:
-            return Frame(np.array(clip.frame(0)), moment, index)
-        return Frame(lambda: clip.frame(0), moment, index)
+
+        def pixels() -> np.ndarray:
+            try:
+                return clip.frame(0)
+            except VideoDecodingError as error:
+                raise SourceError(f"{self.label} broke off at frame {index}: {_lower(error)}") from scrub(error)
+
+        return Frame(np.array(pixels()) if self._copies else pixels, moment, index)
 
     def close(self) -> None:
         """Stop before the next frame; an iterator that is making one is not interrupted."""

@@ -8,7 +8,9 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Any
 
+from ..display import shown
 from ..video import VideoDecodingError
+from ..video.errors import one_line
 from .frame import Frame
 
 
@@ -93,11 +95,7 @@ class FrameSource(ABC):
 
 def label(name: str) -> str:
     """What a stream of this name is called at the start of a sentence."""
-    return f"The stream '{name}'"
+    return f"The stream '{shown(name)}'"
 
 
-def one_line(error: BaseException) -> str:
-    """The type of an error and what it says, short enough for the middle of a sentence."""
-    text = " ".join(str(error).split())
-    text = (text if len(text) <= 200 else f"{text[:200]}...").rstrip(".")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+__all__ = ["FrameSource", "SourceError", "label", "one_line"]

@@ -5,9 +5,15 @@ from __future__ import annotations
 import io
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..video import VideoDecodingError, check_binary, choose_stream, is_seekable, not_empty, open_container, open_path
+from ..display import scrub
+from ..video import VideoDecodingError, VideoLimits
+from ..video.container import GuardedFile, choose_stream, limits_for_ffmpeg, open_container, orientation_of_file
+from ..video.errors import reason
+from ..video.inputs import check_binary, is_seekable, not_empty, open_path
+from ..video.picture import UPRIGHT, Orientation
+from ..video.reach import Reach
 from .address import Address
 from .base import SourceError, label, one_line
 
@@ -17,32 +23,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-class GuardedFile:
-    """A file that seems to be at its end where reading it fails, so that what comes before can be decoded.
-
-    Args:
-        file (`BinaryIO`): The file.
-
-    Attributes:
-        error (`Exception`, *optional*): Why it could not be read.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.error: Exception | None = None
-        self._file = file
-        if is_seekable(file):
-            self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int = -1) -> bytes:
-        """Read up to `size` bytes."""
-        try:
-            data = self._file.read(size)
-            if not isinstance(data, bytes) or len(data) > size >= 0:
-                raise TypeError(f"`read({size})` gave no bytes, or too many")
-            return data
-        except Exception as error:
-            self.error = error
-            return b""
+# FFmpeg's AVFMT_NOTIMESTAMPS: raw streams of a codec, and JPEGs that are pushed over HTTP.
+_NO_TIMESTAMPS = 0x80
 
 
 @dataclass(frozen=True)
@@ -55,6 +37,7 @@ class OpenVideo:
         file (`BinaryIO`, *optional*): The file to close after the container.
         guard (`GuardedFile`, *optional*): The file that FFmpeg reads.
         timeout (`float`, *optional*): Seconds without data after which reading fails, on the network.
+        still (`Orientation`): How its frames are turned where they say nothing of it themselves.
     """
 
     container: InputContainer
@@ -62,6 +45,13 @@ class OpenVideo:
     file: BinaryIO | None = None
     guard: GuardedFile | None = None
     timeout: float | None = None
+    still: Orientation = UPRIGHT
+
+    @property
+    def has_timestamps(self) -> bool:
+        """Whether the times of the packets come from the source, and were not made up from a guessed rate."""
+        form = self.container.format
+        return not (form.flags & _NO_TIMESTAMPS or form.name.endswith("_pipe") or form.name == "image2pipe")
 
     def close(self) -> None:
         """Free the container and the file."""
@@ -70,47 +60,49 @@ class OpenVideo:
             self.file.close()
 
 
-def open_file(text: str, name: str) -> OpenVideo:
-    """Open a local file by its path or `file://` URL; raises `SourceError` if it is no video."""
+def open_file(text: str, name: str, limits: VideoLimits, reach: Reach) -> OpenVideo:
+    """Open a local file or pipe by its path or `file://` URL; raises `SourceError` if it is no video."""
     try:
-        file = open_path(text, label(name))
+        file = open_path(text, label(name), reach)
     except VideoDecodingError as error:
-        raise SourceError(str(error)) from error
+        raise SourceError(str(error)) from scrub(error)
     try:
-        return _open(file, name, own=file)
+        return _open(file, name, limits, own=file)
     except BaseException:
         file.close()
         raise
 
 
-def open_binary(source: Any, name: str) -> OpenVideo:
+def open_binary(source: Any, name: str, limits: VideoLimits) -> OpenVideo:
     """Open bytes or a binary file, which is not closed later; raises `SourceError` if they hold no video."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         source = io.BytesIO(source)
-    return _open(source, name)
+    return _open(source, name, limits)
 
 
-def _open(file: BinaryIO, name: str, own: BinaryIO | None = None) -> OpenVideo:
-    guard = GuardedFile(file)
+def _open(file: BinaryIO, name: str, limits: VideoLimits, own: BinaryIO | None = None) -> OpenVideo:
     try:
+        guard = GuardedFile(file)
         check_binary(file, label(name))
         if is_seekable(file):
             not_empty(file, label(name))
-        container = open_container(cast(BinaryIO, guard), label(name))
+        container = open_container(guard, label(name), limits)
         try:
-            return OpenVideo(container, choose_stream(container, label(name)), own, guard)
+            stream = choose_stream(container, label(name), limits)
+            return OpenVideo(container, stream, own, guard, still=orientation_of_file(container, guard))
         except BaseException:
             container.close()
             raise
-    except Exception as caught:
-        error = guard.error or caught
-        if isinstance(error, VideoDecodingError):
-            raise SourceError(str(error)) from error
-        raise SourceError(f"{label(name)} cannot be read ({one_line(error)}); check the file object.") from error
+    except VideoDecodingError as error:
+        raise SourceError(str(error)) from scrub(error)
+    except Exception as error:
+        raise SourceError(f"{label(name)} cannot be read ({one_line(error)}); check the file object.") from scrub(
+            error
+        )
 
 
 def open_address(
-    address: Address, name: str, timeout: float, is_live: bool, opening: float | None = None
+    address: Address, name: str, timeout: float, is_live: bool, limits: VideoLimits, opening: float | None = None
 ) -> OpenVideo:
     """Let FFmpeg open an address.
 
@@ -120,6 +112,7 @@ def open_address(
         timeout (`float`): Seconds without an answer after which opening or reading fails.
         is_live (`bool`): Whether the data come no faster than they are filmed, so that looking at the first seconds
             takes seconds.
+        limits (`VideoLimits`): Of pixels, tracks and redirections.
         opening (`float`, *optional*): Another limit for opening.
 
     Returns:
@@ -131,7 +124,8 @@ def open_address(
     import av
 
     opening = timeout if opening is None else opening
-    options = {"protocol_whitelist": ",".join(address.whitelist), **address.options}
+    options = {"protocol_whitelist": ",".join(address.whitelist), **limits_for_ffmpeg(limits), **address.options}
+    options["max_redirects"] = str(limits.redirects)
     if is_live:
         options["analyzeduration"] = str(int(min(5.0, opening / 2) * 1e6))
     began = time.monotonic()
@@ -149,17 +143,16 @@ def open_address(
         if isinstance(error, av.error.ExitError) or time.monotonic() - began >= opening:
             fault, remedy = f"gave no video within {opening:g} s", "check the sender, or raise `timeout`"
         elif isinstance(error, av.error.InvalidDataError):
-            fault = f"is not a video in a format that FFmpeg reads ({error.strerror})"
+            fault = f"is not a video in a format that FFmpeg reads ({reason(error)})"
             remedy = "check what the address gives"
         else:
-            reason = error.strerror if isinstance(error, av.FFmpegError) else one_line(error)
-            fault, remedy = f"cannot be opened ({reason})", "check the address and what it may lead to"
-        raise SourceError(f"{label(name)} {fault}; {remedy}.") from error
+            fault, remedy = f"cannot be opened ({reason(error)})", "check the address and what it may lead to"
+        raise SourceError(f"{label(name)} {fault}; {remedy}.") from scrub(error)
     try:
-        stream = choose_stream(container, label(name))
+        stream = choose_stream(container, label(name), limits)
     except VideoDecodingError as error:
         container.close()
-        raise SourceError(str(error)) from error
+        raise SourceError(str(error)) from scrub(error)
     if is_live:
         # Many cameras at once fill the cores by themselves.
         stream.thread_count = 1

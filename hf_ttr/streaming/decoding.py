@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..video import PacketTally, to_rgb
+from ..display import scrub
+from ..video import VideoDecodingError, VideoLimits
+from ..video.container import PacketTally, check_decoder, check_size
+from ..video.errors import reason
+from ..video.limits import DEFAULT_LIMITS
+from ..video.picture import Orientation, to_rgb
 from .base import FrameSource, SourceError, label, one_line
 from .clock import StreamClock
 from .container import OpenVideo
@@ -37,11 +43,15 @@ class DecodedSource(FrameSource):
     Args:
         video (`OpenVideo`): The opened video; it is closed with the source, at the latest at the end of the stream.
         name (`str`): What the stream is called in messages.
-        is_live (`bool`): Whether it is live; its end is then never taken for a file that was cut off.
+        is_live (`bool`): Whether it is live; its end is then never taken for a file that was cut off, and its frames
+            that have no timestamps of their own get the time of their arrival.
+        limits (`VideoLimits`): Of the size of its frames.
     """
 
-    def __init__(self, video: OpenVideo, name: str, is_live: bool) -> None:
+    def __init__(self, video: OpenVideo, name: str, is_live: bool, limits: VideoLimits = DEFAULT_LIMITS) -> None:
         super().__init__(name, is_live)
+        self._limits = limits
+        self._has_timestamps = video.has_timestamps
         self._video: OpenVideo | None = video
         self._tally = PacketTally(video.container, video.stream)
         self._packets = video.container.demux()
@@ -91,7 +101,11 @@ class DecodedSource(FrameSource):
                 end = self._barren >= BARREN_PACKETS
         if end:
             pictures = self._decode(video, None)
-        frames = [self._frame(video, picture) for picture in pictures]
+        try:
+            check_decoder(video.stream, self.label, self._limits)
+            frames = [self._frame(video, picture) for picture in pictures]
+        except VideoDecodingError as error:  # a frame that is too large
+            return [], True, SourceError(str(error))
         return frames, end, self._fault(video, broken) if end else None
 
     def _decode(self, video: OpenVideo, packet: Packet | None) -> list[VideoFrame]:
@@ -99,19 +113,23 @@ class DecodedSource(FrameSource):
 
         try:
             return video.stream.decode(packet)
-        except av.FFmpegError:
+        except (av.FFmpegError, MemoryError, ValueError):
             self.damaged_packets += packet is not None
             return []
 
     def _frame(self, video: OpenVideo, picture: VideoFrame) -> Frame:
+        check_size(picture.width, picture.height, self.label, self._limits)
         rate = float(video.stream.average_rate or video.stream.guessed_rate or 0)
         step = 1 / (rate if 0 < rate <= HIGHEST_FPS else DEFAULT_FPS)
         base = video.stream.time_base
         # What the decoder gives at the end has no time base of its own.
         stamp = None if picture.pts is None or base is None else float(picture.pts * base)
-        time = self._clock.time_of(stamp, step)
+        arrival = time.monotonic() if self.is_live else None
+        if arrival is not None and not self._has_timestamps:
+            stamp = arrival
+        moment = self._clock.time_of(stamp, step, arrival)
         self.repaired_timestamps = self._clock.repaired
-        frame = Frame(partial(_convert, picture, self.name), time, self._decoded)
+        frame = Frame(partial(_convert, picture, self.name, video.still), moment, self._decoded)
         self._decoded += 1
         return frame
 
@@ -128,11 +146,10 @@ class DecodedSource(FrameSource):
             error = video.guard.error
             text = f"broke off {after} ({one_line(error)}); check the file object"
         elif error is not None:
-            reason = error.strerror if isinstance(error, av.FFmpegError) else one_line(error)
             if video.timeout is not None:
-                text = f"broke off {after} ({reason}); {sender}"
+                text = f"broke off {after} ({reason(error)}); {sender}"
             else:
-                text = f"is damaged or cut off: reading failed {after} ({reason}); {copy}"
+                text = f"is damaged or cut off: reading failed {after} ({reason(error)}); {copy}"
         elif self._barren >= BARREN_PACKETS:
             text = f"gave no frame in {BARREN_PACKETS} packets in a row {after}; {copy}, or check its sender"
         elif self._decoded == 0:
@@ -142,7 +159,7 @@ class DecodedSource(FrameSource):
         else:
             return None
         fault = SourceError(f"{self.label} {text}.")
-        fault.__cause__ = error
+        fault.__cause__ = scrub(error) if error is not None else None
         return fault
 
     def close(self) -> None:
@@ -158,11 +175,11 @@ class DecodedSource(FrameSource):
                 self._lock.release()
 
 
-def _convert(picture: VideoFrame, name: str) -> np.ndarray:
+def _convert(picture: VideoFrame, name: str, still: Orientation) -> np.ndarray:
     try:
-        return to_rgb(picture)
+        return to_rgb(picture, still)
     except Exception as error:
         raise SourceError(
             f"{label(name)} has frames in the pixel format '{picture.format.name}', which cannot be turned to RGB "
             f"({one_line(error)}); convert it."
-        ) from error
+        ) from scrub(error)

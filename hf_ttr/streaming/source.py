@@ -9,7 +9,11 @@ from typing import Any
 
 import PIL.Image
 
-from .address import PROTOCOLS, read_address, without_password
+from ..display import shown
+from ..video import ConfinedVideo, VideoLimits
+from ..video.limits import DEFAULT_LIMITS
+from ..video.reach import EVERYWHERE, Reach
+from .address import PROTOCOLS, read_address
 from .arrays import ArraySource
 from .base import FrameSource, SourceError
 from .container import open_address, open_binary, open_file
@@ -29,6 +33,7 @@ def open_source(
     timeout: float = 10.0,
     reconnect: float = 0.0,
     fps: float = DEFAULT_FPS,
+    limits: VideoLimits = DEFAULT_LIMITS,
 ) -> FrameSource:
     """Open a source of frames.
 
@@ -38,11 +43,12 @@ def open_source(
     Args:
         source: One of
 
-            - a path (`str` or `os.PathLike`) or a `file://` URL;
+            - a path (`str` or `os.PathLike`) or a `file://` URL; a pipe is read as it comes;
             - an `http://` or `https://` URL, read as it comes, or an `rtsp://` one, which is live;
             - a camera, which is live: `/dev/video0`, `camera:0` or, on Windows, `camera:NAME`;
             - `bytes`, or a binary file: from its start, or as it comes if it cannot seek;
-            - `{"path": ..., "bytes": ...}`, an undecoded video of the `datasets` library;
+            - `{"path": ..., "bytes": ...}`, an undecoded video of the `datasets` library; a `ConfinedVideo` is
+              one whose path is read only where its `reach` allows it;
             - an array of shape (frames, height, width, channels) or (frames, channels, height, width), a picture
               (`PIL.Image.Image`), or an iterable of arrays of shape (height, width) or (height, width, channels),
               pictures, `Frame`s or pairs `(time, frame)` with the time in seconds;
@@ -52,11 +58,13 @@ def open_source(
         protocols (`Sequence[str]`): The protocols that may be used, of `"file"`, which includes the cameras,
             `"http"`, `"https"`, `"rtsp"` and `"rtsps"`.
         live (`bool`, *optional*): Whether frames come in their own time and are dropped by a reader that is too slow.
-            Cameras and RTSP are live by default, and nothing else.
+            Cameras, RTSP and pictures that are pushed over HTTP (`multipart/x-mixed-replace`) are live by default,
+            and nothing else. Live frames without timestamps of their own have the time of their arrival.
         timeout (`float`): Seconds without an answer of the network after which opening or reading fails.
         reconnect (`float`): Seconds for which a live URL or camera that has vanished is opened again and again before
             it is given up. 0 does not open it again.
         fps (`float`): Frames per second, for frames of an iterable that is not live and has no times.
+        limits (`VideoLimits`): How large the frames may be, and how many tracks and redirections there may be.
 
     Returns:
         `FrameSource`: The opened source; close it, or read it to its end.
@@ -74,18 +82,20 @@ def open_source(
             raise ValueError(f"`{argument}` is {value:g}; pass a larger number.")
     if isinstance(source, FrameSource):
         return source
+    reach = EVERYWHERE
     if isinstance(source, Mapping):
+        reach = source.reach if isinstance(source, ConfinedVideo) else reach
         source = source.get("bytes") or source.get("path")
     if isinstance(source, (str, os.PathLike)):
-        return _open_text(source, name, protocols, live, timeout, reconnect)
+        return _open_text(source, name, protocols, live, timeout, reconnect, limits, reach)
     if isinstance(source, (bytes, bytearray, memoryview)):
         name = name or "bytes"
-        return DecodedSource(open_binary(source, name), name, bool(live))
+        return DecodedSource(open_binary(source, name, limits), name, bool(live), limits)
     if callable(getattr(source, "read", None)) and not isinstance(source, io.TextIOBase):
-        name = name or str(getattr(source, "name", type(source).__name__))
-        return DecodedSource(open_binary(source, name), name, bool(live))
+        name = name or shown(getattr(source, "name", None) or type(source).__name__)
+        return DecodedSource(open_binary(source, name, limits), name, bool(live), limits)
     if isinstance(source, (Iterable, PIL.Image.Image)):
-        return ArraySource(source, name or type(source).__name__, bool(live), fps)
+        return ArraySource(source, name or type(source).__name__, bool(live), fps, limits)
     raise SourceError(
         f"A stream cannot be read from an object of type '{type(source).__name__}'; pass a path, a URL, a camera, "
         "bytes, a binary file, an array of shape (frames, height, width, channels) or an iterable of frames."
@@ -99,17 +109,25 @@ def _open_text(
     live: bool | None,
     timeout: float,
     reconnect: float,
+    limits: VideoLimits,
+    reach: Reach,
 ) -> FrameSource:
     text = os.fsdecode(source)
     address = read_address(text, protocols)
     if address is None:
-        name = name or without_password(text)
-        return DecodedSource(open_file(text, name), name, bool(live))
+        name = name or shown(text)
+        return DecodedSource(open_file(text, name, limits, reach), name, bool(live), limits)
     name = name or address.name
     is_live = address.is_live if live is None else live
+    if reach != EVERYWHERE:
+        # FFmpeg follows redirections by itself: what data name is not left to it.
+        raise SourceError(f"The stream '{shown(name)}' is an address that data name; download it first.")
 
     def reopen(seconds: float) -> FrameSource:
-        return DecodedSource(open_address(address, name, timeout, is_live, opening=seconds), name, is_live)
+        video = open_address(address, name, timeout, is_live, limits, opening=seconds)
+        # Pictures that are pushed one by one are live, whatever the address looks like.
+        is_pushed = live is None and video.container.format.name == "mpjpeg"
+        return DecodedSource(video, name, is_live or is_pushed, limits)
 
     if is_live and reconnect > 0:
         return ReconnectingSource(reopen, name, timeout, reconnect)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -152,8 +154,8 @@ def test_what_is_measured_is_what_the_model_says(files: Path) -> None:
     processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(files / "vit")
     videos = sorted((files / "videos").rglob("*.mp4"))[:2]
     protocol = Protocol(num_clips=2, num_frames=4, frame_sampling_rate=1)
-    found = measure_videos(model, processor, videos, protocol, (0.1, 0.6))
-    assert list(found) == [str(video) for video in videos]
+    found, broken = measure_videos(model, processor, videos, protocol, (0.1, 0.6))
+    assert broken == {} and list(found) == [str(video) for video in videos]
     for video in videos:
         for number, clip in enumerate(protocol.pixel_values(processor, video)):
             dense = model(clip[None], temporal_reuse={"mode": "off"}).frame_logits[0].double().log_softmax(-1)
@@ -165,6 +167,90 @@ def test_what_is_measured_is_what_the_model_says(files: Path) -> None:
                 assert one.kl == pytest.approx((dense.exp() * (dense - got)).sum(-1).mean().item(), abs=1e-9)
                 assert (one.frames, one.multiply_adds) == (4, out.reuse.multiply_adds.item())
     assert model.config.temporal_reuse.threshold == 0.3
+
+
+@torch.no_grad()
+def test_labels_each_by_themselves_agree_and_diverge_as_such(files: Path) -> None:
+    model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(files / "vit")
+    model.config.problem_type = "multi_label_classification"
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(files / "vit")
+    video = min((files / "videos").rglob("*.mp4"))
+    protocol = Protocol(num_clips=1, num_frames=4, frame_sampling_rate=1)
+    ((measured,),) = ([by[0.6] for by in measure_videos(model, processor, [video], protocol, (0.6,))[0].values()],)
+    clip = protocol.pixel_values(processor, video)
+    dense = model(clip, temporal_reuse={"mode": "off"}).frame_logits[0].double()
+    got = model(clip, temporal_reuse={"threshold": 0.6}).frame_logits[0].double()
+    apart = torch.distributions.kl_divergence(
+        torch.distributions.Bernoulli(logits=dense), torch.distributions.Bernoulli(logits=got)
+    )
+    assert measured[0].kl == pytest.approx(apart.sum(-1).mean().item(), abs=1e-9)
+    assert measured[0].agreement == ((dense > 0) == (got > 0)).all(-1).double().mean().item()
+
+
+def test_numbers_have_no_labels_to_agree_on(files: Path) -> None:
+    model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(files / "vit")
+    model.config.problem_type = "regression"
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(files / "vit")
+    video = min((files / "videos").rglob("*.mp4"))
+    protocol = Protocol(num_clips=1, num_frames=4, frame_sampling_rate=1)
+    with pytest.raises(DataError, match="the model gives numbers and no labels .* has no meaning; give a kl"):
+        measure_videos(model, processor, [video], protocol, (0.6,), target=Target(agreement=0.9))
+    found, _ = measure_videos(model, processor, [video], protocol, (0.6,), target=Target(kl=0.1))
+    assert found[str(video)][0.6][0].kl >= 0
+
+
+@pytest.mark.parametrize("where", ["dense", "reuse"])
+def test_scores_that_are_nan_keep_no_promise(files: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(files / "vit")
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(files / "vit")
+    videos = sorted((files / "videos").rglob("*.mp4"))[:4]
+    own = type(model).forward
+
+    def forward(self: Any, pixels: torch.Tensor, temporal_reuse: Any = None, **options: Any) -> Any:
+        out = own(self, pixels, temporal_reuse=temporal_reuse, **options)
+        if isinstance(temporal_reuse, dict) == (where == "dense"):
+            out.frame_logits = out.frame_logits * float("nan")
+        return out
+
+    monkeypatch.setattr(type(model), "forward", forward)
+    protocol = Protocol(num_clips=1, num_frames=4, frame_sampling_rate=1)
+    if where == "dense":
+        with pytest.raises(
+            DataError, match="none of the 4 videos can be used; the first: The dense model's scores are"
+        ):
+            measure_videos(model, processor, videos, protocol, (0.1,))
+        return
+    found, broken = measure_videos(model, processor, videos, protocol, (0.1,))
+    assert broken == {}
+    for target in (Target(kl=1e9), Target(agreement=0.01)):
+        done = calibrate(found, target)
+        assert done.threshold == 0.0
+        json.dumps(done.to_dict(), allow_nan=False)
+
+
+def test_videos_that_cannot_be_read_are_recorded_and_left_out(files: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
+    folder = tmp_path / "videos"
+    shutil.copytree(files / "videos", folder)
+    (folder / "noise.mp4").write_bytes(b"noise" * 100)
+    (folder / "._fork.mp4").write_bytes(b"resource fork")
+    (folder / "broken.mov").symlink_to(tmp_path / "nowhere")
+    (folder / "d.mp4").mkdir()
+    (folder / "notes.txt").write_text("hello")
+    with av.open(str(folder / "sound.webm"), "w", format="wav") as sound:
+        stream = sound.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        sound.mux(stream.encode(frame))
+    arguments = ["--model", str(files / "vit"), "--videos", str(folder), "--target-kl", "10", "--num-clips", "1"]
+    result = CliRunner().invoke(app, ["calibrate", *arguments, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, (result.output, result.exception)
+    done = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert len(done["videos"]) + len(done["held_out"]) == 6
+    assert {Path(name).name for name in done["broken"]} == {"noise.mp4", "broken.mov", "sound.webm"}
+    assert "Warning: 3 of 9 videos could not be used." in result.stderr
+    assert "Warning: 1 file is no video, and left out; the first: notes.txt." in result.stderr
+    assert "has no video stream (it holds: audio)" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["vit", "videomae"])
@@ -192,7 +278,7 @@ def test_the_command(files: Path, tmp_path: Path, name: str) -> None:
     "arguments, message",
     [
         (["--target-agreement", "0.9", "--videos", "missing"], "The folder of videos 'missing' does not exist"),
-        (["--target-agreement", "0.9", "--videos", "."], "The folder '.' holds no video (.mp4, "),
+        (["--target-agreement", "0.9", "--videos", "."], "The folder '.' holds no video; pass another."),
         (["--videos", "VIDEOS"], "A target is an agreement, a kl, or both; give one."),
         (
             ["--videos", "VIDEOS", "--target-kl", "0.1", "--mode", "off"],

@@ -30,6 +30,30 @@ def test_times(stamps, times, repaired):
     assert clock.repaired == repaired
 
 
+# Timestamps, when the frames came, the times, and the number of repairs.
+LIVE = {
+    "good-stamps-are-kept": ([5.0, 5.5, 6.25], [0.0, 0.9, 1.0], [0, 0.5, 1.25], 0),
+    "a-burst-after-a-stall": ([0.0, 0.5, 1.0, 1.5], [0.0, 3.0, 3.0, 3.0], [0, 0.5, 1.0, 1.5], 0),
+    "hours-ahead": ([0.0, 0.5, 7200.0, 7200.5], [0.0, 0.5, 1.0, 1.5], [0, 0.5, 1.0, 1.5], 1),
+    "hours-back": ([7200.0, 7200.5, 0.0, 0.5], [0.0, 0.5, 2.5, 3.0], [0, 0.5, 2.5, 3.0], 1),
+    "a-gap-that-was-real": ([0.0, 60.0], [0.0, 59.0], [0, 60.0], 0),
+    "no-stamps": ([None, None, None], [0.0, 0.25, 2.25], [0, 0.25, 2.25], 3),
+    "one-missing": ([0.0, None, 1.0], [0.0, 0.4, 1.1], [0, 0.4, 1.0], 1),
+}
+
+
+@pytest.mark.parametrize("stamps, arrivals, times, repaired", LIVE.values(), ids=LIVE)
+def test_times_of_live_sources_go_with_the_time_that_passes(stamps, arrivals, times, repaired):
+    clock = StreamClock()
+    found = [clock.time_of(stamp, 0.04, 1000.0 + arrival) for stamp, arrival in zip(stamps, arrivals)]
+    assert found == pytest.approx(times) and clock.repaired == repaired
+
+
+def test_gaps_of_files_are_what_they_say():
+    clock = StreamClock()
+    assert [clock.time_of(stamp, STEP) for stamp in (0.0, 7200.0)] == [0, 7200]
+
+
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.none() | st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, 1e300, -1e300])))
 def test_times_always_increase(stamps):

@@ -30,7 +30,9 @@ def test_array_is_given_as_it_is():
 def test_frame_that_is_not_looked_at_is_not_converted(monkeypatch):
     converted = []
     convert = decoding.to_rgb
-    monkeypatch.setattr(decoding, "to_rgb", lambda picture: converted.append(picture.pts) or convert(picture))
+    monkeypatch.setattr(
+        decoding, "to_rgb", lambda picture, still: converted.append(picture.pts) or convert(picture, still)
+    )
     frames = list(open_source(encode(pictures(10))).frames(start=4))
     assert [frame.index for frame in frames] == [4, 5, 6, 7, 8, 9]
     assert converted == []
@@ -45,7 +47,7 @@ def test_frame_outlives_its_source():
 
 
 def test_pixel_format_that_cannot_be_converted_is_one_sentence(monkeypatch):
-    def fail(picture):
+    def fail(picture, still):
         raise ValueError("no such\nconversion")
 
     monkeypatch.setattr(decoding, "to_rgb", fail)

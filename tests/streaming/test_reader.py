@@ -84,7 +84,9 @@ def test_drop_oldest_can_be_chosen(live, drop, kept):
 def test_dropped_frames_are_never_converted(monkeypatch):
     converted = []
     convert = decoding.to_rgb
-    monkeypatch.setattr(decoding, "to_rgb", lambda picture: converted.append(picture.pts) or convert(picture))
+    monkeypatch.setattr(
+        decoding, "to_rgb", lambda picture, still: converted.append(picture.pts) or convert(picture, still)
+    )
     with FrameReader(open_source(encode(pictures(20)), live=True), capacity=1) as reader:
         wait_until(lambda: reader.received == 20)
         [frame] = drain(reader)

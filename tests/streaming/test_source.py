@@ -1,10 +1,14 @@
 """Every kind of source gives the right frames at the right times."""
 
 import io
+import itertools
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import av
 import numpy as np
@@ -387,4 +391,71 @@ def test_local_file_has_no_name_and_no_protocol(tmp_path, monkeypatch):
     assert indices(open_source(path)) == [0, 1]
     [(file, options)] = calls
     assert not isinstance(file, str) and not hasattr(file, "name")
-    assert options == {"protocol_whitelist": "none"}
+    assert options["protocol_whitelist"] == "none"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Times of live sources
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def pushed(parts: list[bytes], pause: float, kind: str, between: bytes = b"") -> Callable[[Any], None]:
+    """A server that sends parts with a pause after each."""
+
+    def answer(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", kind)
+        handler.end_headers()
+        for part in parts:
+            handler.wfile.write((between % len(part) if between else b"") + part)
+            handler.wfile.flush()
+            time.sleep(pause)
+
+    return answer
+
+
+def jpegs(count: int) -> list[bytes]:
+    found = []
+    for array in pictures(count):
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(array).save(buffer, "JPEG")
+        found.append(buffer.getvalue())
+    return found
+
+
+MULTIPART = b"--f\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize("live", [None, True], ids=["by-default", "as-asked"])
+def test_pushed_pictures_are_live_and_have_the_times_of_their_arrival(live):
+    parts = [one + b"\r\n" for one in jpegs(12)]
+    answer = pushed(parts, 0.1, "multipart/x-mixed-replace; boundary=f", MULTIPART)
+    with serving(answer) as url, open_source(f"{url}/video", live=live) as source:
+        assert source.is_live
+        frames = list(itertools.islice(source.frames(), 10))
+    arrivals = [frame.arrival - frames[0].arrival for frame in frames]
+    np.testing.assert_allclose([frame.time for frame in frames], arrivals, atol=0.02)
+    assert frames[-1].time > 0.4  # at 25 frames per second, it would be .36
+
+
+def test_a_raw_stream_has_the_times_of_its_arrival_where_it_is_live(tmp_path):
+    data = encode(pictures(40), ("h264", "libx264", "yuv420p"), codec_options={"tune": "zerolatency"})
+    parts = [data[: len(data) // 2], data[len(data) // 2 : -50], data[-50:]]
+    with serving(pushed(parts, 0.5, "video/h264")) as url, open_source(f"{url}/a.h264", live=True) as source:
+        frames = []
+        with suppress(SourceError):  # it ends without having said how long it is
+            for frame in source.frames():
+                frames.append(frame)
+    assert len(frames) == 40
+    arrivals = [frame.arrival - frames[0].arrival for frame in frames]
+    np.testing.assert_allclose([frame.time for frame in frames], arrivals, atol=0.02)
+    # A file has the rate that its frames are meant for.
+    with open_source(data) as source:
+        assert [frame.time for frame in source.frames()][10] == pytest.approx(0.4)
+
+
+def test_good_timestamps_of_a_live_source_are_kept():
+    data = encode(pictures(10), "ts-mpeg2")
+    with serving(lambda handler: send(handler, data)) as url, open_source(f"{url}/a.ts", live=True) as source:
+        times = [frame.time for frame in source.frames()]
+    assert times == pytest.approx([index / 25 for index in range(10)])

@@ -1,0 +1,21 @@
+"""Read the frames of a video: of a file, a URL, bytes, arrays or pictures, always as RGB `uint8` arrays."""
+
+from .errors import VideoDecodingError
+from .info import VideoInfo
+from .limits import VideoLimits
+from .listing import VIDEO_ENDINGS, VideoFolder, list_videos
+from .reach import ConfinedVideo, Reach
+from .reading import read_frames
+
+
+__all__ = [
+    "VIDEO_ENDINGS",
+    "ConfinedVideo",
+    "Reach",
+    "VideoDecodingError",
+    "VideoFolder",
+    "VideoInfo",
+    "VideoLimits",
+    "list_videos",
+    "read_frames",
+]

@@ -1,0 +1,296 @@
+"""Read the chosen frames of a video.
+
+Files are decoded with PyAV, which is imported when the first one is read. `read_frames` learns the number of frames
+without decoding, lets its caller choose among them, and then keeps only those: a long video is never held in memory.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
+
+import numpy as np
+import PIL.Image
+import torch
+
+from ..display import scrub
+from .clip import Clip
+from .container import (
+    LARGE_FRAME,
+    GuardedFile,
+    PacketTally,
+    check_decoder,
+    check_size,
+    choose_stream,
+    not_read,
+    open_container,
+    orientation_of_file,
+)
+from .errors import VideoDecodingError, one_line, reason
+from .info import VideoInfo
+from .inputs import binary_file
+from .limits import DEFAULT_LIMITS, VideoLimits
+from .picture import Orientation, orientation_of, to_rgb
+from .reach import EVERYWHERE, ConfinedVideo
+
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+T = TypeVar("T")
+
+
+@overload
+def read_frames(
+    source: Any,
+    select: Callable[[int], Sequence[int]] | None = None,
+    transform: None = None,
+    *,
+    input_data_format: str | None = None,
+    convert_rgb: bool = True,
+    limits: VideoLimits = DEFAULT_LIMITS,
+) -> tuple[list[np.ndarray], VideoInfo]: ...
+
+
+@overload
+def read_frames(
+    source: Any,
+    select: Callable[[int], Sequence[int]] | None,
+    transform: Callable[[np.ndarray], T],
+    *,
+    input_data_format: str | None = None,
+    convert_rgb: bool = True,
+    limits: VideoLimits = DEFAULT_LIMITS,
+) -> tuple[list[T], VideoInfo]: ...
+
+
+def read_frames(
+    source: Any,
+    select: Callable[[int], Sequence[int]] | None = None,
+    transform: Callable[[np.ndarray], Any] | None = None,
+    *,
+    input_data_format: str | None = None,
+    convert_rgb: bool = True,
+    limits: VideoLimits = DEFAULT_LIMITS,
+) -> tuple[list[Any], VideoInfo]:
+    """Read the chosen frames of one video.
+
+    The frame of index `i` is the `i`-th frame that the decoder gives, whatever the timestamps say. It is shown as
+    players show it: turned and mirrored, in its range and matrix of colour, without the margins that its codec crops.
+    Pixels that are not square stay as they are stored, and interlaced frames stay interlaced.
+
+    Args:
+        source: One of
+
+            - a path (`str` or `os.PathLike`), an `http://`, `https://` or `file://` URL;
+            - a pipe such as `/dev/stdin`, which is read to its end first;
+            - `bytes`, or a binary file, which is read from its start;
+            - `{"path": ..., "bytes": ...}`, an undecoded video of the `datasets` library; a `ConfinedVideo` is
+              one whose path or URL is read only where its `reach` allows it;
+            - a `numpy.ndarray` or `torch.Tensor` of shape (frames, height, width, channels) or (frames, channels,
+              height, width), with 1, 3 or 4 channels: integers in [0, 255], or floats in [0, 255] or in [0, 1];
+            - a list of frames: pictures (`PIL.Image.Image`), or arrays of shape (height, width), (height, width,
+              channels) or (channels, height, width). A single picture is a video of one frame. Pictures are turned
+              as their EXIF data say.
+        select (`Callable[[int], Sequence[int]]`, *optional*): Called with the number of frames, returns the indices
+            of the frames to read, in any order and with any repetition. All the frames are read without it.
+        transform (`Callable[[np.ndarray], Any]`, *optional*): Called once with each chosen frame, as soon as it is
+            decoded; what it returns is kept in the place of the frame.
+        input_data_format (`str`, *optional*): `"channels_first"` or `"channels_last"`, for arrays. Without it, the
+            channels are the axis of length 3, else of length 1 or 4; the last axis if both are.
+        convert_rgb (`bool`): Whether arrays and pictures with 1 or 4 channels are turned to RGB, transparency over
+            white. Files always are.
+        limits (`VideoLimits`): How large a video may be.
+
+    Returns:
+        `tuple[list, VideoInfo]`: The frames in the order of `select`, each a `uint8` array of shape (height, width,
+        3) in [0, 255] or what `transform` made of it, and the facts about the video.
+
+    Raises:
+        VideoDecodingError: The video does not exist, is empty, cut off or damaged, holds no picture, cannot be read
+            for any other reason, or is larger than `limits`; or the arrays are no frames of one video. What `select`
+            and `transform` raise comes through as it is.
+    """
+    select = range if select is None else select
+    transform = _unchanged if transform is None else transform
+    reach = EVERYWHERE
+    if isinstance(source, Mapping):
+        reach = source.reach if isinstance(source, ConfinedVideo) else reach
+        source = source.get("bytes") or source.get("path")
+    if isinstance(source, (np.ndarray, torch.Tensor, PIL.Image.Image, list, tuple)):
+        clip = Clip(source, input_data_format, convert_rgb, limits)
+        indices = _checked(select(clip.info.frames), clip.info.frames)
+        kept = {index: transform(clip.frame(index)) for index in dict.fromkeys(indices)}
+        return [kept[index] for index in indices], clip.info
+    with binary_file(source, limits, reach) as (file, name):
+        return _read_file(file, name, limits, select, transform)
+
+
+def _unchanged(frame: np.ndarray) -> np.ndarray:
+    return frame
+
+
+def _checked(indices: Sequence[int], frames: int) -> list[int]:
+    indices = [int(index) for index in indices]
+    if outside := [index for index in indices if not 0 <= index < frames]:
+        raise IndexError(f"`select` chose frame {outside[0]} of a video of {frames} frames.")
+    return indices
+
+
+def _read_file(
+    file: BinaryIO,
+    name: str,
+    limits: VideoLimits,
+    select: Callable[[int], Sequence[int]],
+    transform: Callable[[np.ndarray], Any],
+) -> tuple[list[Any], VideoInfo]:
+    total = _count_packets(file, name, limits)
+    indices = _checked(select(total), total)
+    kept, info = _decode(file, name, limits, total, set(indices), transform)
+    if info.frames != total:
+        # Packets are not always frames (some are hidden or damaged): choose again among those that were decoded.
+        again = _checked(select(info.frames), info.frames)
+        if again != indices:
+            indices = again
+            kept, info = _decode(file, name, limits, info.frames, set(indices), transform)
+    return [kept[index] for index in indices], info
+
+
+@contextmanager
+def _opened(
+    file: BinaryIO, name: str, limits: VideoLimits
+) -> Iterator[tuple[InputContainer, VideoStream, Orientation]]:
+    """The container of a file; what is wrong with the file itself becomes an error of the video."""
+    guard = GuardedFile(file)
+    try:
+        with open_container(guard, name, limits) as container:
+            stream = choose_stream(container, name, limits)
+            yield container, stream, orientation_of_file(container, guard)
+    except Exception as error:
+        if guard.error is not None:
+            raise not_read(name, guard.error) from scrub(guard.error)
+        if isinstance(error, VideoDecodingError):
+            raise
+        raise VideoDecodingError(
+            f"{name} is damaged or cannot be decoded ({one_line(error)}); replace it by a complete copy, or convert "
+            "it."
+        ) from scrub(error)
+    # A file that cannot be read on seems to be at its end.
+    if guard.error is not None:
+        raise not_read(name, guard.error) from scrub(guard.error)
+
+
+def _count_packets(file: BinaryIO, name: str, limits: VideoLimits) -> int:
+    """Count the packets that hold a frame, without decoding, and refuse a file that was cut off."""
+    import av
+
+    with _opened(file, name, limits) as (container, stream, _):
+        tally = PacketTally(container, stream)
+        try:
+            for number, packet in enumerate(container.demux()):
+                tally.add(packet)
+                # Packets of other kinds count too: those of a sound are more, but not without end.
+                if tally.packets > limits.frames or number > 100 * limits.frames:
+                    raise VideoDecodingError(
+                        f"{name} has more than {limits.frames:,} frames; cut it into pieces, or raise `frames` of the "
+                        "limits."
+                    )
+        except av.FFmpegError as error:
+            raise _damaged(name, tally.packets, stream.frames, error) from scrub(error)
+        promised = tally.promised_if_cut_off()
+    if tally.packets == 0:
+        raise VideoDecodingError(f"{name} holds no frame; replace it by a complete copy.")
+    if promised:
+        raise VideoDecodingError(
+            f"{name} is cut off: it holds {tally.packets} of the {promised} frames that its header promises; replace "
+            "it by a complete copy."
+        )
+    return tally.packets
+
+
+def _decode(
+    file: BinaryIO,
+    name: str,
+    limits: VideoLimits,
+    total: int,
+    wanted: set[int],
+    transform: Callable[[np.ndarray], Any],
+) -> tuple[dict[int, Any], VideoInfo]:
+    """Decode up to the last wanted frame, or to the end if that frame is not there, and keep the wanted ones."""
+    kept: dict[int, Any] = {}
+    last = max(wanted, default=0)
+    info = VideoInfo(0, None, 0, 0)
+    decoded = 0
+    with closing(_pictures(file, name, limits, total, wanted)) as pictures:
+        for decoded, (pixels, info) in enumerate(pictures, start=1):
+            if pixels is not None:
+                kept[decoded - 1] = transform(pixels)
+            # The last frame of the file is looked past, to know whether more follow.
+            if last < decoded < total:
+                return kept, info
+    if decoded == 0:
+        raise VideoDecodingError(f"{name} holds no frame that can be decoded; replace it by a complete copy.")
+    return kept, replace(info, frames=decoded)
+
+
+def _pictures(
+    file: BinaryIO, name: str, limits: VideoLimits, total: int, wanted: set[int]
+) -> Generator[tuple[np.ndarray | None, VideoInfo], None, None]:
+    """The frames one by one, the wanted ones as RGB; apart from the caller's code, whose errors are its own."""
+    import av
+
+    number = 0
+    info: VideoInfo | None = None
+    with _opened(file, name, limits) as (container, stream, still):
+        # Threads that decode many large frames at once hold as many in memory.
+        stream.thread_type = "SLICE" if stream.width * stream.height > LARGE_FRAME else "AUTO"
+        try:
+            for frame in _frames(container, stream, partial(check_decoder, stream, name, limits)):
+                check_size(frame.width, frame.height, name, limits)
+                if info is None:
+                    fps = float(stream.average_rate) if stream.average_rate else None
+                    info = VideoInfo(total, fps, *orientation_of(frame, still).size(frame.width, frame.height))
+                pixels = to_rgb(frame, still) if number in wanted else None
+                number += 1
+                yield pixels, info
+        except av.FFmpegError as error:
+            if error.errno == errno.EINVAL:  # what FFmpeg says of sizes that it may not decode
+                raise VideoDecodingError(
+                    f"{name} is damaged, or has frames of more than {limits.pixels:,} pixels: reading failed after "
+                    f"{number} of {total} frames ({reason(error)}); replace it by a complete copy, or raise `pixels` "
+                    "of the limits."
+                ) from scrub(error)
+            raise _damaged(name, number, total, error) from scrub(error)
+
+
+def _frames(container: InputContainer, stream: VideoStream, check: Callable[[], None]) -> Iterator[VideoFrame]:
+    import av
+
+    started = False
+    for packet in container.demux(stream):
+        if packet.size == 0:  # the mark of the end, or a frame left out: neither holds a picture
+            continue
+        try:
+            frames = stream.decode(packet)
+        except av.error.InvalidDataError:
+            # A recording that was cut out of a stream starts in the middle of a group of pictures.
+            if started:
+                raise
+            continue
+        check()  # a decoder may have found frames of another kind
+        started = started or bool(frames)
+        yield from frames
+    yield from stream.decode(None)
+
+
+def _damaged(name: str, frames: int, total: int, error: Any) -> VideoDecodingError:
+    where = f"after {frames} of {total} frames" if total else f"after {frames} frames"
+    return VideoDecodingError(
+        f"{name} is damaged or cut off: reading failed {where} ({reason(error)}); replace it by a complete copy."
+    )
