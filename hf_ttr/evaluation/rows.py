@@ -6,6 +6,7 @@ import glob
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -180,7 +181,8 @@ class RowFiles:
                     while written < len(lines):
                         written += file.write(lines[written:])
                 except BaseException:
-                    file.truncate(end)
+                    with suppress(OSError):
+                        file.truncate(end)
                     raise
         except OSError as error:
             raise unwritten(self._path, error) from error
