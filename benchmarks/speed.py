@@ -125,7 +125,7 @@ def _stream(share: float, model: Any, rounds: int) -> dict[str, Any]:
 
 def optimized(job: Callable[..., dict[str, Any]], share: float, model: Any, rounds: int) -> dict[str, Any]:
     """The same with packed weights; the dense model, whose rows are many, has no use for them."""
-    hf_ttr.optimize(model)
+    hf_ttr.optimize(model, frozen=True)
     try:
         return job(share, model, rounds)
     finally:

@@ -102,9 +102,21 @@ def transposed_linear(
     return columns.t()[: len(flat) - padding].reshape(*rows.shape[:-1], -1)
 
 
+def is_plain_tensor(weight: torch.Tensor) -> bool:
+    """Whether a weight holds its numbers itself: those of quantized types pass for float32, and are not."""
+    return type(weight) in (torch.Tensor, nn.Parameter)
+
+
+def dtype_of_inputs(layer: nn.Module, default: torch.dtype) -> torch.dtype:
+    """The dtype that a layer computes in; the default if it does not show, as where weights are stored as bytes."""
+    dtype = getattr(getattr(layer, "weight", None), "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else default
+
+
 def _is_plain(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
     return (
-        rows.device.type == "cpu"
+        is_plain_tensor(weight)
+        and rows.device.type == "cpu"
         and rows.dtype == weight.dtype == torch.float32
         and weight.numel() >= MIN_WEIGHTS
         and 0 < rows.numel() <= FEW_ROWS * rows.shape[-1]

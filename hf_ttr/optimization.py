@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from .kernels.interpolated_attention import kernel_unavailable_reason
 from .kernels.row_buckets import RowBuckets
-from .linear import MIN_WEIGHTS, has_onednn
+from .linear import MIN_WEIGHTS, has_onednn, is_plain_tensor
 from .models import TemporalReuseViTModel
 from .packed_weights import PackedWeights
 
@@ -52,13 +52,16 @@ class OptimizationReport:
 
 
 def optimize(
-    model: PreTrainedModel, dtype: torch.dtype | None = None, compile: bool | str | None = None
+    model: PreTrainedModel,
+    dtype: torch.dtype | None = None,
+    compile: bool | str | None = None,
+    frozen: bool = False,
 ) -> OptimizationReport:
     """
     Makes a model with reuse as fast as this machine allows, in place; calls, cache and checkpoints stay as they are.
 
-    - On the CPU, in float32: weights are packed for products of few rows, such as those of one frame of a stream
-      (`hf_ttr.packed_weights`). It costs a second copy of the weights of the layers in memory.
+    - On the CPU, in float32, if the weights are `frozen`: they are packed for products of few rows, such as those of
+      one frame of a stream (`hf_ttr.packed_weights`). It costs a second copy of the layers' weights in memory.
     - On a GPU: what a layer does row by row is compiled, with rows padded to a few sizes (`RowBuckets`), so that code
       is made once per size; `ReuseReport` counts the rows without padding. Attention is not part of it: it has a
       kernel of its own (Triton), of which the report says whether it is used.
@@ -72,6 +75,8 @@ def optimize(
         dtype (`torch.dtype`, *optional*): `torch.bfloat16` or `torch.float16`; by default the model keeps its own.
         compile (`bool` or `str`, *optional*): whether to compile, or the `mode` of `torch.compile`, such as
             `"reduce-overhead"` for CUDA graphs; by default on GPUs only, as on the CPU it is not faster.
+        frozen (`bool`): a promise that the weights do not change any more: no training, no merging of adapters, no
+            swapping of averages. Call `optimize` again if they did; torch does not count each way of changing them.
 
     Returns:
         `OptimizationReport`: what is on, and what is off for which reason.
@@ -85,9 +90,9 @@ def optimize(
     >>> import hf_ttr
 
     >>> model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained("hf_ttr/assets/vit-demo")
-    >>> print(hf_ttr.optimize(model, compile=False))  # doctest: +ELLIPSIS
+    >>> print(hf_ttr.optimize(model, compile=False))
     compiled layers: off, as asked
-    packed weights: ...
+    packed weights: off, as the weights may change; pass frozen=True if they do not
     attention kernel: off, the tensors are on the device cpu, and the kernel needs a CUDA device
 
     ```
@@ -103,7 +108,7 @@ def optimize(
     done = [] if dtype is None else [_convert(model, dtype)]
     layers = next(part for part in body.modules() if isinstance(part, nn.ModuleList))
     done.append(_compile(body, layers, compile))
-    done.append(_pack_weights(body, layers))
+    done.append(_pack_weights(body, layers, frozen))
     if isinstance(body, TemporalReuseViTModel):
         done.append(_look_at_attention_kernel(body))
     return OptimizationReport(done)
@@ -144,11 +149,13 @@ def _compile(body: Any, layers: nn.ModuleList, compile: bool | str | None) -> Op
     return Optimization(name, True, f"for {rows}; the first calls compile")
 
 
-def _pack_weights(body: Any, layers: nn.ModuleList) -> Optimization:
+def _pack_weights(body: Any, layers: nn.ModuleList, frozen: bool) -> Optimization:
     name = "packed weights"
     device = _device(body)
     weights = [layer.weight for layer in _plain_linear_layers(layers) if layer.weight.numel() >= MIN_WEIGHTS]
     reason = ""
+    # Copies of before are of weights that may have changed since.
+    body.packed_weights = None
     if device.type != "cpu":
         reason = f"the model is on {device.type}, and they are for the CPU"
     elif any(layer._compiled_call_impl is not None for layer in layers):
@@ -157,6 +164,8 @@ def _pack_weights(body: Any, layers: nn.ModuleList) -> Optimization:
         reason = "torch was built without oneDNN"
     elif not weights:
         reason = f"the layers have no linear weights in float32 of at least {MIN_WEIGHTS} numbers"
+    elif not frozen:
+        reason = "as the weights may change; pass frozen=True if they do not"
     if reason:
         return Optimization(name, False, reason)
     body.packed_weights = PackedWeights()
@@ -184,7 +193,7 @@ def _look_at_attention_kernel(body: Any) -> Optimization:
 def _plain_linear_layers(layers: nn.ModuleList) -> Iterable[nn.Linear]:
     """Linear layers that hold float32 weights themselves: neither quantized nor adapted."""
     for module in layers.modules():
-        if type(module) is nn.Linear and module.weight.dtype == torch.float32:
+        if type(module) is nn.Linear and is_plain_tensor(module.weight) and module.weight.dtype == torch.float32:
             yield module
 
 

@@ -19,11 +19,14 @@ class PackedWeights:
     """
     Packed copies of weights, each as large as the weight itself.
 
-    A weight is packed when it is first asked for, and again when it was changed or moved since. A copy of this object
-    (of a model that holds it) starts empty.
+    They are for weights that do not change any more, which nobody knows but their owner: torch does not count what is
+    written through `.data` or numpy, and comparing all weights in every call takes longer than the copies save. A
+    weight is packed when it is first asked for, and again when it was moved, or changed in a way that is noticed. A
+    copy of this object (of a model that holds it) starts empty.
     """
 
     def __init__(self) -> None:
+        self._digest: str | None = None
         self._packed: dict[int, tuple[weakref.ref[torch.Tensor], tuple[int, int], torch.Tensor]] = {}
 
     def of(self, weight: torch.Tensor) -> torch.Tensor | None:
@@ -47,6 +50,17 @@ class PackedWeights:
         forget = self._packed.pop
         self._packed[key] = (weakref.ref(weight, lambda _: forget(key, None)), state, packed)
         return packed
+
+    def belong_to(self, digest: str) -> None:
+        """
+        Forgets all copies if they are of other weights.
+
+        Args:
+            digest (`str`): of the model as it is now (`hf_ttr.fingerprint`).
+        """
+        if self._digest not in (None, digest):
+            self._packed = {}
+        self._digest = digest
 
     def __len__(self) -> int:
         return len(self._packed)

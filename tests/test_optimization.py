@@ -45,7 +45,7 @@ def run(model: Any, frames: int = 16, piece: int = 8) -> list[torch.Tensor]:
 
 def test_packed_weights_change_nothing_but_rounding(make: Callable[..., Any]) -> None:
     model, expected = make(**WIDE), run(make(**WIDE))
-    report = hf_ttr.optimize(model)
+    report = hf_ttr.optimize(model, frozen=True)
     applied = {entry.name: entry.applied for entry in report.optimizations}
     assert applied.pop("attention kernel", False) is False
     assert applied == {"compiled layers": False, "packed weights": True}
@@ -57,7 +57,7 @@ def test_packed_weights_change_nothing_but_rounding(make: Callable[..., Any]) ->
 
 def test_an_optimized_model_is_saved_copied_and_moved_as_ever(make: Callable[..., Any], tmp_path: Path) -> None:
     model, plain = make(**WIDE), make(**WIDE)
-    hf_ttr.optimize(model)
+    hf_ttr.optimize(model, frozen=True)
     expected = run(plain)
     assert model.state_dict().keys() == plain.state_dict().keys()
     model.save_pretrained(tmp_path)
@@ -73,9 +73,77 @@ def test_an_optimized_model_is_saved_copied_and_moved_as_ever(make: Callable[...
 
 def test_weights_that_change_are_packed_anew(make: Callable[..., Any]) -> None:
     model, plain = make(**WIDE), make(seed=1, **WIDE)
-    hf_ttr.optimize(model)
+    hf_ttr.optimize(model, frozen=True)
     model.load_state_dict(plain.state_dict())
     torch.testing.assert_close(run(model), run(plain), rtol=1e-4, atol=1e-4)
+
+
+def double_in_place(weight: torch.Tensor) -> None:
+    weight.mul_(2)
+
+
+def double_data(weight: torch.Tensor) -> None:
+    weight.data.mul_(2)
+
+
+def double_numpy(weight: torch.Tensor) -> None:
+    numbers = weight.detach().numpy()
+    numbers *= 2
+
+
+def swap_data(weight: torch.Tensor) -> None:
+    weight.data = weight.data * 2
+
+
+def double_one(weight: torch.Tensor) -> None:
+    weight.data[-1, 0] = 100.0
+
+
+CHANGES = (double_in_place, double_data, double_numpy, swap_data, double_one)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_an_optimized_model_computes_with_the_weights_that_are_there(
+    make: Callable[..., Any], change: Callable[[torch.Tensor], None]
+) -> None:
+    model, plain = make(**WIDE), make(**WIDE)
+    hf_ttr.optimize(model)
+    before = run(model)
+    with torch.no_grad():
+        for each in (model, plain):
+            for weight in each.base_model.parameters():
+                if weight.dim() == 2:
+                    change(weight)
+    found = run(model)
+    torch.testing.assert_close(found, run(plain), rtol=1e-4, atol=1e-4)
+    assert (found[0] - before[0]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("change", CHANGES[:-1], ids=lambda change: change.__name__)
+def test_a_broken_promise_is_noticed_where_whole_weights_change(
+    make: Callable[..., Any], change: Callable[[torch.Tensor], None]
+) -> None:
+    model, plain = make(**WIDE), make(**WIDE)
+    hf_ttr.optimize(model, frozen=True)
+    run(model)
+    with torch.no_grad():
+        for each in (model, plain):
+            for weight in each.base_model.parameters():
+                change(weight)
+    torch.testing.assert_close(run(model), run(plain), rtol=1e-4, atol=1e-4)
+
+
+def test_optimizing_again_packs_what_is_there_now(make: Callable[..., Any]) -> None:
+    model, plain = make(**WIDE), make(**WIDE)
+    hf_ttr.optimize(model, frozen=True)
+    for each in (model, plain):
+        for weight in each.base_model.parameters():
+            if weight.dim() == 2:
+                double_one(weight)
+    hf_ttr.optimize(model, frozen=True)
+    torch.testing.assert_close(run(model), run(plain), rtol=1e-4, atol=1e-4)
+    hf_ttr.optimize(model)
+    assert model.base_model.packed_weights is None
 
 
 @pytest.mark.parametrize("batch", [1, 2], ids=lambda batch: f"B{batch}")
@@ -171,7 +239,7 @@ def test_quantized_models_run_with_reuse(make: Callable[..., Any]) -> None:
 
 @torch.inference_mode()
 def test_weights_of_inference_mode_are_not_packed() -> None:
-    report = hf_ttr.optimize(MAKERS["vit"](**WIDE))
+    report = hf_ttr.optimize(MAKERS["vit"](**WIDE), frozen=True)
     assert "packed weights: off, the weights were made in inference mode" in str(report)
 
 

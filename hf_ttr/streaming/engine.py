@@ -18,7 +18,7 @@ from ..configuration import (
     TemporalReuseConfig,
     as_temporal_reuse_config,
 )
-from ..fingerprint import WeightsFingerprint
+from ..fingerprint import weights_digest
 from .caches import StreamCaches
 from .control import FidelityGuard, LatencyControl
 from .options import LARGEST_FACTOR, StreamOptions
@@ -334,7 +334,7 @@ class StreamEngine:
 
     def _model_digest(self) -> str:
         if self._digest is None:
-            weights = WeightsFingerprint().of(*self.model.parameters())
+            weights = weights_digest(self.model)
             self._digest = f"{type(self.model).__name__} {weights}"
         return self._digest
 

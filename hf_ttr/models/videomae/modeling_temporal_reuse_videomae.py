@@ -25,7 +25,7 @@ from ...configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import ReuseReport, TransformerCost, window_report
 from ...kernels.row_buckets import RowBuckets, pad_rows, trim_rows
-from ...linear import FewRowsLinear, few_rows_linear
+from ...linear import FewRowsLinear, dtype_of_inputs, few_rows_linear
 from ...modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ...packed_weights import PackedWeights
 from ...planning.price import check_thresholds
@@ -436,7 +436,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         known to the streams that have a past.
         """
         tubelet = self.config.tubelet_size
-        dtype = self.embeddings.patch_embeddings.projection.weight.dtype
+        dtype = dtype_of_inputs(self.embeddings.patch_embeddings.projection, pixel_values.dtype)
 
         def embed(frames: torch.Tensor) -> torch.Tensor:
             with FewRowsLinear():
@@ -485,16 +485,19 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
                 f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseWindowCache "
                 "that the previous window returned."
             )
-        weight = self.embeddings.patch_embeddings.projection.weight
+        weights = self._fingerprint.of(self)
+        if self.packed_weights is not None:
+            self.packed_weights.belong_to(weights)
+        projection: Any = self.embeddings.patch_embeddings.projection
         past_key_values.check_owner(
             model=type(self).__name__,
             layers=self.config.num_hidden_layers,
             hidden_size=self.config.hidden_size,
             window=f"{self.config.num_frames} frames of {' x '.join(map(str, pixel_values.shape[-2:]))}",
             batch_size=pixel_values.shape[0],
-            dtype=str(weight.dtype).removeprefix("torch."),
-            device=str(weight.device),
-            weights=self._fingerprint.of(weight, self.encoder.layer[-1].output.dense.weight),
+            dtype=str(dtype_of_inputs(projection, pixel_values.dtype)).removeprefix("torch."),
+            device=str(getattr(projection.weight, "device", pixel_values.device)),
+            weights=weights,
         )
         return past_key_values
 

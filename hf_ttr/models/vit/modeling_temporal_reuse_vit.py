@@ -18,7 +18,7 @@ from ...configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import CostCounter, ReuseReport, TransformerCost
 from ...kernels.row_buckets import RowBuckets, pad_rows, trim_rows
-from ...linear import few_rows_linear
+from ...linear import dtype_of_inputs, few_rows_linear
 from ...modeling_outputs import (
     TemporalReuseImageClassifierOutput,
     TemporalReuseModelOutput,
@@ -287,7 +287,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             )
         output_attentions = bool(kwargs.get("output_attentions", self.config.output_attentions))
         output_all = output_attentions or bool(kwargs.get("output_hidden_states", self.config.output_hidden_states))
-        dtype = self.embeddings.patch_embeddings.projection.weight.dtype
+        dtype = dtype_of_inputs(self.embeddings.patch_embeddings.projection, video.dtype)
         tokens = self.embeddings(video.flatten(0, 1).to(dtype), **embedding_options).unflatten(0, video.shape[:2])
         cache = self._cache_for(past_key_values, video, tokens, first_tokens_only)
         planner = Planner(
@@ -423,6 +423,9 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
                 f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseCache that the "
                 "previous frames returned."
             )
+        weights = self._fingerprint.of(self)
+        if self.packed_weights is not None:
+            self.packed_weights.belong_to(weights)
         past_key_values.check_owner(
             model=type(self).__name__,
             layers=self.config.num_hidden_layers,
@@ -432,9 +435,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
             dtype=str(tokens.dtype).removeprefix("torch."),
             device=str(tokens.device),
             outputs="of the CLS tokens" if first_tokens_only else "of all tokens",
-            weights=self._fingerprint.of(
-                self.embeddings.patch_embeddings.projection.weight, self.layers[-1].mlp.fc2.weight
-            ),
+            weights=weights,
         )
         return past_key_values
 
