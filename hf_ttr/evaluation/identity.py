@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..fingerprint import weights_digest
 from .data import Video, VideoDataset
 
 
@@ -35,7 +36,7 @@ def identity_of(model: Any, processor: Any, dataset: VideoDataset) -> dict[str, 
         for name, value in model.config.to_dict().items()
         if not name.startswith("_") and name not in _VOLATILE
     }
-    found = {
+    found: dict[str, Any] = {
         "weights": weights_digest(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
@@ -47,27 +48,6 @@ def identity_of(model: Any, processor: Any, dataset: VideoDataset) -> dict[str, 
     }
     as_json: dict[str, Any] = json.loads(json.dumps(found, default=str))
     return as_json
-
-
-def weights_digest(model: Any) -> str:
-    """A digest of all weights of a model, that is the same whatever number of threads computes it."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        _add(digest, weight)
-    return digest.hexdigest()
-
-
-def _add(digest: Any, weight: Any) -> None:
-    if not isinstance(weight, torch.Tensor):
-        digest.update(repr(weight).encode())
-    elif hasattr(weight, "__tensor_flatten__"):
-        # Quantised ones are made of several tensors.
-        for name in weight.__tensor_flatten__()[0]:
-            _add(digest, getattr(weight, name))
-    else:
-        digest.update(f"{weight.dtype} {tuple(weight.shape)}".encode())
-        digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _revision(name: str) -> str | None:
@@ -114,10 +94,15 @@ def clean_label(label: str | None) -> str | None:
 
 
 def list_videos(dataset: VideoDataset) -> list[Video] | None:
-    """The videos of a data set; `None` where they come one by one and only once, or from afar."""
+    """The videos of a data set; `None` where they come one by one: only once, from afar, or with all their bytes."""
     videos = iter(dataset)
     # What can be iterated once is its own iterator.
-    return None if not dataset.is_folder or videos is iter(dataset) else list(videos)
+    if not dataset.is_folder or videos is iter(dataset):
+        return None
+    first = next(videos, None)
+    if first is None:
+        return []
+    return None if _content_and_path(first.source)[0] is not None else [first, *videos]
 
 
 def file_of(source: Any) -> tuple[int | None, int | None]:
@@ -171,5 +156,4 @@ __all__ = [
     "file_of",
     "identity_of",
     "list_videos",
-    "weights_digest",
 ]

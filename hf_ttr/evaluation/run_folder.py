@@ -23,7 +23,7 @@ FORMAT = "hf-ttr evaluation 1"
 """Stands in `run.json`; a folder without it is of something else."""
 
 RUN, VIDEOS, LOCK = "run.json", "videos.json", "run.lock"
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.json")
+_TEMPORARY = re.compile(r"\.(?:hf_ttr-)?[0-9a-f-]+\.json")
 _LARGEST = 1 << 30
 """Bytes of a file that is read back."""
 

@@ -24,7 +24,7 @@ from .hub_results import write_hub_results
 from .identity import clean_label, clean_name, digest_of, file_of, identity_of, list_videos
 from .protocol import Protocol
 from .rows import DECIMALS, ClipRow, RowFiles, are_numbers, best_rows, unwritten, write_parquet
-from .run_folder import RunFolder, check_row
+from .run_folder import RunFolder, changed, check_row
 from .summary import summarise, timing
 
 
@@ -108,15 +108,29 @@ def evaluate(
     def begin() -> None:
         nonlocal run
         known = {**about, "identity": identity_of(model, processor, dataset)}
+        if videos is None:
+            known["identity"]["videos"] = dataset.size
         run = RunFolder(folder, known, videos, model.config.num_labels)
 
     _on_main(state, begin)
+    total = 0
+
+    def counted() -> Iterator[Video]:
+        nonlocal total
+        for video in _each(dataset if videos is None else videos, dataset.name):
+            total = video.number + 1
+            yield video
+
     try:
         files = RowFiles(folder, state.process_index)
         state.wait_for_everyone()
         started, before = time.perf_counter(), sum(row.error is None for row in files.known.values())
-        blocks = _own_blocks(dataset if videos is None else videos, dataset.name, batch_size, state)
-        for block in _decoded(blocks, files, processor, protocol, folder, dataset.name):
+        blocks = _own_blocks(counted(), batch_size, state)
+
+        def check(row: ClipRow, video: Video) -> None:
+            check_row(row, video, folder, dataset.name)
+
+        for block in _decoded(blocks, files, processor, protocol, check):
             if isinstance(block, int):
                 progress(block)
                 continue
@@ -127,6 +141,8 @@ def evaluate(
         rows = _gather(files, state)
         if run is None:
             return None
+        if rows and rows[-1].number >= total:
+            raise changed(dataset.name, f"it holds {total} videos, and held more", folder)
         run.check_rows(rows, videos, model.config.num_labels, with_dense)
         return _finish(rows, model, dataset, folder, about, command, state.num_processes, before, started)
     finally:
@@ -220,10 +236,10 @@ def _is_news(row: ClipRow, before: ClipRow | None) -> bool:
     return before is None or (before.error is not None and before.error != row.error)
 
 
-def _own_blocks(videos: Iterable[Video], dataset: str, size: int, state: Any) -> Iterator[list[Video]]:
+def _own_blocks(videos: Iterable[Video], size: int, state: Any) -> Iterator[list[Video]]:
     """The blocks of this process; those of others are lists of no videos, to count on."""
     block: list[Video] = []
-    for video in _each(videos, dataset):
+    for video in videos:
         number, place = divmod(video.number, size)
         if number % state.num_processes == state.process_index:
             block.append(video)
@@ -278,7 +294,11 @@ class _Decoder:
 
 
 def _decoded(
-    blocks: Iterable[list[Video]], files: RowFiles, processor: Any, protocol: Protocol, folder: str, dataset: str
+    blocks: Iterable[list[Video]],
+    files: RowFiles,
+    processor: Any,
+    protocol: Protocol,
+    check: Callable[[ClipRow, Video], None],
 ) -> Iterator[int | list[tuple[Video, Seen]]]:
     """
     Videos with what the model sees of them, or what is wrong; a number stands for a block that is known.
@@ -313,7 +333,7 @@ def _decoded(
                 continue
             for video in block:
                 if video.number in files.known:
-                    check_row(files.known[video.number], video, folder, dataset)
+                    check(files.known[video.number], video)
             wanted = [video for video in block if video.number not in good]
             if not wanted:
                 yield block[-1].number + 1

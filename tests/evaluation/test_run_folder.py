@@ -290,6 +290,30 @@ def test_a_folder_that_cannot_be_made(videos: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
 
 
+@pytest.mark.parametrize("change", ["fewer", "more", "another"])
+def test_other_videos_of_a_data_set_of_bytes_are_refused(videos: Path, tmp_path: Path, change: str) -> None:
+    contents = [path.read_bytes() for path in sorted(videos.rglob("*.mp4"))]
+
+    def run(contents: list[bytes], size: int | None) -> Any:
+        # As rows of Parquet files have them, of which nobody knows the names; they come once.
+        rows = (Video(number, f"video {number}", {"bytes": data}, None) for number, data in enumerate(contents))
+        data = VideoDataset("mine", None, rows, size)
+        return evaluate(model(), processor(), data, tmp_path / "out", Protocol(num_frames=8))
+
+    known = change == "more"
+    run(contents, len(contents) if known else None)
+    before = content(tmp_path / "out")
+    other = {
+        "fewer": contents[:-1],
+        "more": [*contents, contents[0]],
+        "another": [*contents[:2], contents[3], contents[2]],
+    }[change]
+    says = {"fewer": "it holds 3 videos, and held more", "more": "identity.videos 4, and this one has 5"}
+    with pytest.raises(DataError, match=says.get(change, "'video 2' is another file than when it was evaluated")):
+        run(other, len(other) if known else None)
+    assert content(tmp_path / "out") == before
+
+
 def test_names_that_are_no_unicode_and_secrets(videos: Path, tmp_path: Path) -> None:
     source = {"path": str(videos / "LABEL_0" / "000.mp4"), "bytes": None}
     listed = [Video(0, os.fsdecode(b"\xff.mp4"), source, "a"), Video(1, "http://me:secret@host/b.mp4", source, "b")]
