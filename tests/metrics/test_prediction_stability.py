@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hf_ttr.metrics
+
 
 @st.composite
 def streams_of_steps(draw):

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hf_ttr.metrics
 from hf_ttr.statistics import paired_difference_interval, wilson_interval
 
 
@@ -189,9 +190,7 @@ def test_scores_of_each_label_by_itself() -> None:
     assert found["kl_divergence"] == pytest.approx(expected.mean().item())
     assert found["top_1_agreement"] == 0.5  # the second label of the first clip is above one half with reuse alone
     with pytest.raises(ValueError, match="labels are given, but with problem_type 'multi_label_classification'"):
-        metric.compute(
-            predictions=reuse, references=dense, labels=[0, 1], problem_type="multi_label_classification"
-        )
+        metric.compute(predictions=reuse, references=dense, labels=[0, 1], problem_type="multi_label_classification")
 
 
 def test_numbers_have_no_agreement() -> None:
