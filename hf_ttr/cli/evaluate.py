@@ -76,8 +76,9 @@ def evaluate(
     elif num_processes is not None and num_processes > 1:
         raise typer.Exit(launch("hf_ttr.evaluate", _arguments(), num_processes))
 
-    from ..evaluation import DataError, ElsewhereError, Protocol, describe, open_dataset
+    from ..evaluation import DataError, Protocol, describe, open_dataset
     from ..evaluation import evaluate as run
+    from ..evaluation.runner import ElsewhereError
     from ..video import VideoDecodingError
 
     is_main = _check_processes(num_processes)

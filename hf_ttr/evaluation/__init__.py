@@ -3,14 +3,13 @@
 from .data import DataError, Video, VideoDataset, open_dataset
 from .protocol import Protocol
 from .rows import ClipRow, RowFiles
-from .runner import ElsewhereError, Evaluation, describe, evaluate
+from .runner import Evaluation, describe, evaluate
 from .summary import summarise
 
 
 __all__ = [
     "ClipRow",
     "DataError",
-    "ElsewhereError",
     "Evaluation",
     "Protocol",
     "RowFiles",

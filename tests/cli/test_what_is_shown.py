@@ -168,3 +168,27 @@ def test_agreement_against_distributions_of_torch() -> None:
     found = Agreement.of(dense, reuse, "none")
     assert found.same_top_label is None and found.frames_with_same_top_label is None
     assert found.clip_kl == pytest.approx((dense.logits - reuse.logits).square().sum().item() / 2)
+
+
+def test_convert_deletes_no_file_beside_a_checkpoint(runner: CliRunner, files: Path, tmp_path: Path) -> None:
+    target = tmp_path / "converted"
+    arguments = ("convert", str(files / "vit"), str(target), "--overwrite")
+    assert invoke(runner, *arguments).exit_code == 0
+    assert invoke(runner, *arguments).exit_code == 0
+    (target / "notes.txt").write_text("mine")
+    found = invoke(runner, *arguments)
+    assert found.exit_code == 2 and "holds 'notes.txt' beside a checkpoint, and is not replaced" in found.stderr
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+def test_weights_that_cannot_be_read_are_not_a_folder_that_cannot_be_written(
+    runner: CliRunner, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(files / "vit", source)
+    (source / "model.safetensors").unlink()
+    # A file that the disk cannot give.
+    (source / "model.safetensors").symlink_to("/proc/self/mem")
+    found = invoke(runner, "convert", str(source), str(tmp_path / "target"))
+    assert found.exit_code == 2 and "model.safetensors' cannot be read" in found.stderr, found.output
+    assert not (tmp_path / "target").exists()
