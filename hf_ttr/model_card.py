@@ -473,7 +473,7 @@ def _check_hub_id(what: str, name: str) -> None:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower() or "dataset"
+    return re.sub(r"[^A-Za-z0-9]+", "-", plain(text)).strip("-").lower() or "dataset"
 
 
 def _link(name: str) -> str:

@@ -53,7 +53,7 @@ def card(runner: CliRunner, files: Path, tmp_path: Path) -> Callable[..., Any]:
 
 def test_names_do_not_steer_or_leak(card: Callable[..., Any]) -> None:
     summary = {**SUMMARY, "model": {"name": NASTY}, "dataset": {"name": NASTY, "split": NASTY, "clips": 4}}
-    found, text = card({"id2label": {"0": NASTY, "²": "x", "9" * 5000: "y"}}, {**summary, "command": NASTY})
+    found, text = card({"id2label": {"0": NASTY, "1": "x"}}, {**summary, "command": NASTY})
     assert found.exit_code == 0, found.output
     assert "http://host/x" in text and "\\u202e" in text
 
