@@ -11,6 +11,7 @@ from statistics import mean
 from typing import Any
 
 from .configuration import DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD, TemporalReuseConfig
+from .display import shown
 from .statistics import wilson_interval
 
 
@@ -75,6 +76,7 @@ class Figures:
         protocol, machine: in words, as pairs of a name and a value.
         command: what was run.
         interval: how the intervals were found.
+        scores: what turns logits to scores, see `hf_ttr.scores.score_kind`.
         clock: what the seconds are of.
         accuracy, dense_accuracy, accuracy_difference, top1_agreement: of the clips, as shares.
         frame_agreement, frame_kl: of the frames, of a model that gives them labels.
@@ -91,6 +93,7 @@ class Figures:
     machine: dict[str, str] = field(default_factory=dict)
     command: str | None = None
     interval: str = "confidence interval"
+    scores: str = "softmax"
     clock: str = WALL_CLOCK
     accuracy: Interval | None = None
     dense_accuracy: Interval | None = None
@@ -162,11 +165,17 @@ def evaluation_figures(path: str | os.PathLike[str], parent_name: str, is_window
     beside = os.path.join(os.path.dirname(name), TIMING)
     if isinstance(summary, dict) and isinstance(summary.get("metrics"), dict) and os.path.isfile(beside):
         timing = read_json(beside)
+        if not isinstance(timing, dict) or not isinstance(timing.get("metrics"), dict):
+            raise ValueError(
+                f"'{shown(beside)}' is not what an evaluation writes beside its summary; remove it, or run the "
+                "evaluation again."
+            )
         summary = {**timing, **summary, "metrics": {**timing["metrics"], **summary["metrics"]}}
 
     def foreign(reason: str) -> ValueError:
         return ValueError(
-            f"'{name}' is not the summary of an evaluation ({reason}); pass the JSON that `hf-ttr evaluate` writes."
+            f"'{shown(name)}' is not the summary of an evaluation ({reason}); pass the JSON that `hf-ttr evaluate` "
+            "writes."
         )
 
     if not isinstance(summary, dict):
@@ -175,12 +184,12 @@ def evaluation_figures(path: str | os.PathLike[str], parent_name: str, is_window
         if not isinstance(summary.get(key), dict):
             raise foreign(f"it has no object {key!r}")
     if summary.get("finished") is not True:
-        raise ValueError(f"The evaluation of '{name}' has not finished; run its command again to the end.")
+        raise ValueError(f"The evaluation of '{shown(name)}' has not finished; run its command again to the end.")
     model_class, dataset = summary["model"].get("class"), summary["dataset"]
     if isinstance(model_class, str) and parent_name not in model_class:
         raise ValueError(
-            f"'{name}' is of a {model_class}, but the model of the card is a {parent_name}; pass the evaluation of "
-            "this model."
+            f"'{shown(name)}' is of a {shown(model_class, 60)}, but the model of the card is a {parent_name}; pass "
+            "the evaluation of this model."
         )
     clips = dataset.get("clips")
     if not isinstance(dataset.get("name"), str) or type(clips) is not int or clips < 1:
@@ -195,6 +204,7 @@ def evaluation_figures(path: str | os.PathLike[str], parent_name: str, is_window
             protocol=_words(summary.get("protocol")),
             machine=_words(summary.get("machine")),
             command=_text(summary.get("command")),
+            scores="sigmoid" if summary.get("scores") == "sigmoid" else "softmax",
         )
         for metric in _INTERVALS:
             setattr(figures, metric, _interval(summary["metrics"], metric))
@@ -280,10 +290,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except OSError as error:
-        raise ValueError(f"'{name}' cannot be read ({error.strerror or error}); check the path.") from error
+        raise ValueError(f"'{shown(name)}' cannot be read ({error.strerror or error}); check the path.") from error
     # What is nested too deeply, and whole numbers of thousands of digits, end in these too.
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"'{name}' is no JSON file ({type(error).__name__}); pass a complete copy.") from error
+        raise ValueError(f"'{shown(name)}' is no JSON file ({type(error).__name__}); pass a complete copy.") from error
 
 
 class _MalformedError(ValueError):
@@ -303,7 +313,7 @@ def _parts(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
 
 def _no_results(path: str | os.PathLike[str], error: BaseException) -> ValueError:
     return ValueError(
-        f"'{os.fspath(path)}' is not a file of benchmark results ({_reason(error)}); pass the JSON that "
+        f"'{shown(os.fspath(path))}' is not a file of benchmark results ({_reason(error)}); pass the JSON that "
         "`python -m benchmarks run` writes."
     )
 

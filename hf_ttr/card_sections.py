@@ -147,10 +147,12 @@ def _intervals(figures: Figures) -> Iterable[Interval | None]:
 
 def _fidelity_table(figures: Figures) -> str:
     metrics = figures.metrics
+    # Where each label has a score of its own, several can be right.
+    labels = "labels above one half" if figures.scores == "sigmoid" else "first label"
     rows = [
         ("accuracy", interval_text(figures.dense_accuracy), interval_text(figures.accuracy)),
         ("difference of accuracy", "", _difference_text(figures.accuracy_difference)),
-        ("clips with the same first label", "", interval_text(figures.top1_agreement)),
+        (f"clips with the same {labels}", "", interval_text(figures.top1_agreement)),
         ("agreement of the first five labels", "", share(metrics.get("top5_agreement"))),
         ("KL divergence, clips", "", small(metrics.get("kl"))),
         ("error of the logits", "", small(metrics.get("logit_error"))),

@@ -7,13 +7,15 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
+from .display import printable, without_secrets
+
 
 NOT_MEASURED = "not measured"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def plain(text: str) -> str:
-    """The text in one line, without control characters, and with a mark in place of what is no Unicode."""
+    """The text in one line, without secrets and control characters, and with a mark in place of what is no Unicode."""
     return _clean(text).strip()
 
 
@@ -113,7 +115,7 @@ def large(value: float | None) -> str:
 
 
 def _clean(text: str) -> str:
-    return _CONTROL.sub(" ", text).encode("utf-8", "replace").decode()
+    return printable(without_secrets(_CONTROL.sub(" ", text).encode("utf-8", "replace").decode()))
 
 
 def _longest_run(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,9 +23,15 @@ from .checkpoints import (
 )
 from .checks import first_line
 from .configuration import TemporalReuseConfig
+from .display import shown
 from .files import replacing_folder
 
 
+# What is in the folder of a checkpoint, and goes where another one takes its place.
+_OF_A_CHECKPOINT = re.compile(
+    r"[\w.-]+\.(?:safetensors|index\.json|py|bin)|\w*config\.json|training\.json|README\.md|LICENSE(?:\.\w+)?"
+    r"|\.gitattributes|\.eval_results|__pycache__"
+)
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -105,7 +112,8 @@ def convert(
         weights = list(_weight_files(model))
     with _naming_folder(target), replacing_folder(target) as temporary:
         for path in weights:
-            shutil.copyfile(path, os.path.join(temporary, os.path.basename(path)))
+            with _naming_weights(path, temporary):
+                shutil.copyfile(path, os.path.join(temporary, os.path.basename(path)))
         config.save_pretrained(temporary)
         processor.save_pretrained(temporary)
         load_classifier(model, class_name, {}, folder=temporary)
@@ -252,6 +260,30 @@ def _check_target(source: str, folder: str, overwrite: bool) -> None:
             f"The folder '{folder}' holds something other than a checkpoint (no config.json), and is not replaced; "
             "pass another one."
         )
+    for name in sorted(os.listdir(folder)):
+        if not _OF_A_CHECKPOINT.fullmatch(name):
+            raise CheckpointError(
+                f"The folder '{shown(folder)}' holds '{shown(name)}' beside a checkpoint, and is not replaced; move "
+                "it elsewhere, or pass another folder."
+            )
+
+
+@contextmanager
+def _naming_weights(path: str, folder: str) -> Iterator[None]:
+    """Tells a file that cannot be read from a folder that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        try:
+            with open(path, "rb") as file:
+                while file.read(1 << 24):
+                    pass
+        except OSError as fault:
+            raise CheckpointError(
+                f"The weights '{shown(path)}' cannot be read ({fault.strerror or first_line(fault)}); replace them by "
+                "a complete copy."
+            ) from fault
+        raise error
 
 
 @contextmanager

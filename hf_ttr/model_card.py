@@ -27,6 +27,7 @@ from .card_figures import (
 from .card_sections import fidelity_section, listed, setting_text, speed_section
 from .card_text import code, command_line, fenced, literal, markdown, plain
 from .checks import is_number, is_whole
+from .display import shown
 from .evaluation.hub_results import EVAL_RESULTS, TASK, accuracy_entries
 from .files import replacing
 from .models import TemporalReuseVideoMAEConfig, TemporalReuseViTConfig
@@ -398,10 +399,10 @@ def save_model_card(data: ReuseModelCardData, path: str | os.PathLike[str], over
         files[entry] = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
     for file in files:
         if os.path.isdir(file):
-            raise ValueError(f"'{file}' is a folder; pass the name of a file in it, such as README.md.")
+            raise ValueError(f"'{shown(file)}' is a folder; pass the name of a file in it, such as README.md.")
         if os.path.lexists(file) and not overwrite:
             raise ValueError(
-                f"'{file}' is there already; allow overwriting it (--overwrite), or pass another path (--out)."
+                f"'{shown(file)}' is there already; allow overwriting it (--overwrite), or pass another path (--out)."
             )
     for file, text in files.items():
         if file != path:
@@ -416,31 +417,34 @@ def _read_config(model: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
     name = os.fspath(model)
     if not os.path.isdir(model):
         reason = "is a file" if os.path.exists(model) else "does not exist"
-        raise ValueError(f"The model folder '{name}' {reason}; pass the folder of a checkpoint.")
+        raise ValueError(f"The model folder '{shown(name)}' {reason}; pass the folder of a checkpoint.")
     file = os.path.join(name, "config.json")
     if not os.path.isfile(file):
-        raise ValueError(f"The folder '{name}' holds no model (no config.json); pass the folder of a checkpoint.")
+        raise ValueError(
+            f"The folder '{shown(name)}' holds no model (no config.json); pass the folder of a checkpoint."
+        )
     raw = read_json(file)
     model_type = raw.get("model_type") if isinstance(raw, dict) else None
     kinds = {kind: config for config in _CONFIGS for kind in (config.parent_model_type, config.model_type)}
     if not isinstance(model_type, str) or model_type not in kinds:
         raise ValueError(
-            f"The model '{name}' is of the type {model_type!r}; pass a ViT image classifier or a VideoMAE video "
-            f"classifier, plain or with reuse (type {' or '.join(map(repr, kinds))})."
+            f"The model '{shown(name)}' is of the type {shown(repr(model_type), 60)}; pass a ViT image classifier or "
+            f"a VideoMAE video classifier, plain or with reuse (type {' or '.join(map(repr, kinds))})."
         )
     architectures = raw.get("architectures")
     architectures = architectures if isinstance(architectures, list) else []
     if architectures and not any(str(entry).endswith("Classification") for entry in architectures):
         raise ValueError(
-            f"The model '{name}' is no classifier but a {architectures[0]}; pass one that was trained for "
-            "classification."
+            f"The model '{shown(name)}' is no classifier but a {shown(architectures[0], 60)}; pass one that was "
+            "trained for classification."
         )
     try:
         return kinds[model_type].from_pretrained(name), raw
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = plain(str(error)).rstrip(".") or type(error).__name__
+    # Whatever transformers makes of values of other kinds.
+    except Exception as error:
+        reason = shown(plain(str(error))).rstrip(".") or type(error).__name__
         raise ValueError(
-            f"The config.json of the model '{name}' cannot be used ({reason}); replace it by a complete copy."
+            f"The config.json of the model '{shown(name)}' cannot be used ({reason}); replace it by a complete copy."
         ) from error
 
 
@@ -469,7 +473,7 @@ def _check_hub_id(what: str, name: str) -> None:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower() or "dataset"
+    return re.sub(r"[^A-Za-z0-9]+", "-", plain(text)).strip("-").lower() or "dataset"
 
 
 def _link(name: str) -> str:
@@ -482,7 +486,7 @@ def _size(size: int | Sequence[int]) -> str:
 
 
 def _as_index(key: str) -> tuple[int, str]:
-    return (int(key), "") if str(key).isdigit() else (0, str(key))
+    return (int(key), "") if re.fullmatch(r"[0-9]{1,18}", str(key)) else (0, str(key))
 
 
 def _value(interval: Interval | None) -> float | None:

@@ -7,9 +7,11 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from .checks import is_number, is_whole
+from .scores import ScoreKind, divergence, same_answer
 
 
 NUMBERS_AT_ONCE = 1 << 18
@@ -163,12 +165,14 @@ def bootstrap_interval(values: ArrayLike, confidence: float = 0.95, resamples: i
     return Interval(float(low), float(high))
 
 
-def same_top_label(first: ArrayLike, second: ArrayLike) -> np.ndarray:
+def same_top_label(first: ArrayLike, second: ArrayLike, kind: ScoreKind = "softmax") -> np.ndarray:
     """
     Where two models give the same label; of equal scores the first label counts.
 
     Args:
         first, second (arrays of shape `(..., labels)`): their logits, or any scores.
+        kind (`ScoreKind`): what turns logits to scores, see `hf_ttr.scores.score_kind`; of labels each by itself
+            (`"sigmoid"`), the same ones must have scores above one half.
 
     Returns:
         Array of truth values of shape `(...)`.
@@ -176,8 +180,7 @@ def same_top_label(first: ArrayLike, second: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: if the shapes differ, or a number is not finite.
     """
-    first, second = _pair(first, second)
-    return first.argmax(-1) == second.argmax(-1)
+    return same_answer(*_tensors(first, second), kind).numpy()
 
 
 def top_k_agreement(expected: ArrayLike, got: ArrayLike, k: int = 5) -> np.ndarray:
@@ -212,13 +215,14 @@ def top_k_agreement(expected: ArrayLike, got: ArrayLike, k: int = 5) -> np.ndarr
     return (chosen[0] & chosen[1]).sum(-1) / k
 
 
-def kl_divergence(expected: ArrayLike, got: ArrayLike) -> np.ndarray:
+def kl_divergence(expected: ArrayLike, got: ArrayLike, kind: ScoreKind = "softmax") -> np.ndarray:
     """
     Kullback-Leibler divergence of the scores of one model from those of another, in nats.
 
     Args:
         expected (array of shape `(..., labels)`): logits of the model that is right, such as the dense one.
         got (array of the same shape): logits of the other.
+        kind (`ScoreKind`): what turns logits to scores; how they are compared says `hf_ttr.scores.divergence`.
 
     Returns:
         Array of shape `(...)`, nowhere below 0.
@@ -235,9 +239,7 @@ def kl_divergence(expected: ArrayLike, got: ArrayLike) -> np.ndarray:
     array([0.1201])
     ```
     """
-    log_expected, log_got = (_log_softmax(logits) for logits in _pair(expected, got))
-    # Rounding can leave it a hair below zero.
-    return np.maximum((np.exp(log_expected) * (log_expected - log_got)).sum(-1), 0.0)
+    return divergence(*_tensors(expected, got), kind).numpy()
 
 
 def relative_logit_error(expected: ArrayLike, got: ArrayLike) -> float | None:
@@ -272,9 +274,9 @@ def _normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+def _tensors(first: ArrayLike, second: ArrayLike) -> tuple[torch.Tensor, torch.Tensor]:
+    arrays = _pair(first, second)
+    return torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])
 
 
 def _pair(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

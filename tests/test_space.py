@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from hf_ttr.video import VideoDecodingError, read_frames
@@ -41,8 +44,8 @@ def test_header() -> None:
     assert (SPACE / "requirements.txt").read_text().split() == ["hf-ttr"]
 
 
-def test_a_clip(app: ModuleType) -> None:
-    answer = app.classify(app.CLIPS[0], 0.1)
+def test_a_clip(app: ModuleType, tmp_path: Path) -> None:
+    answer = app.classify(app.CLIPS[0], 0.1, str(tmp_path))
     assert max(answer.dense, key=answer.dense.get) == max(answer.reuse, key=answer.reuse.get) == "space shuttle"
     assert sum(answer.dense.values()) == pytest.approx(1, abs=1e-5)
     assert 0 < answer.computed_share < 0.6 and answer.multiply_add_ratio > 1.5
@@ -51,14 +54,14 @@ def test_a_clip(app: ModuleType) -> None:
     assert f"{answer.computed_share:.0%} of the tokens computed" in answer.summary
 
 
-def test_threshold_0_computes_everything(app: ModuleType) -> None:
-    answer = app.classify(app.CLIPS[0], 0.0)
+def test_threshold_0_computes_everything(app: ModuleType, tmp_path: Path) -> None:
+    answer = app.classify(app.CLIPS[0], 0.0, str(tmp_path))
     assert answer.computed_share == 1.0
     assert answer.reuse == pytest.approx(answer.dense, abs=1e-4)
 
 
-def test_a_videomae(app: ModuleType) -> None:
-    answer = app.classify(app.CLIPS[1], 0.4, str(app.ASSETS / "videomae-demo"))
+def test_a_videomae(app: ModuleType, tmp_path: Path) -> None:
+    answer = app.classify(app.CLIPS[1], 0.4, str(tmp_path), str(app.ASSETS / "videomae-demo"))
     # A frame of each tubelet.
     assert len(read_frames(answer.overlay)[0]) == 8 and answer.computed_share < 1
 
@@ -66,7 +69,62 @@ def test_a_videomae(app: ModuleType) -> None:
 def test_a_file_that_is_no_video(app: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(bytes(100))
     with pytest.raises(VideoDecodingError):
-        app.classify(str(tmp_path / "clip.mp4"), 0.1)
+        app.classify(str(tmp_path / "clip.mp4"), 0.1, str(tmp_path))
+
+
+def test_a_file_that_is_too_large(app: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "LARGEST_UPLOAD", 1000)
+    with pytest.raises(VideoDecodingError, match="the clip has .* MiB, and at most .* are taken here; upload"):
+        app.classify(app.CLIPS[0], 0.1, str(tmp_path))
+
+
+def test_scores_are_as_the_model_was_trained_for(app: ModuleType) -> None:
+    logits = torch.tensor([0.0, 2.0])
+    config = SimpleNamespace(id2label={0: "a", 1: "b\x1b[2J"}, problem_type="multi_label_classification")
+    found = app.scores(SimpleNamespace(config=config), logits)
+    assert found == pytest.approx({"a": 0.5, "b\\x1b[2J": 1 / (1 + math.exp(-2))})
+
+
+def test_nothing_is_left_of_a_click(app: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for gradio, which need not be installed."""
+    calls: dict[str, Any] = {}
+
+    class Part:
+        """Whatever is made of gradio's parts, and called on them."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            calls[type(self).__name__] = options
+
+        def __enter__(self) -> Part:
+            return self
+
+        def __exit__(self, *args: object) -> None: ...
+
+        def click(self, show: Any, *args: Any, **options: Any) -> None:
+            calls["show"], calls["click"] = show, options
+
+        release = click
+
+        def queue(self, **options: Any) -> Part:
+            calls["queue"] = options
+            return self
+
+    class Gradio(ModuleType):
+        Error = type("Error", (Exception,), {})
+
+        def __getattr__(self, name: str) -> Any:
+            return type(name, (Part,), {})
+
+    monkeypatch.setitem(sys.modules, "gradio", Gradio("gradio"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    app.build()
+    assert calls["queue"]["max_size"] and calls["Blocks"]["delete_cache"] and calls["click"]["concurrency_limit"] == 1
+    (shown,) = calls["show"](app.CLIPS[0], 0.1)
+    assert shown[3].endswith("reuse.mp4") and list(tmp_path.iterdir()) == []
+    (tmp_path / "clip.mp4").write_bytes(bytes(100))
+    with pytest.raises(Gradio.Error):
+        next(calls["show"](str(tmp_path / "clip.mp4"), 0.1))
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
 @pytest.fixture

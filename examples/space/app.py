@@ -1,9 +1,11 @@
 """A Gradio app that shows what temporal token reuse does to a clip: labels, time, and which patches were computed."""
 
+import contextlib
 import copy
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -14,6 +16,8 @@ import torch
 from transformers import PretrainedConfig
 
 import hf_ttr
+from hf_ttr.display import shown
+from hf_ttr.scores import score_kind, to_scores
 from hf_ttr.video import VideoDecodingError
 from hf_ttr.visualization import reuse_video
 
@@ -22,6 +26,10 @@ ASSETS = Path(str(resources.files("hf_ttr"))) / "assets"
 MODEL = os.environ.get("MODEL", str(ASSETS / "vit-demo"))
 NUM_FRAMES = int(os.environ.get("NUM_FRAMES", "32"))
 RUNS = 2
+# What a stranger may ask for: bytes of an upload, clips at a time and in the queue; and how long a clip is kept.
+LARGEST_UPLOAD = int(os.environ.get("LARGEST_UPLOAD", str(32 << 20)))
+AT_ONCE, WAITING = 1, 16
+KEPT_SECONDS = 900
 CLIPS = [str(ASSETS / name) for name in ("demo.mp4", "motion-demo.mp4")]
 CLASSES = {
     "vit": hf_ttr.TemporalReuseViTForVideoClassification,
@@ -69,18 +77,24 @@ def load(name: str) -> tuple[Any, Any]:
 
 
 @torch.inference_mode()
-def classify(video: str, threshold: float, name: str = MODEL) -> Answer:
+def classify(video: str, threshold: float, folder: str, name: str = MODEL) -> Answer:
     """
     Runs a clip dense and with reuse.
 
     Args:
         video: path of the clip.
         threshold (`float`): of reuse; 0 computes everything.
+        folder: for the video that is drawn.
         name: folder or Hub id of the model.
 
     Raises:
-        VideoDecodingError: if the clip cannot be read.
+        VideoDecodingError: if the clip is too large, or cannot be read.
     """
+    if os.path.getsize(video) > LARGEST_UPLOAD:
+        raise VideoDecodingError(
+            f"the clip has {os.path.getsize(video) / 2**20:.0f} MiB, and at most {LARGEST_UPLOAD / 2**20:.0f} are "
+            "taken here; upload a shorter one."
+        )
     model, processor = load(name)
     window = model.config.window_frames
     frames = window or NUM_FRAMES
@@ -94,7 +108,7 @@ def classify(video: str, threshold: float, name: str = MODEL) -> Answer:
         reuse = timed(model, pixels, reuse_seconds, temporal_reuse=settings)
     mean, spread = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
     pictures = (pixels[0] * spread + mean).clamp(0, 1)
-    overlay = os.path.join(tempfile.mkdtemp(), "reuse.mp4")
+    overlay = os.path.join(folder, "reuse.mp4")
     reuse_video(
         pictures[:: model.config.tubelet_size if window else 1],
         maps,
@@ -124,24 +138,34 @@ def timed(model: Any, pixels: torch.Tensor, seconds: list[float], **options: Any
 
 
 def scores(model: Any, logits: torch.Tensor) -> dict[str, float]:
-    """Scores by label."""
-    return {model.config.id2label[number]: score for number, score in enumerate(logits.softmax(-1).tolist())}
+    """Scores by label, as the model was trained for."""
+    values = to_scores(logits, score_kind(model.config.problem_type)).tolist()
+    return {shown(model.config.id2label[number]): score for number, score in enumerate(values)}
+
+
+@contextlib.contextmanager
+def one_folder() -> Iterator[str]:
+    """A folder for one click, which is gone once gradio has taken its copy."""
+    with tempfile.TemporaryDirectory(prefix="hf-ttr-space-") as folder:
+        yield folder
 
 
 def build() -> Any:
     """The page."""
     import gradio as gr
 
-    def show(video: str | None, threshold: float) -> tuple[Any, ...]:
+    def show(video: str | None, threshold: float) -> Iterator[tuple[Any, ...]]:
         if video is None:
             raise gr.Error("Pick a clip, or upload one.")
-        try:
-            answer = classify(video, threshold)
-        except VideoDecodingError as error:
-            raise gr.Error(str(error)) from error
-        return answer.dense, answer.reuse, answer.summary, answer.overlay
+        with one_folder() as folder:
+            try:
+                answer = classify(video, threshold, folder)
+            except VideoDecodingError as error:
+                raise gr.Error(shown(error)) from error
+            # gradio copies the file as it is handed over; the folder goes after that.
+            yield answer.dense, answer.reuse, answer.summary, answer.overlay
 
-    with gr.Blocks(title="Temporal token reuse") as page:
+    with gr.Blocks(title="Temporal token reuse", delete_cache=(60, KEPT_SECONDS)) as page:
         gr.Markdown("# Temporal token reuse\nA video transformer that computes only the patches that change.")
         with gr.Row():
             with gr.Column():
@@ -156,10 +180,11 @@ def build() -> Any:
                 summary = gr.Markdown(elem_id="summary")
                 overlay = gr.Video(show_label=False, autoplay=True, loop=True, elem_id="overlay")
         outputs = [dense, reuse, summary, overlay]
-        button.click(show, [video, threshold], outputs)
-        threshold.release(show, [video, threshold], outputs)
-    return page
+        # Both share a place: a clip at a time, whatever is clicked.
+        for event in (button.click, threshold.release):
+            event(show, [video, threshold], outputs, concurrency_limit=AT_ONCE, concurrency_id="classify")
+    return page.queue(max_size=WAITING)
 
 
 if __name__ == "__main__":
-    build().launch(allowed_paths=[str(ASSETS)])
+    build().launch(allowed_paths=[str(ASSETS)], max_file_size=LARGEST_UPLOAD)

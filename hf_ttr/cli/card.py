@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..display import shown
 from .errors import InputError, ends_quietly, first_line
+
+
+if TYPE_CHECKING:
+    from ..model_card import ReuseModelCardData
 
 
 @ends_quietly
@@ -45,7 +50,7 @@ def card(
 ) -> None:
     """Write the model card of a checkpoint. What was not measured says so."""
     from ..card_text import command_line
-    from ..model_card import ReuseModelCardData, save_model_card
+    from ..model_card import ReuseModelCardData
     from .loading import quiet
 
     out = os.path.join(model, "README.md") if out is None else out
@@ -73,16 +78,24 @@ def card(
                 evaluation_task=evaluation_task,
                 command=command_line(["hf-ttr", "card", model, *given]),
             )
-            written = save_model_card(data, out, overwrite)
+            written = _written(data, out, overwrite)
     except ValueError as error:
-        raise InputError(str(error)) from error
-    except OSError as error:
-        raise InputError(
-            f"'{out}' cannot be written ({error.strerror or first_line(error)}); pass another --out."
-        ) from error
+        raise InputError(shown(error, None)) from error
     for path in written:
-        typer.echo(f"Written: {path}")
+        typer.echo(f"Written: {shown(path)}")
     if not data.figures:
         typer.echo("There are no figures of this model with these settings; the card says that nothing was measured.")
     elif evaluation is not None and evaluation_dataset is None:
         typer.echo("No result for a leaderboard of the Hub: --evaluation-dataset would say which.")
+
+
+def _written(data: ReuseModelCardData, out: str, overwrite: bool) -> list[str]:
+    """Writes the card; what cannot be written is told from what cannot be read."""
+    from ..model_card import save_model_card
+
+    try:
+        return save_model_card(data, out, overwrite)
+    except OSError as error:
+        raise InputError(
+            f"'{shown(out)}' cannot be written ({error.strerror or first_line(error)}); pass another --out."
+        ) from error

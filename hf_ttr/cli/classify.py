@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..display import shown
 from .errors import InputError, ends_quietly
 from .options import (
     Budget,
@@ -14,6 +15,7 @@ from .options import (
     Mode,
     Model,
     NumFrames,
+    Overwrite,
     Reduction,
     Threshold,
     Video,
@@ -38,6 +40,7 @@ def classify(
     picture: Annotated[
         str | None, typer.Option(metavar="FILE.png", help="Draw which patches were computed, and write it here.")
     ] = None,
+    overwrite: Overwrite = False,
     device: Device = None,
 ) -> None:
     """Classify a video with temporal token reuse. What is not given stays as the checkpoint says."""
@@ -50,7 +53,7 @@ def classify(
     from .report import print_comparison, progress_on_stderr
 
     if picture is not None:
-        check_picture_path(picture)
+        check_picture_path(picture, "--picture", overwrite)
     with progress_on_stderr() as progress:
         result = compare(
             video,
@@ -64,6 +67,8 @@ def classify(
             progress=progress,
         )
         if picture is not None:
+            # It may have come while the model ran.
+            check_picture_path(picture, "--picture", overwrite)
             result.save_picture(picture)
     if as_json:
         import json
@@ -72,4 +77,4 @@ def classify(
         return
     print_comparison(result, top_k)
     if picture is not None:
-        typer.echo(f"\nWhich patches were computed in which frame: {picture}")
+        typer.echo(f"\nWhich patches were computed in which frame: {shown(picture)}")

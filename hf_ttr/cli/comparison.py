@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ..display import scrub, shown
+from ..ownership import TakenError, check_replaceable
 from .errors import InputError, first_line
 from .loading import load_pipeline, quiet
 from .options import check_model_frames
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import VideoClassificationPipeline
 
     from ..flops import ReuseReport
+    from ..scores import ScoreKind
     from ..token_maps import TokenMaps
     from ..video import VideoInfo
 
@@ -48,6 +51,14 @@ class Measurement:
     all_model_seconds: list[float] = field(default_factory=list)
 
     @property
+    def is_finite(self) -> bool:
+        """Whether all scores, also those of frames, are numbers."""
+        logits = [found for found in (self.logits, self.frame_logits) if found is not None]
+        return all(found.isfinite().all() for found in logits) and all(
+            math.isfinite(entry["score"]) for entry in self.labels
+        )
+
+    @property
     def seconds(self) -> float:
         """Median time of a run, decoding included."""
         return statistics.median(self.all_seconds)
@@ -64,42 +75,43 @@ class Agreement:
     How alike the answers of the dense run and of the run with reuse are.
 
     Attributes:
-        same_top_label: whether the clip gets the same label.
-        clip_kl: Kullback-Leibler divergence from the dense distribution of the clip to that with reuse.
+        same_top_label: whether the clip gets the same label; of a model that gives each label a score of its own, the
+            same labels above one half; `None` of one that gives numbers.
+        clip_kl: Kullback-Leibler divergence from the dense distribution of the clip to that with reuse, as
+            `hf_ttr.scores.divergence` has it.
         frames_with_same_top_label: share of the frames that get the same label.
         mean_frame_kl: mean Kullback-Leibler divergence of the frames.
+        scores: what turns logits to scores.
 
-    The last two are `None` for a model that gives labels to clips alone.
+    Those of frames are `None` for a model that gives labels to clips alone.
     """
 
-    same_top_label: bool
+    same_top_label: bool | None
     clip_kl: float
     frames_with_same_top_label: float | None = None
     mean_frame_kl: float | None = None
+    scores: ScoreKind = "softmax"
 
     @classmethod
-    def of(cls, dense: Measurement, reuse: Measurement) -> Agreement:
+    def of(cls, dense: Measurement, reuse: Measurement, kind: ScoreKind = "softmax") -> Agreement:
         """The agreement of two measurements of the same clip."""
+        from ..scores import divergence, same_answer
+
         assert dense.logits is not None and reuse.logits is not None
+        has_labels = kind != "none"
         of_clip = cls(
-            same_top_label=bool(dense.logits.argmax() == reuse.logits.argmax()),
-            clip_kl=_mean_divergence(dense.logits, reuse.logits),
+            same_top_label=bool(same_answer(dense.logits, reuse.logits, kind)) if has_labels else None,
+            clip_kl=divergence(dense.logits, reuse.logits, kind).item(),
+            scores=kind,
         )
         if dense.frame_logits is None or reuse.frame_logits is None:
             return of_clip
-        same = dense.frame_logits.argmax(-1) == reuse.frame_logits.argmax(-1)
+        same = same_answer(dense.frame_logits, reuse.frame_logits, kind).double().mean().item()
         return replace(
             of_clip,
-            frames_with_same_top_label=same.double().mean().item(),
-            mean_frame_kl=_mean_divergence(dense.frame_logits, reuse.frame_logits),
+            frames_with_same_top_label=same if has_labels else None,
+            mean_frame_kl=divergence(dense.frame_logits, reuse.frame_logits, kind).mean().item(),
         )
-
-
-def _mean_divergence(dense: torch.Tensor, reuse: torch.Tensor) -> float:
-    """The mean Kullback-Leibler divergence of logits `(..., labels)` from the dense ones."""
-    expected, got = (logits.log_softmax(-1) for logits in (dense, reuse))
-    # Rounding can leave it a hair below zero.
-    return max(0.0, (expected.exp() * (expected - got)).sum(-1).mean().item())
 
 
 @dataclass
@@ -108,13 +120,14 @@ class Comparison:
     A clip that went through the pipeline with reuse and, if wanted, dense.
 
     Attributes:
-        video, model: as the user named them.
+        video, model: as the user named them, without their secrets.
         settings: those of reuse.
         device: where the model ran.
         info: the facts about the video.
         frame_indices: which frames of the video the model saw.
         tubelet_size (`int`, *optional*): how many frames share the tokens of a VideoMAE; `None` for a ViT.
         runs: number of timed runs.
+        scores: what turns logits to scores.
         reuse, dense: the measurements; in mode "off" there is no other than `reuse`, which is dense itself.
     """
 
@@ -128,11 +141,12 @@ class Comparison:
     runs: int
     reuse: Measurement
     dense: Measurement | None
+    scores: ScoreKind = "softmax"
 
     @property
     def agreement(self) -> Agreement | None:
         """Of dense and reuse, where both ran."""
-        return None if self.dense is None else Agreement.of(self.dense, self.reuse)
+        return None if self.dense is None else Agreement.of(self.dense, self.reuse, self.scores)
 
     @property
     def computed_share(self) -> float:
@@ -171,6 +185,7 @@ class Comparison:
             "model": self.model,
             "settings": self.settings,
             "device": self.device,
+            "score_kind": self.scores,
             "video_frames": self.info.frames,
             "frames": len(self.frame_indices),
             "labels": [entry["label"] for entry in self.reuse.labels[:top_k]],
@@ -269,6 +284,7 @@ def compare(
         InputError: one sentence, if video, model, device or settings cannot be used.
     """
     from ..processing import _choose_frames
+    from ..scores import score_kind
     from ..video import VideoDecodingError, read_frames
 
     try:
@@ -285,7 +301,7 @@ def compare(
             if reuse_settings.mode == "off" and not reuse_settings.active_reductions(config.model_shape()):
                 if with_maps:
                     raise InputError(
-                        f"The model '{model}' is set to mode 'off', which leaves nothing to draw; pass --mode "
+                        f"The model '{shown(model)}' is set to mode 'off', which leaves nothing to draw; pass --mode "
                         "bidirectional or causal, or a --reduction."
                     )
                 with_dense = False
@@ -306,14 +322,16 @@ def compare(
                     keep_maps = with_maps and name == "reuse" and run == 0
                     _run(pipe, video, num_frames, measurements[name], timed=run >= warm_ups, keep_maps=keep_maps)
     except VideoDecodingError as error:
-        raise InputError(str(error)) from error
+        raise InputError(shown(error, None)) from scrub(error)
     pipe = pipelines["reuse"]
     for measurement in measurements.values():
-        if not all(math.isfinite(entry["score"]) for entry in measurement.labels):
-            raise InputError(f"The model '{model}' gives scores that are no numbers (NaN); its weights are damaged.")
+        if not measurement.is_finite:
+            raise InputError(
+                f"The model '{shown(model)}' gives scores that are no numbers (NaN); its weights are damaged."
+            )
     return Comparison(
-        video=video,
-        model=model,
+        video=shown(video, None),
+        model=shown(model, None),
         settings=reuse_settings.settings_to_dict(),
         device=str(pipe.device),
         info=info,
@@ -322,6 +340,7 @@ def compare(
         runs=runs,
         reuse=measurements["reuse"],
         dense=measurements.get("dense"),
+        scores=score_kind(config.problem_type),
     )
 
 
@@ -340,31 +359,40 @@ def _check_num_frames(
     if num_frames > video_frames:
         # The processor would repeat the last frame, which makes reuse look better than it is.
         raise InputError(
-            f"The video '{video}' has {video_frames} frames, fewer than the {num_frames} asked for; pass "
+            f"The video '{shown(video)}' has {video_frames} frames, fewer than the {num_frames} asked for; pass "
             f"--num-frames {video_frames} or less."
         )
 
 
-def check_picture_path(path: str) -> None:
+def check_picture_path(path: str, option: str, overwrite: bool = False) -> None:
     """
     Looks whether a picture can be written, before anything long is begun.
+
+    Args:
+        path: of the picture.
+        option: that named it.
+        overwrite: whether a file that others made may be replaced.
 
     Raises:
         InputError: if it cannot.
     """
     folder = os.path.dirname(os.path.abspath(path))
     if not path.lower().endswith(".png"):
-        raise InputError(f"The picture '{path}' is written as PNG; end its name in '.png'.")
+        raise InputError(f"The picture '{shown(path)}' is written as PNG; end its name in '.png'.")
     if os.path.isdir(path):
         raise _unwritable(path, "it is a folder")
     if not os.path.isdir(folder):
-        raise _unwritable(path, f"there is no folder '{folder}'")
+        raise _unwritable(path, f"there is no folder '{shown(folder)}'")
     if not os.access(folder, os.W_OK):
-        raise _unwritable(path, f"writing to the folder '{folder}' is not permitted")
+        raise _unwritable(path, f"writing to the folder '{shown(folder)}' is not permitted")
+    try:
+        check_replaceable(path, option, overwrite)
+    except TakenError as error:
+        raise InputError(str(error)) from None
 
 
 def _unwritable(path: str, reason: str) -> InputError:
-    return InputError(f"The picture '{path}' cannot be written ({reason}); pass another path.")
+    return InputError(f"The picture '{shown(path)}' cannot be written ({reason}); pass another path.")
 
 
 def _run(
@@ -421,9 +449,11 @@ def _run(
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
         remedy = "another --device" if hasattr(pipe.model.config, "tubelet_size") else "a smaller --num-frames"
-        raise InputError(f"There is not enough memory to run '{video}'; pass {remedy}.") from error
+        raise InputError(f"There is not enough memory to run '{shown(video)}'; pass {remedy}.") from error
     except ValueError as error:
-        raise InputError(f"The model cannot run on '{video}' ({first_line(error)}); check its processor.") from error
+        raise InputError(
+            f"The model cannot run on '{shown(video)}' ({shown(first_line(error))}); check its processor."
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

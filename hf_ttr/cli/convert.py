@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..display import shown
 from .errors import InputError, ends_quietly
 from .options import Budget, Mode, Reduction, Threshold, Wanted
 
@@ -45,7 +46,7 @@ def convert(
     with quiet():
         converted = hub.convert(source, folder, wanted.settings, overwrite=overwrite)
         parts = [converted.architecture, settings_text(converted.temporal_reuse.to_dict())]
-        parts.append(f"the weights of {source} as they are ({converted.weights_bytes / 1e6:.1f} MB)")
-        typer.echo(f"{folder}: {', '.join(parts)}")
+        parts.append(f"the weights of {shown(source)} as they are ({converted.weights_bytes / 1e6:.1f} MB)")
+        typer.echo(f"{shown(folder)}: {', '.join(parts)}")
         if push_to_hub is not None:
             typer.echo(hub.push_to_hub(folder, push_to_hub, private=private or None))

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ..display import shown
 from .errors import InputError, ends_quietly
+from .options import Overwrite
 
 
 ASSETS = Path(str(resources.files("hf_ttr"))) / "assets"
@@ -23,6 +25,7 @@ DEMOS: dict[str, tuple[str, str, int | None]] = {
 def demo(
     model: Annotated[str, typer.Option(metavar=f"[{'|'.join(DEMOS)}]", help="Which kind of model to show.")] = "vit",
     out: Annotated[str, typer.Option(metavar="FILE.png", help="Where to write the picture.")] = "demo_reuse.png",
+    overwrite: Overwrite = False,
 ) -> None:
     """Classify a short clip dense and with reuse, and draw what was computed. Needs no network and no GPU."""
     if model not in DEMOS:
@@ -32,7 +35,7 @@ def demo(
     from .comparison import check_picture_path, compare
     from .report import print_comparison, progress_on_stderr
 
-    check_picture_path(out)
+    check_picture_path(out, "--out", overwrite)
     for name in (folder, clip):
         if not (ASSETS / name).exists():
             raise InputError(f"The demo's '{ASSETS / name}' is missing; install hf-ttr anew.")
@@ -50,4 +53,4 @@ def demo(
         result.save_picture(out)
     result.video, result.model = clip, folder
     print_comparison(result, top_k=3)
-    typer.echo(f"\nWhich patches were computed in which frame: {out}")
+    typer.echo(f"\nWhich patches were computed in which frame: {shown(out)}")

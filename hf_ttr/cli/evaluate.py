@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..card_text import command_line
+from ..display import shown
 from .errors import InputError, ends_quietly, sentence
 from .loading import load_pipeline, quiet
 from .options import (
@@ -24,6 +25,7 @@ from .options import (
     check_at_least_1,
     check_model_frames,
 )
+from .processes import end_with_parent, launch
 from .progress import progress_bar
 
 
@@ -75,11 +77,14 @@ def evaluate(
         check_at_least_1(name, value)
     if views not in (1, 3):
         raise InputError(f"--views is {views}, but must be 1, or 3 squares along the longer side.")
-    if num_processes is not None and num_processes > 1 and not _is_launched():
-        raise typer.Exit(_launch(num_processes))
+    if _is_launched():
+        end_with_parent()
+    elif num_processes is not None and num_processes > 1:
+        raise typer.Exit(launch("hf_ttr.evaluate", _arguments(), num_processes))
 
     from ..evaluation import DataError, Protocol, describe, open_dataset
     from ..evaluation import evaluate as run
+    from ..evaluation.runner import ElsewhereError
     from ..video import VideoDecodingError
 
     is_main = _check_processes(num_processes)
@@ -96,12 +101,12 @@ def evaluate(
             protocol = Protocol(num_clips, views, num_frames or config.num_frames, rate)
             about = describe(pipe.model, videos, protocol, batch_size, compare_dense, model)
             with progress_bar("videos", videos.size, is_main) as progress:
-                settings = (batch_size, compare_dense, about, _command())
+                settings = (batch_size, compare_dense, about, command_line(["hf-ttr", "evaluate", *_arguments()]))
                 done = run(pipe.model, processor, videos, out, protocol, *settings, progress)
+    except ElsewhereError as error:
+        raise typer.Exit(2) from error
     except (DataError, VideoDecodingError) as error:
         raise InputError(sentence(error)) from error
-    except OSError as error:
-        raise InputError(f"The results cannot be written to '{out}' ({error}); pass another folder.") from error
     finally:
         _leave_group()
     if done is None:
@@ -109,13 +114,6 @@ def evaluate(
     _report(done, as_json)
     if done.broken and strict:
         raise typer.Exit(1)
-
-
-def _command() -> str:
-    """The command, as the user would type it."""
-    import shlex
-
-    return shlex.join(["hf-ttr", "evaluate", *_arguments()])
 
 
 def _arguments() -> list[str]:
@@ -126,14 +124,6 @@ def _arguments() -> list[str]:
 def _is_launched() -> bool:
     """Whether torchrun or accelerate started this process."""
     return "WORLD_SIZE" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
-
-
-def _launch(processes: int) -> int:
-    """Starts this command again in so many processes; returns their exit code."""
-    environment = dict(os.environ)
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    return subprocess.run([*launcher, "-m", "hf_ttr.evaluate", *_arguments()], env=environment).returncode
 
 
 def _check_processes(wanted: int | None) -> bool:
@@ -203,8 +193,10 @@ def _report(done: Evaluation, as_json: bool) -> None:
             elif value is not None:
                 table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}", "")
         Console().print(table)
-        typer.echo(f"\n{len(done.rows)} videos; summary.json and clips.parquet are in {done.folder}")
+        for note in done.summary["notes"]:
+            typer.echo(f"\n{note}")
+        typer.echo(f"\n{len(done.rows)} videos; summary.json and clips.parquet are in {shown(done.folder)}")
     for row in done.broken:
-        typer.echo(f"Warning: {row.video} was left out: {row.error}", err=True)
+        typer.echo(f"Warning: {shown(row.video)} was left out: {shown(row.error)}", err=True)
     if done.broken:
         typer.echo(f"Warning: {len(done.broken)} of {len(done.rows)} videos could not be read.", err=True)

@@ -39,6 +39,9 @@ NumFrames = Annotated[
     int | None, typer.Option(help="Number of frames to take from the video; that of a VideoMAE is fixed.")
 ]
 FrameSamplingRate = Annotated[int | None, typer.Option(help="Take every so many-th frame.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that are there and were not made by hf-ttr.")
+]
 Device = Annotated[
     str | None, typer.Option(help="Where to run, such as cpu or cuda; by default a GPU where there is one.")
 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..display import shown
 from .comparison import Agreement, Comparison, Measurement
 
 
@@ -72,7 +73,7 @@ def print_comparison(comparison: Comparison, top_k: int) -> None:
 
 def _headline(comparison: Comparison) -> str:
     parts = [f"{len(comparison.frame_indices)} frames of {comparison.video}", f"model {comparison.model}"]
-    return ", ".join([*parts, settings_text(comparison.settings)])
+    return shown(", ".join([*parts, settings_text(comparison.settings)]), None)
 
 
 def settings_text(settings: dict[str, Any]) -> str:
@@ -97,12 +98,18 @@ _DECISIVE = ("threshold", "compute_budget")
 def _agreement(agreement: Agreement, comparison: Comparison) -> str:
     subject = "Reuse" if comparison.settings["mode"] != "off" else "The model with fewer tokens"
     frames = len(comparison.frame_indices)
-    verdict = "the same top label" if agreement.same_top_label else "another top label"
+    if agreement.same_top_label is None:
+        # Half the squared distance is what stands for a divergence of numbers.
+        return f"{subject} moves the numbers of the clip by {(2 * agreement.clip_kl) ** 0.5:.2g} in all."
+    label, another = "top label", "another top label"
+    if agreement.scores == "sigmoid":
+        label, another = "labels above one half", "other labels above one half"
+    verdict = f"the same {label}" if agreement.same_top_label else another
     if agreement.frames_with_same_top_label is None:
         return f"{subject} gives the clip {verdict}; KL divergence of the clip {agreement.clip_kl:.2g}."
     same = round(agreement.frames_with_same_top_label * frames)
     return (
-        f"{subject} gives the clip {verdict}, and {same} of {frames} frames the same top label; "
+        f"{subject} gives the clip {verdict}, and {same} of {frames} frames the same {label}; "
         f"mean KL divergence of the frames {agreement.mean_frame_kl:.2g}."
     )
 
@@ -122,7 +129,7 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
 
 def _label(measurement: Measurement, rank: int) -> str:
     entry = measurement.labels[rank]
-    return f"{entry['score']:.3f} {entry['label']}"
+    return f"{entry['score']:.3f} {shown(entry['label'])}"
 
 
 def _giga(multiply_adds: int) -> str:

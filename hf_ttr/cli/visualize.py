@@ -9,14 +9,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..display import shown
+from ..ownership import TakenError, check_replaceable
 from .errors import InputError, ends_quietly, first_line
-from .options import Budget, Device, FrameSamplingRate, Mode, Model, NumFrames, Reduction, Threshold, Video, Wanted
+from .options import (
+    Budget,
+    Device,
+    FrameSamplingRate,
+    Mode,
+    Model,
+    NumFrames,
+    Overwrite,
+    Reduction,
+    Threshold,
+    Video,
+    Wanted,
+)
 
 
 if TYPE_CHECKING:
     from .comparison import Comparison
 
 PAGE = "index.html"
+PICTURES = (
+    ("reuse", "what was computed and what was reused", "reuse_map", "computed"),
+    ("groups", "which tokens are one row, layer by layer", "group_map", "groups"),
+    ("age", "how far away in time the computed token is", "age_map", "age"),
+    ("error", "how much its embedding differs", "error_map", "error"),
+)
+"""Names of the pictures, what they show, what draws them, and which maps."""
 SLOWEST, FASTEST = 2.0, 30.0
 """Frames per second at which videos and the page play."""
 
@@ -35,11 +56,15 @@ def visualize(
     num_frames: NumFrames = None,
     frame_sampling_rate: FrameSamplingRate = None,
     gif: Annotated[bool, typer.Option("--gif", help="Write the video as GIF, which plays anywhere.")] = False,
+    overwrite: Overwrite = False,
     device: Device = None,
 ) -> None:
     """Draw what became of every token of a video: a page for browsers, a video, and pictures for papers."""
     wanted = Wanted(threshold, budget, mode, reduction, num_frames, frame_sampling_rate)
+    kind = "gif" if gif else "mp4"
     _make_folder(out)
+    for name in (PAGE, f"reuse.{kind}", *(f"{name}.png" for name, *_ in PICTURES)):
+        _check(os.path.join(out, name), overwrite)
 
     from .comparison import compare
     from .report import progress_on_stderr
@@ -57,20 +82,29 @@ def visualize(
             progress=progress,
         )
         drawn = []
-        for name, what, draw in _drawings(result, "gif" if gif else "mp4"):
+        for name, what, draw in _drawings(result, kind):
             progress(f"Drawing {name}")
             path = os.path.join(out, name)
+            # It may have come while the model ran.
+            _check(path, overwrite)
             try:
                 draw(path=path)
             except OSError as error:
                 raise InputError(
-                    f"'{path}' cannot be written ({error.strerror or first_line(error)}); pass another --out."
+                    f"'{shown(path)}' cannot be written ({error.strerror or first_line(error)}); pass another --out."
                 ) from error
             drawn.append((path, what))
-    typer.echo(f"{len(result.shown_frames)} frames of {video}, {_savings(result)}:")
-    width = max(len(path) for path, _ in drawn)
+    typer.echo(f"{len(result.shown_frames)} frames of {shown(result.video, None)}, {_savings(result)}:")
+    width = max(len(shown(path)) for path, _ in drawn)
     for path, what in drawn:
-        typer.echo(f"{path:{width}}  {what}")
+        typer.echo(f"{shown(path):{width}}  {what}")
+
+
+def _check(path: str, overwrite: bool) -> None:
+    try:
+        check_replaceable(path, "--out", overwrite)
+    except TakenError as error:
+        raise InputError(str(error)) from None
 
 
 def _drawings(result: Comparison, kind: str) -> Iterator[tuple[str, str, Callable[..., Any]]]:
@@ -81,7 +115,7 @@ def _drawings(result: Comparison, kind: str) -> Iterator[tuple[str, str, Callabl
     frames, maps, captions = result.reuse.pixels[result.shown_frames], result.maps, result.captions()
     options: dict[str, Any] = {"captions": captions, "prefix_tokens": result.prefix_tokens}
     fps = _frames_per_second(result)
-    title = f"{os.path.basename(result.video)}, {os.path.basename(os.path.normpath(result.model))}"
+    title = shown(f"{os.path.basename(result.video)}, {os.path.basename(os.path.normpath(result.model))}")
 
     yield (
         PAGE,
@@ -93,19 +127,19 @@ def _drawings(result: Comparison, kind: str) -> Iterator[tuple[str, str, Callabl
         "every frame, and what was computed of it",
         partial(visualization.reuse_video, frames, maps, fps=fps, **options),
     )
-    for name, what, draw, values in (
-        ("reuse", "what was computed and what was reused", visualization.reuse_map, maps.computed),
-        ("groups", "which tokens are one row, layer by layer", visualization.group_map, maps.groups),
-        ("age", "how far away in time the computed token is", visualization.age_map, maps.age),
-        ("error", "how much its embedding differs", visualization.error_map, maps.error),
-    ):
-        yield f"{name}.png", what, partial(draw, frames, values, **options)
+    for name, what, draw, values in PICTURES:
+        drawing = getattr(visualization, draw)
+        yield f"{name}.png", what, partial(drawing, frames, getattr(maps, values), **options)
 
 
 def _facts(result: Comparison) -> dict[str, str]:
     """What the page lists beside the frames."""
     settings, label = result.settings, result.reuse.labels[0]
-    facts = {"model": result.model, "label": f"{label['label']} ({label['score']:.2f})", "mode": settings["mode"]}
+    facts = {
+        "model": result.model,
+        "label": f"{shown(label['label'])} ({label['score']:.2f})",
+        "mode": settings["mode"],
+    }
     for name in ("threshold", "compute_budget"):
         if settings[name] is not None and settings["mode"] != "off":
             facts[name.replace("compute_", "")] = f"{settings[name]:g}"
@@ -141,6 +175,6 @@ def _make_folder(path: str) -> None:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         reason = "it is a file" if os.path.isfile(path) else error.strerror or first_line(error)
-        raise InputError(f"The folder '{path}' cannot be made ({reason}); pass another --out.") from error
+        raise InputError(f"The folder '{shown(path)}' cannot be made ({reason}); pass another --out.") from error
     if not os.access(path, os.W_OK):
-        raise InputError(f"Writing to the folder '{path}' is not permitted; pass another --out.")
+        raise InputError(f"Writing to the folder '{shown(path)}' is not permitted; pass another --out.")

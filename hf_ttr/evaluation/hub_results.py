@@ -33,7 +33,10 @@ def model_index(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
     dataset, results = summary["dataset"], []
-    for name, title in _METRICS.items():
+    titles = dict(_METRICS)
+    if summary.get("scores") == "sigmoid":
+        titles["top1_agreement"] = "Same labels as the dense model"
+    for name, title in titles.items():
         value = summary["metrics"].get(name)
         if value is not None:
             results.append(

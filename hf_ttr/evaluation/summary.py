@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..scores import ScoreKind
 from ..statistics import (
     Interval,
     bootstrap_interval,
@@ -19,10 +20,25 @@ from ..statistics import (
     top_k_agreement,
     wilson_interval,
 )
-from .rows import ClipRow
+from .rows import LARGEST, ClipRow
 
 
-def summarise(rows: list[ClipRow], labels: Mapping[str, int], about: Mapping[str, Any]) -> dict[str, Any]:
+_NOTES: dict[ScoreKind, list[str]] = {
+    "softmax": [],
+    "sigmoid": [
+        "The model gives each label a score of its own, so there is no accuracy; top1_agreement counts the videos "
+        "with the same labels above one half."
+    ],
+    "none": [
+        "The model gives numbers and not labels, so there is neither accuracy nor agreement; kl is half the squared "
+        "distance from the numbers of the dense model."
+    ],
+}
+
+
+def summarise(
+    rows: list[ClipRow], labels: Mapping[str, int], about: Mapping[str, Any], kind: ScoreKind = "softmax"
+) -> dict[str, Any]:
     """
     The figures of a run that do not differ from run to run.
 
@@ -30,19 +46,22 @@ def summarise(rows: list[ClipRow], labels: Mapping[str, int], about: Mapping[str
         rows: of the videos, at least one of which could be read.
         labels: names of the model's classes, in lower case, and their numbers.
         about: the model, data set, protocol and settings.
+        kind (`ScoreKind`): what turns the model's logits to scores, see `hf_ttr.scores.score_kind`.
 
     Returns:
         What `about` says; the number of videos; `metrics`, with 95 % confidence intervals where videos are drawn:
         accuracy with reuse and dense and the difference of the two (where all classes of the videos are the model's),
         top-1 and top-5 agreement with the dense model, mean divergence from it in nats, error of logits relative to
-        their spread, computed share, multiply-adds; and `skipped`, the videos that could not be read.
+        their spread, computed share, multiply-adds; `skipped`, the videos that could not be read; `scores`, the kind;
+        and `notes`, sentences on what is `None` among the metrics for what the model was trained for.
     """
     good = [row for row in rows if row.logits is not None]
     logits = np.array([row.logits for row in good])
     dense = None if any(row.dense_logits is None for row in good) else np.array([row.dense_logits for row in good])
     metrics: dict[str, Any] = {
-        **_accuracies(good, logits, dense, labels),
-        **_fidelity(logits, dense),
+        # A label of a video says nothing on whether several labels, or numbers, are right.
+        **_accuracies(good, logits, dense, labels if kind == "softmax" else {}),
+        **_fidelity(logits, dense, kind),
         **_costs(good),
     }
     return {
@@ -50,6 +69,8 @@ def summarise(rows: list[ClipRow], labels: Mapping[str, int], about: Mapping[str
         "dataset": {**about["dataset"], "clips": len(rows)},
         "metrics": metrics,
         "skipped": [{"video": row.video, "error": row.error} for row in rows if row.error is not None],
+        "scores": kind,
+        "notes": _NOTES[kind],
         "finished": True,
     }
 
@@ -82,7 +103,7 @@ def timing(
         "metrics": {
             "seconds": round(seconds, 3),
             "dense_seconds": None if dense is None else round(dense, 3),
-            "speed_up": None if dense is None or not seconds else round(dense / seconds, 3),
+            "speed_up": None if dense is None or not seconds else round(min(dense / seconds, LARGEST), 3),
             "clips_per_second": round(done / wall_seconds, 3) if done else None,
         },
     }
@@ -107,14 +128,15 @@ def _accuracies(
     return result
 
 
-def _fidelity(logits: np.ndarray, dense: np.ndarray | None) -> dict[str, Any]:
+def _fidelity(logits: np.ndarray, dense: np.ndarray | None, kind: ScoreKind) -> dict[str, Any]:
     if dense is None:
         return dict.fromkeys(("top1_agreement", "top5_agreement", "kl", "kl_low", "kl_high", "logit_error"))
-    divergence = kl_divergence(dense, logits)
+    divergence = kl_divergence(dense, logits, kind)
     low, high = bootstrap_interval(divergence)
+    has_labels = kind != "none"
     return {
-        "top1_agreement": _share(same_top_label(dense, logits)),
-        "top5_agreement": round(float(top_k_agreement(dense, logits).mean()), 6),
+        "top1_agreement": _share(same_top_label(dense, logits, kind)) if has_labels else None,
+        "top5_agreement": round(float(top_k_agreement(dense, logits).mean()), 6) if has_labels else None,
         "kl": _rounded(float(divergence.mean())),
         "kl_low": _rounded(low),
         "kl_high": _rounded(high),

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from hf_ttr.scores import ScoreKind, score_kind
+
 
 class OptionalInputs:
     """
@@ -15,14 +17,17 @@ class OptionalInputs:
 
     Attributes:
         optional_inputs (`dict[str, Any]`): inputs that may be left out, with what an example then has in their place.
+        settings (`tuple[str, ...]`): what `compute` takes beside inputs.
     """
 
     optional_inputs: ClassVar[dict[str, Any]] = {}
+    settings: ClassVar[tuple[str, ...]] = ()
 
     def compute(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> dict[str, Any] | None:
         """Computes the metric of what was added and, if given, of these inputs."""
+        settings = {name: kwargs.pop(name) for name in self.settings if name in kwargs}
         inputs = self._known({"predictions": predictions, "references": references, **kwargs})
-        return super().compute(**inputs)  # type: ignore[misc]
+        return super().compute(**inputs, **settings)  # type: ignore[misc]
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
         """Adds examples, input by input."""
@@ -119,6 +124,21 @@ def check_same_classes(predictions: np.ndarray, references: np.ndarray) -> None:
             f"predictions have {predictions.shape[1]} scores each, but references {references.shape[1]}; pass those "
             "of the same classes."
         )
+
+
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+
+
+def kind_of(problem_type: str | None) -> ScoreKind:
+    """
+    What turns the logits of a model of such a `problem_type` to scores.
+
+    Raises:
+        ValueError: if there is no such type.
+    """
+    if problem_type is not None and problem_type not in PROBLEM_TYPES:
+        raise ValueError(f"problem_type is {problem_type!r}, but must be one of {', '.join(PROBLEM_TYPES)}.")
+    return score_kind(problem_type)
 
 
 def is_given(name: str, values: Sequence[Any]) -> bool:

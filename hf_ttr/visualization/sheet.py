@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from ..files import replacing
+from ..ownership import MARK
 
 
 # Dark orange and pale grey differ in lightness as well as in hue, so they are told apart with any colour vision.
@@ -108,7 +110,9 @@ class Sheet:
             top += strip.height
         if path is not None:
             with replacing(path) as temporary:
-                picture.save(temporary, format="PNG", optimize=True)
+                about = PngInfo()
+                about.add_text("Software", MARK)
+                picture.save(temporary, format="PNG", optimize=True, pnginfo=about)
         return picture
 
     def _strip(self, height: int) -> tuple[Image.Image, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..files import check_ending, replacing
+from ..ownership import MARK
 from ..token_maps import TokenMaps
 from ..video import read_frames
 from .groups import as_groups, layer_name, legend_of_groups, mean_colours, paint_groups, row_notes, set_of_layers
@@ -159,6 +160,7 @@ def _write_mp4(pictures: Iterable[Image.Image], path: str, fps: float) -> None:
     import av
 
     with av.open(path, mode="w") as container:
+        container.metadata["comment"] = MARK
         stream: Any = None
         for picture in pictures:
             if stream is None:
@@ -173,4 +175,4 @@ def _write_gif(pictures: Iterable[Image.Image], path: str, fps: float) -> None:
     first, *rest = pictures
     # A GIF counts hundredths of a second; players slow down what is shown for less than two of them.
     duration = 10 * max(2, round(100 / fps))
-    first.save(path, format="GIF", save_all=True, append_images=rest, duration=duration, loop=0)
+    first.save(path, format="GIF", save_all=True, append_images=rest, duration=duration, loop=0, comment=MARK.encode())

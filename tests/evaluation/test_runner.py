@@ -207,7 +207,7 @@ def test_another_run_is_not_gone_on_with(files: Path, tmp_path: Path) -> None:
         return evaluate(model, processor, dataset, tmp_path / "out", Protocol(num_frames=8), about=about(**changes))
 
     go()
-    with pytest.raises(DataError, match="holds a run with model {'name': 'tiny'}, and this one has {'name': 'other'}"):
+    with pytest.raises(DataError, match="holds a run with model.name 'tiny', and this one has 'other'; pass the same"):
         go(model={"name": "other"})
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious.txt").write_text("mine")

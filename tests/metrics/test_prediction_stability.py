@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hf_ttr.metrics
+
 
 @st.composite
 def streams_of_steps(draw):
@@ -149,3 +151,18 @@ def test_bad_input_is_one_sentence(inputs, words, metric):
     assert message.endswith(".") and "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_scores_of_each_label_by_itself() -> None:
+    metric = hf_ttr.metrics.load("prediction_stability", keep_in_memory=True)
+    # The best label stays; the set of those above one half changes twice.
+    scores = [[0.9, 0.4], [0.9, 0.6], [0.9, 0.4], [0.9, 0.4]]
+    times = [0.0, 1.0, 2.0, 3.0]
+    found = metric.compute(predictions=scores, timestamps=times, problem_type="multi_label_classification")
+    assert found["label_changes_per_second"] == pytest.approx(2 / 3)
+    assert found["total_variation_per_second"] == pytest.approx(0.4 / 3)
+    assert found["most_frequent_label_share"] == pytest.approx(2 / 3)
+    assert metric.compute(predictions=scores, timestamps=times)["label_changes_per_second"] == 0
+    found = metric.compute(predictions=scores, timestamps=times, problem_type="regression")
+    assert found["label_changes_per_second"] is None and found["most_frequent_label_share"] is None
+    assert found["total_variation_per_second"] == pytest.approx(0.4 / 3)

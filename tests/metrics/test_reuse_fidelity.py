@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hf_ttr.metrics
 from hf_ttr.statistics import paired_difference_interval, wilson_interval
 
 
@@ -177,3 +178,25 @@ def test_bad_input_of_add(metric):
         metric("reuse_fidelity").add(prediction=[0.0, 1.0])
     with pytest.raises(ValueError, match=r"^there is no input timestamps; .*\.$"):
         metric("reuse_fidelity").add(prediction=[0.0, 1.0], reference=[0.0, 1.0], timestamps=1.0)
+
+
+def test_scores_of_each_label_by_itself() -> None:
+    metric = hf_ttr.metrics.load("reuse_fidelity", keep_in_memory=True)
+    dense, reuse = [[2.0, -1.0, 0.5], [-3.0, -0.5, 1.0]], [[1.0, 0.1, 0.5], [-2.0, -0.4, 3.0]]
+    found = metric.compute(predictions=reuse, references=dense, problem_type="multi_label_classification")
+    expected = torch.distributions.kl_divergence(
+        *(torch.distributions.Bernoulli(logits=torch.tensor(logits).double()) for logits in (dense, reuse))
+    ).sum(-1)
+    assert found["kl_divergence"] == pytest.approx(expected.mean().item())
+    assert found["top_1_agreement"] == 0.5  # the second label of the first clip is above one half with reuse alone
+    with pytest.raises(ValueError, match="labels are given, but with problem_type 'multi_label_classification'"):
+        metric.compute(predictions=reuse, references=dense, labels=[0, 1], problem_type="multi_label_classification")
+
+
+def test_numbers_have_no_agreement() -> None:
+    metric = hf_ttr.metrics.load("reuse_fidelity", keep_in_memory=True)
+    found = metric.compute(predictions=[[1.0], [2.0]], references=[[1.5], [4.0]], problem_type="regression")
+    assert found["top_1_agreement"] is None and found["top_5_agreement"] is None
+    assert found["kl_divergence"] == pytest.approx((0.5**2 / 2 + 2**2 / 2) / 2)
+    with pytest.raises(ValueError, match="problem_type is 'other', but must be one of single_label_classification"):
+        metric.compute(predictions=[[1.0]], references=[[1.5]], problem_type="other")

@@ -6,7 +6,8 @@ import datasets
 import evaluate
 import numpy as np
 
-from hf_ttr.metrics.inputs import OptionalInputs, check_same_classes, column, is_given, matrix
+from hf_ttr.metrics.inputs import OptionalInputs, check_same_classes, column, is_given, kind_of, matrix
+from hf_ttr.scores import ScoreKind
 
 
 _DESCRIPTION = """\
@@ -30,6 +31,10 @@ Args:
     timestamps (`list` of `float`): of each step, in seconds; no two alike in a stream.
     streams (`list` of `str`, *optional*): the name of the stream of each step; all one stream if left out.
     references (`list` of `list` of `float`, *optional*): scores of the dense model; for all steps or for none.
+    problem_type (`str`, *optional*, of `compute` alone): that of the model's config. With
+        "multi_label_classification" each label has a score of its own: the labels above one half, together, stand for
+        the best class, and the total variation is that of each label's yes or no, summed over them. With "regression"
+        there are numbers: what is of labels is `None`, and the total variation is the sum of the absolute differences.
 Returns:
     streams (`int`): how many there are.
     seconds (`float`): how long they are together, from the first to the last step of each.
@@ -74,6 +79,7 @@ class PredictionStability(OptionalInputs, evaluate.Metric):
     """How steady the answers over the time of streams are."""
 
     optional_inputs = {"references": None, "streams": ""}
+    settings = ("problem_type",)
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -97,15 +103,17 @@ class PredictionStability(OptionalInputs, evaluate.Metric):
         references: list[list[float] | None],
         streams: list[str],
         timestamps: list[float],
+        problem_type: str | None = None,
     ) -> dict[str, Any]:
+        kind = kind_of(problem_type)
         scores = matrix("predictions", predictions)
         order = _order(streams, column("timestamps", timestamps))
         seconds = float(sum(times[-1] - times[0] for _, times in order))
-        results = _flicker(scores, order, seconds)
+        results = _flicker(scores, order, seconds, kind)
         if is_given("references", references):
             dense = matrix("references", references)
             check_same_classes(scores, dense)
-            of_dense = _flicker(dense, order, seconds)
+            of_dense = _flicker(dense, order, seconds, kind)
             results |= {f"dense_{name}": value for name, value in of_dense.items()}
             for name in ("label_changes_per_second", "total_variation_per_second"):
                 value, dense_value = results[name], of_dense[name]
@@ -134,19 +142,25 @@ def _order(streams: list[str], timestamps: np.ndarray) -> list[tuple[np.ndarray,
 
 
 def _flicker(
-    scores: np.ndarray, order: list[tuple[np.ndarray, np.ndarray]], seconds: float
+    scores: np.ndarray, order: list[tuple[np.ndarray, np.ndarray]], seconds: float, kind: ScoreKind
 ) -> dict[str, float | None]:
     """How much scores of shape `(steps, classes)` change over time, in all streams."""
     changes, variation, longest = 0, 0.0, 0.0
     for steps, times in order:
         of_stream = scores[steps]
         labels = of_stream.argmax(-1)
+        if kind == "sigmoid":
+            # A number for each set of labels.
+            labels = np.unique(of_stream > 0.5, axis=0, return_inverse=True)[1].reshape(-1)
         changes += int((labels[1:] != labels[:-1]).sum())
-        variation += float(np.abs(np.diff(of_stream, axis=0)).sum() / 2)
+        variation += float(np.abs(np.diff(of_stream, axis=0)).sum() / (2 if kind == "softmax" else 1))
         longest += float(np.bincount(labels[:-1], np.diff(times), minlength=1).max())
     totals = {
         "label_changes_per_second": changes,
         "total_variation_per_second": variation,
         "most_frequent_label_share": longest,
     }
-    return {name: total / seconds if seconds else None for name, total in totals.items()}
+    found = {name: total / seconds if seconds else None for name, total in totals.items()}
+    if kind == "none":
+        found |= dict.fromkeys(("label_changes_per_second", "most_frequent_label_share"))
+    return found

@@ -6,7 +6,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from hf_ttr.metrics.inputs import OptionalInputs, check_same_classes, is_given, matrix
+from hf_ttr.metrics.inputs import OptionalInputs, check_same_classes, is_given, kind_of, matrix
 from hf_ttr.statistics import (
     kl_divergence,
     paired_difference_interval,
@@ -49,6 +49,10 @@ Args:
     predictions (`list` of `list` of `float`): logits with reuse, one list per clip, one number per class (at least 2).
     references (`list` of `list` of `float`): logits of the dense model on the same clips.
     labels (`list` of `int`, *optional*): the true classes, counted from 0; for all clips or for none.
+    problem_type (`str`, *optional*, of `compute` alone): that of the model's config. With
+        "multi_label_classification" each label has a score of its own (sigmoid): the agreement is of the labels above
+        one half, the divergence that of independent yes or no answers, summed over the labels. With "regression" there
+        are numbers: no agreement, and half the squared distance in place of the divergence. Neither takes labels.
 Returns:
     clips (`int`): how many there are.
     top_1_agreement (`float`): share of the clips that get the same label; of equal logits the first class counts.
@@ -96,6 +100,7 @@ class ReuseFidelity(OptionalInputs, evaluate.Metric):
     """How well the answers with reuse agree with those of the dense model."""
 
     optional_inputs = {"labels": None}
+    settings = ("problem_type",)
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -113,20 +118,31 @@ class ReuseFidelity(OptionalInputs, evaluate.Metric):
         )
 
     def _compute(
-        self, predictions: list[list[float]], references: list[list[float]], labels: list[int | None]
+        self,
+        predictions: list[list[float]],
+        references: list[list[float]],
+        labels: list[int | None],
+        problem_type: str | None = None,
     ) -> dict[str, Any]:
-        reuse = matrix("predictions", predictions, least_columns=2)
-        dense = matrix("references", references, least_columns=2)
+        kind = kind_of(problem_type)
+        columns = 2 if kind == "softmax" else 1
+        reuse = matrix("predictions", predictions, least_columns=columns)
+        dense = matrix("references", references, least_columns=columns)
         check_same_classes(reuse, dense)
-        same = same_top_label(dense, reuse)
+        if kind != "softmax" and is_given("labels", labels):
+            raise ValueError(
+                f"labels are given, but with problem_type {problem_type!r} there is no one true class; leave them out."
+            )
+        same = same_top_label(dense, reuse, kind)
         interval = wilson_interval(int(same.sum()), len(same))
-        divergence = kl_divergence(dense, reuse)
+        divergence = kl_divergence(dense, reuse, kind)
+        has_labels = kind != "none"
         results = {
             "clips": len(same),
-            "top_1_agreement": float(same.mean()),
-            "top_1_agreement_low": interval.low,
-            "top_1_agreement_high": interval.high,
-            "top_5_agreement": float(top_k_agreement(dense, reuse, k=5).mean()),
+            "top_1_agreement": float(same.mean()) if has_labels else None,
+            "top_1_agreement_low": interval.low if has_labels else None,
+            "top_1_agreement_high": interval.high if has_labels else None,
+            "top_5_agreement": float(top_k_agreement(dense, reuse, k=5).mean()) if has_labels else None,
             "kl_divergence": float(divergence.mean()),
             "kl_divergence_p95": float(np.quantile(divergence, 0.95)),
             "relative_logit_error": relative_logit_error(dense, reuse),
