@@ -92,7 +92,7 @@ def optimize(
     >>> model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained("hf_ttr/assets/vit-demo")
     >>> print(hf_ttr.optimize(model, compile=False))
     compiled layers: off, as asked
-    packed weights: off, as the weights may change; pass frozen=True if they do not
+    packed weights: off, the layers have no linear weights in float32 of at least 131072 numbers
     attention kernel: off, the tensors are on the device cpu, and the kernel needs a CUDA device
 
     ```

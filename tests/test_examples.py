@@ -56,7 +56,7 @@ def test_docstrings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("triton", reason="triton is not installed.")
     module = importlib.import_module(name)
     for item in vars(module).values():
-        if getattr(item, "__module__", None) == name and ">>>" in (item.__doc__ or ""):
+        if getattr(item, "__module__", None) == name and hasattr(item, "__name__") and ">>>" in (item.__doc__ or ""):
             assert run(item.__doc__, f"{name}.{item.__name__}") > 0
 
 
