@@ -49,7 +49,8 @@ class Lane:
         last_time: timestamp of the last frame that was handed in.
         dropped: frames dropped so far.
         ended, finished: whether no frame comes any more; whether its last result was given.
-        error: what ended it, if its frames could not be classified.
+        failed: whether it ended with a fault.
+        error: that of its frames, if they could not be classified.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Lane:
     dropped: int = 0
     ended: bool = False
     finished: bool = False
+    failed: bool = False
     error: SourceError | None = None
     computed_tokens: int = 0
     total_tokens: int = 0
@@ -230,9 +232,16 @@ class StreamEngine:
             lane.next_frame = index + 1
         lane.dropped, lane.last_time = dropped, time
 
-    def end(self, name: str) -> None:
-        """Says that no frame of a stream comes any more; the next `step` gives the rest of its results."""
-        self._lane(name).ended = True
+    def end(self, name: str, failed: bool = False) -> None:
+        """
+        Says that no frame of a stream comes any more; the next `step` gives the rest of its results.
+
+        Args:
+            name: of the stream.
+            failed (`bool`): whether it broke off, so that a snapshot of it is one of a stream that goes on.
+        """
+        lane = self._lane(name)
+        lane.ended, lane.failed = True, failed or lane.failed
 
     def is_finished(self, name: str) -> bool:
         """Whether a stream has ended and all its results were given."""
@@ -278,7 +287,7 @@ class StreamEngine:
             "model."
         )
         lane.error.__cause__ = scrub(fault) if isinstance(fault, Exception) else None
-        lane.ended = True
+        lane.ended = lane.failed = True
         # Nobody knows what is in it.
         self._caches.drop([lane.name])
 
@@ -308,7 +317,7 @@ class StreamEngine:
             "next_frame": lane.next_frame,
             "last_time": lane.last_time,
             "dropped": lane.dropped,
-            "finished": lane.finished and lane.error is None,
+            "finished": lane.finished and not lane.failed,
             "costs": [lane.computed_tokens, lane.total_tokens, lane.multiply_adds, lane.dense_multiply_adds],
             "divergence": None if lane.divergence is None else asdict(lane.divergence),
         }
