@@ -355,9 +355,11 @@ class StreamEngine:
     def _restore(self, lane: Lane, cache: Any, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:
         """Takes over what a snapshot holds, once it is known to be what `save` writes of such a model."""
         config = self.model.config
-        shapes = {"answers": (config.num_labels or config.hidden_size,)} if self.window_frames is None else {
-            "frames": (config.num_channels, *height_and_width(config.image_size))
-        }
+        shapes = (
+            {"answers": (config.num_labels or config.hidden_size,)}
+            if self.window_frames is None
+            else {"frames": (config.num_channels, *height_and_width(config.image_size))}
+        )
         for key, tensor in tensors.items():
             if key not in shapes or tensor.shape[1:] != shapes[key] or tensor.dtype != torch.float32:
                 raise ValueError(f"its tensor {key!r} of shape {tuple(tensor.shape)} is none of this model")

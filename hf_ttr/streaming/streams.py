@@ -375,8 +375,12 @@ class VideoStreams:
                 self._push(name, frame, reader.dropped)
             except Exception as fault:
                 # One stream must not end the others, whatever its frames are.
-                error = fault if isinstance(fault, SourceError) else SourceError(
-                    f"{label(name)} has a frame that cannot be looked at ({one_line(fault)}); correct its source."
+                error = (
+                    fault
+                    if isinstance(fault, SourceError)
+                    else SourceError(
+                        f"{label(name)} has a frame that cannot be looked at ({one_line(fault)}); correct its source."
+                    )
                 )
                 if error is not fault:
                     error.__cause__ = scrub(fault)

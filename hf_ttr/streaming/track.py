@@ -138,7 +138,9 @@ class Track:
             raise ValueError("its tensors are not those of its last window")
         if states is not None and not (states.is_floating_point() and bool(states.isfinite().all())):
             raise ValueError("its tensors hold what is no finite number")
-        return [(Seen(index, time, 0.0), state) for (index, time), state in zip(seen, () if states is None else states)]
+        return [
+            (Seen(index, time, 0.0), state) for (index, time), state in zip(seen, () if states is None else states)
+        ]
 
 
 class FrameTrack(Track):
