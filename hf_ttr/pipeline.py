@@ -75,9 +75,9 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             lookahead (`int`): frames of delay, which let tokens be interpolated instead of held; not of a VideoMAE.
             top_k (`int`): number of labels of a result.
             options: `frame_sampling_rate`, `latency_budget_ms`, `max_threshold`, `verify_every`, `max_divergence`,
-                `batch_size`, `function_to_apply` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`, `timeout`, `reconnect`, `fps`
-                (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`, `snapshot_every`, `resume`, `kept`
-                (see `hf_ttr.streaming.VideoStreams`).
+                `batch_size`, `function_to_apply` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`,
+                `timeout`, `reconnect`, `fps` (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`,
+                `snapshot_every`, `resume`, `kept` (see `hf_ttr.streaming.VideoStreams`).
 
         Returns:
             `hf_ttr.streaming.VideoStreams`: an iterator of `hf_ttr.streaming.StreamResult`: stream, timestamps, labels
@@ -116,7 +116,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             name: one if isinstance(one, FrameSource) else partial(open_source, one, name=name, **of(_SOURCE_OPTIONS))
             for name, one in named.items()
         }
-        origins = {name: known for name, one in named.items() if (known := origin(one)) is not None}
+        origins = {name: text for name, one in named.items() if (text := origin(one)) is not None}
         return VideoStreams(engine, openers, origins=origins, **of(_STREAMS_OPTIONS))
 
 

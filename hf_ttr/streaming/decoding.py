@@ -38,11 +38,16 @@ class DecodedSource(FrameSource):
         video (`OpenVideo`): The opened video; it is closed with the source, at the latest at the end of the stream.
         name (`str`): What the stream is called in messages.
         is_live (`bool`): Whether it is live; its end is then never taken for a file that was cut off.
+
+    Attributes:
+        has_known_end (`bool`): Whether its length is known, so that it has ended once it was read to its end.
     """
 
     def __init__(self, video: OpenVideo, name: str, is_live: bool) -> None:
         super().__init__(name, is_live)
         self._video: OpenVideo | None = video
+        # Of a playlist it is that of the list.
+        self.has_known_end = video.container.size > 0 and "hls" not in video.container.format.name
         self._tally = PacketTally(video.container, video.stream)
         self._packets = video.container.demux()
         self._clock = StreamClock()

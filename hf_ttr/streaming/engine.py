@@ -283,8 +283,8 @@ class StreamEngine:
         """Ends a stream with a fault of its own; what came before it remains."""
         why = one_line(fault) if isinstance(fault, Exception) else fault
         lane.error = SourceError(
-            f"{label(lane.name)} cannot be classified behind frame {lane.next_frame} ({why}); check its frames and the "
-            "model."
+            f"{label(lane.name)} cannot be classified from frame {lane.next_frame} on ({why}); check its frames and "
+            "the model."
         )
         lane.error.__cause__ = scrub(fault) if isinstance(fault, Exception) else None
         lane.ended = lane.failed = True

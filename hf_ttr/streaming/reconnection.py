@@ -17,7 +17,8 @@ class ReconnectingSource(FrameSource):
     """The frames of a live source across interruptions, with indices and times that go on.
 
     The time of the first frame after an interruption is that of the frame before and the seconds that passed. A source
-    that is not there in the beginning is looked for in the same way.
+    that is not there in the beginning is looked for in the same way. One of known length, such as a file on a server,
+    has ended when it was read to its end.
 
     Args:
         opener (`Callable[[float], FrameSource]`): Opens the source, given the seconds that it may take.
@@ -56,6 +57,9 @@ class ReconnectingSource(FrameSource):
                         self._count(self._source)
                         yield frame.moved(last, count)
                         count += 1
+                    if getattr(self._source, "has_known_end", False):
+                        # Nothing has vanished.
+                        return
                     fault = None
                 except SourceError as error:
                     fault = error

@@ -68,8 +68,8 @@ class SnapshotFolder:
             if before["sources"].get(name, origin) != origin:
                 raise SnapshotError(
                     f"the run in '{self._shown}' had the stream '{shown(name)}' from "
-                    f"'{shown(before['sources'][name])}', and now it is from '{shown(origin)}'; pass the same, or give "
-                    "it another name."
+                    f"'{shown(before['sources'][name])}', and now it is from '{shown(origin)}'; pass the same, or "
+                    "give it another name."
                 )
 
     def _read(self) -> dict[str, Any] | None:

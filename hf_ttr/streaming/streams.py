@@ -265,8 +265,8 @@ class VideoStreams:
             self.engine.save(name, path)
         except Exception as fault:
             sentence = (
-                f"The snapshot '{shown(path, None)}' cannot be written ({shown(first_line(fault))}); the results go on, "
-                "and it is tried again: make room."
+                f"The snapshot '{shown(path, None)}' cannot be written ({shown(first_line(fault))}); the results go "
+                "on, and it is tried again: make room."
             )
             if not self._unsaved:
                 logger.warning(sentence)
@@ -311,9 +311,11 @@ class VideoStreams:
         self._stopping = self._closed = True
         end = time.monotonic() + PATIENCE
         readers = list(self._readers.values())
-        for part in (*self._openings.values(), *readers, *self._sources.values()):
+        ends: list[Callable[[], None]] = [opening.close for opening in self._openings.values()]
+        ends += [reader.stop for reader in readers] + [source.close for source in self._sources.values()]
+        for end_it in ends:
             try:
-                part.stop() if isinstance(part, FrameReader) else part.close()
+                end_it()
             except Exception as fault:
                 logger.warning(f"A source cannot be closed ({shown(one_line(fault))}).")
         if self._owner == threading.get_ident():
@@ -358,7 +360,7 @@ class VideoStreams:
 
     def _wait(self) -> None:
         self._wake.clear()
-        parts = (*self._readers.values(), *self._openings.values())
+        parts: list[FrameReader | Opening] = [*self._readers.values(), *self._openings.values()]
         if not self._stopping and not any(part.ready for part in parts):
             self._is_waiting = True
             self._wake.wait(WAIT)
