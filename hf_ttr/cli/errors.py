@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, TextIO
+from contextlib import redirect_stdout, suppress
+from typing import Any, TextIO, cast
 
 import typer
 
@@ -36,22 +35,24 @@ def ends_quietly(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         write_what_there_is()
+        output = _Output(sys.stdout)
         try:
-            command(*args, **kwargs)
-            # What is written at the very end fails without anybody noticing.
-            sys.stdout.flush()
+            with redirect_stdout(cast(TextIO, output)):
+                command(*args, **kwargs)
+                # What is written at the very end fails without anybody noticing.
+                output.flush()
         except (InputError, CheckpointError) as error:
             _end_with(shown(error, None))
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
-        except OSError as error:
-            _end_if_output_failed(error)
-            raise
-        except SystemExit as stop:
-            # As rich ends it where nobody reads.
-            if isinstance(stop.__context__, BrokenPipeError):
+        except (OSError, SystemExit):  # rich ends the program where nobody reads
+            if output.fault is None:
+                raise
+            _let_go_of(sys.stdout)
+            if isinstance(output.fault, BrokenPipeError):
                 raise typer.Exit(PIPE_CLOSED) from None
-            raise
+            why = output.fault.strerror or output.fault
+            _end_with(f"the output cannot be written ({why}); make room, or write it elsewhere.")
 
     return wrapper
 
@@ -70,27 +71,37 @@ def _end_with(sentence: str) -> None:
     raise typer.Exit(2) from None
 
 
-def _end_if_output_failed(error: OSError) -> None:
-    """Ends the program if it was stdout that could not be written; what failed there fails again."""
-    fault = _fault_of(sys.stdout)
-    if fault is None:
-        return
-    if fault.errno == errno.EPIPE:
-        raise typer.Exit(PIPE_CLOSED) from None
-    _end_with(f"The output cannot be written ({fault.strerror or fault}); make room, or write it elsewhere.")
+class _Output:
+    """Stdout, which remembers why it could not be written: an error by itself does not say of what it is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.fault: OSError | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as fault:
+            self.fault = fault
+            raise
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as fault:
+            self.fault = fault
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
-def _fault_of(stream: TextIO) -> OSError | None:
-    """Why a stream cannot be written; nothing is written to it from then on."""
-    try:
-        stream.flush()
-    except OSError as fault:
-        with suppress(OSError, ValueError, AttributeError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-        return fault
-    return None
+def _let_go_of(stream: TextIO) -> None:
+    """Sends what is still to be written to nowhere, or it fails once more when the program ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def sentence(error: BaseException) -> str:

@@ -210,7 +210,8 @@ class VideoStreams:
         self._statistics[name].error = fault
         if fault is not None:
             scrub(fault)
-            logger.warning(shown(fault, None))
+            if len(self._statistics) > 1:  # else it is raised
+                logger.warning(shown(fault, None))
 
     @property
     def statistics(self) -> dict[str, StreamStatistics]:
