@@ -218,14 +218,16 @@ def test_a_crafted_result_is_refused(tmp_path: Path, field: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({**result(0).to_dict(), field: WRONG[field]}) + "\n")
     before = path.read_bytes()
-    with pytest.raises(ResultFileError, match=r"^line 1 of the result file '.*' is no result of a stream \(.*\); pass"):
+    with pytest.raises(
+        ResultFileError, match=r"^line 1 of the result file '.*' is no result of a stream \(.*\); pass"
+    ):
         ResultFile(path, resume=True)
     assert path.read_bytes() == before
 
 
 def test_the_last_result_of_each_stream_is_found_in_a_long_file(tmp_path: Path) -> None:
     path, count = tmp_path / "a.jsonl", 60_000
-    names = ["dö\"or", "gate", "a\ud800b"]
+    names = ['dö"or', "gate", "a\ud800b"]
     first = [json.dumps(result(0, stream=name).to_dict()) for name in names]
     line = json.dumps(result(0).to_dict())
     before, after = line.split('"number": 0')
