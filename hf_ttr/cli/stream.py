@@ -196,17 +196,18 @@ class _Signals:
 
     Attributes:
         streams: those to end, once they are there.
+        count: how many came.
         are_answered: whether what is to be closed is being closed.
     """
 
     def __init__(self) -> None:
         self.streams: VideoStreams | None = None
         self.are_answered = False
-        self._count = 0
+        self.count = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._count += 1
-        if self._count >= PATIENCE:
+        self.count += 1
+        if self.count >= PATIENCE:
             # Closing itself hangs, for example in writing to a disk that does not answer.
             os._exit(INTERRUPTED)
         if self.streams is not None:
@@ -217,7 +218,7 @@ class _Signals:
 
     def check(self) -> None:
         """Interrupts the program after a signal: what that raised gets lost where a library calls back."""
-        if self._count:
+        if self.count:
             raise KeyboardInterrupt
 
 
@@ -234,5 +235,7 @@ def _stopped_by_signals() -> Iterator[_Signals]:
     try:
         yield signals
     finally:
-        for number, handler in zip(numbers, before):
-            signal.signal(number, handler)
+        # After a signal the program ends; another one is not to break into that.
+        if not signals.count:
+            for number, handler in zip(numbers, before):
+                signal.signal(number, handler)

@@ -55,7 +55,6 @@ class StreamTable:
 
         self._streams = streams
         self._lines = {name: _Line() for name in streams.statistics}
-        self._snapshot_error: str | None = None
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
@@ -80,10 +79,6 @@ class StreamTable:
         line.dense_multiply_adds += result.dense_multiply_adds
         if result.divergence is not None:
             line.largest_kl = max(line.largest_kl or 0.0, result.divergence.kl)
-        error = self._streams.snapshot_error
-        if error is not None and self._snapshot_error is None:
-            self._say(error)
-        self._snapshot_error = error
 
     def print_summary(self, path: str | None) -> None:
         """Prints what became of the streams to stderr."""
@@ -104,7 +99,7 @@ class StreamTable:
                 self._say(f"{name}: {', '.join(facts)}.")
             if statistics.error is not None:
                 self._say(str(statistics.error))
-        if (error := self._streams.snapshot_error) is not None and error != self._snapshot_error:
+        if (error := self._streams.snapshot_error) is not None:
             self._say(error)
         if path is not None:
             total = sum(line.results for line in self._lines.values())

@@ -130,7 +130,7 @@ class VideoStreams:
             for name, source in sources.items():
                 self._start(name, source)
             while self._openings and not self._readers:
-                self._take_opened(in_the_beginning=True)
+                self._take_opened()
                 if not self._readers:
                     self._wait()
             if not self._readers:
@@ -170,7 +170,7 @@ class VideoStreams:
         else:
             self._openings[name] = Opening(source, name, self._wake)
 
-    def _take_opened(self, in_the_beginning: bool = False) -> None:
+    def _take_opened(self) -> None:
         """Starts to read what was opened by now, and ends what could not be."""
         for name, opening in list(self._openings.items()):
             if not opening.ready:
@@ -179,9 +179,6 @@ class VideoStreams:
             if opening.source is not None:
                 self._sources[name] = opening.source
                 self._read(name, opening.source)
-            elif in_the_beginning and opening.error is not None and not isinstance(opening.error, SourceError):
-                # An argument, which is the same for all.
-                raise opening.error
             else:
                 self._give_up(name, opening.fault)
 
