@@ -235,7 +235,6 @@ def _stopped_by_signals() -> Iterator[_Signals]:
     try:
         yield signals
     finally:
-        # After a signal the program ends; another one is not to break into that.
-        if not signals.count:
-            for number, handler in zip(numbers, before):
-                signal.signal(number, handler)
+        for number, handler in zip(numbers, before):
+            # After a signal the program ends; another one is not to break into that.
+            signal.signal(number, signal.SIG_IGN if signals.count else handler)

@@ -18,7 +18,7 @@ import hf_ttr
 from hf_ttr.cli import app
 from hf_ttr.streaming import ResultFile
 
-from ..streaming.clips import send, serving
+from ..streaming.clips import encode, pictures, send, serving
 
 
 ASSETS = Path(hf_ttr.__file__).parent / "assets"
@@ -227,9 +227,10 @@ def test_labels_of_others_are_shown_without_what_steers(runner: CliRunner, tmp_p
 
 def test_passwords_are_nowhere(runner: CliRunner, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
-    with serving(lambda handler: send(handler, Path(DEMO).read_bytes())) as url:
+    data = encode(pictures(10), "ts-mpeg2")
+    with serving(lambda handler: send(handler, data)) as url:
         address = url.replace("//", "//admin:S3cret@")
-        command = ["stream", address, f"yard={address}/a.mp4?token=S3cret", "--model", VIT, "--window", "64"]
+        command = ["stream", address, f"yard={address}/a.mp4?token=S3cret", "--model", VIT, "--window", "10"]
         result = runner.invoke(app, [*command, "--out", str(out), "--timeout", "5"])
     assert result.exit_code == 0, result.output
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
