@@ -100,9 +100,9 @@ def kill(runs: int, kills: int, folder: Path, chance: random.Random) -> None:
     for run in range(runs):
         out = folder / f"{run}.jsonl"
         for _ in range(kills):
-            # Also before the first result, and while the model is being loaded.
+            # Also while the model is being loaded, and before the first result.
             pid, how = start(out, out.exists()), chance.choice(SIGNALS)
-            time.sleep(chance.uniform(0.0, seconds / (kills + 1)))
+            time.sleep(chance.uniform(0.1, seconds / (kills + 1)))
             os.kill(pid, how)
             code = finished(pid)
             if code == 0:  # it was complete by then
