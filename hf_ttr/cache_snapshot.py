@@ -13,7 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .cache import ROW_STATES, ReuseCache, TemporalReuseCache
+from .checks import first_line, is_whole
+from .display import shown
 from .files import replacing
+from .planning.plan import NEVER
 from .planning.stream_state import StreamState
 from .planning.window_state import WindowState
 from .window_cache import TemporalReuseWindowCache
@@ -21,6 +24,12 @@ from .window_cache import TemporalReuseWindowCache
 
 FORMAT = "hf_ttr cache 1"
 """Written into every file; another number is another layout."""
+
+LARGEST_FILE = 2 * 2**30
+"""Bytes of a snapshot that is read; the cache of the largest VideoMAE takes one half of it."""
+
+LARGEST_HEADER = 2**24
+"""Bytes of what a snapshot says of its tensors."""
 
 _STATES: dict[str, tuple[type[ReuseCache], type]] = {
     "TemporalReuseCache": (TemporalReuseCache, StreamState),
@@ -81,12 +90,16 @@ def save_cache(
                 about[f"streams.{field.name}"] = value
     # Views are stored on their own, as safetensors asks.
     content = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in content.items()}
+    metadata = {"format": FORMAT, "about": json.dumps(about, allow_nan=False)}
     with replacing(path) as temporary:
-        save_file(content, temporary, metadata={"format": FORMAT, "about": json.dumps(about)})
+        try:
+            save_file(content, temporary, metadata=metadata)
+        except SafetensorError as error:  # a full disk has no class of its own there
+            raise OSError(first_line(error)) from error
 
 
 def load_cache(
-    path: str | os.PathLike[str], device: torch.device | str = "cpu"
+    path: str | os.PathLike[str], device: torch.device | str = "cpu", max_bytes: int = LARGEST_FILE
 ) -> tuple[ReuseCache | None, dict[str, torch.Tensor], dict[str, Any]]:
     """
     Reads what `save_cache` wrote. Nothing in the file is executed.
@@ -94,6 +107,7 @@ def load_cache(
     Args:
         path (`str` or `os.PathLike`): the file.
         device: where the model is that the cache goes on with.
+        max_bytes (`int`): a larger file is refused before anything of it is held.
 
     Returns:
         The cache, `None` if there was none; the tensors and the notes that were saved with it.
@@ -101,30 +115,62 @@ def load_cache(
     Raises:
         SnapshotError: if there is no such file, or it is damaged or something else; one sentence.
     """
-    name = f"the snapshot '{os.fspath(path)}'"
+    name = f"the snapshot '{shown(os.fspath(path), None)}'"
     if not os.path.isfile(path):
         raise SnapshotError(f"{name} does not exist; check the path.")
     try:
+        _check_size(path, max_bytes)
         with safe_open(path, "pt", device=str(device)) as file:
             metadata = file.metadata() or {}
-            content = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise SnapshotError(f"{name} is damaged ({error}); delete it to start anew.") from error
-    if metadata.get("format") != FORMAT:
+            is_own = metadata.get("format") == FORMAT
+            content = {key: file.get_tensor(key) for key in file.keys() if is_own}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SnapshotError(f"{name} is damaged ({shown(first_line(error))}); delete it to start anew.") from error
+    if not is_own:
         raise SnapshotError(f"{name} is not one of this version of hf_ttr; delete it to start anew.")
     try:
         about = json.loads(metadata["about"])
+        if not isinstance(about["notes"], dict):
+            raise ValueError("its notes are none")
         own = {key.removeprefix("own."): tensor for key, tensor in content.items() if key.startswith("own.")}
         return _cache_of(about, content, str(device)), own, about["notes"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise SnapshotError(f"{name} is incomplete ({error!r}); delete it to start anew.") from error
+    except (KeyError, TypeError, ValueError, IndexError, RecursionError, RuntimeError) as error:
+        why = shown(f"{type(error).__name__}: {first_line(error)}")
+        raise SnapshotError(f"{name} is incomplete ({why}); delete it to start anew.") from error
+
+
+def is_snapshot(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one that `save_cache` wrote, or empty, as a crash of the system may leave it."""
+    try:
+        if os.path.getsize(path) == 0:
+            return True
+        _check_size(path, None)
+        with safe_open(path, "pt") as file:
+            return str((file.metadata() or {}).get("format", "")).startswith(FORMAT.rstrip("0123456789"))
+    except (SafetensorError, OSError, ValueError):
+        return False
+
+
+def _check_size(path: str | os.PathLike[str], most: int | None) -> None:
+    """Raises a `ValueError` for a file that asks for more than any of this kind needs."""
+    with open(path, "rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > LARGEST_HEADER:
+        raise ValueError("its header is longer than that of any snapshot")
+    if most is not None and os.path.getsize(path) > most:
+        raise ValueError(f"it has {os.path.getsize(path)} bytes, and can have {most} at most")
 
 
 def _cache_of(about: dict[str, Any], content: dict[str, torch.Tensor], device: str) -> ReuseCache | None:
     if about["class"] is None:
         return None
     cache_class, state_class = _STATES[about["class"]]
-    cache: Any = cache_class(about["layers"])
+    layers, held = about["layers"], sum(key.startswith("layers.") for key in content)
+    if not is_whole(layers) or held != 2 * layers:
+        raise ValueError(f"it holds {held} tensors of layers, but speaks of {shown(layers, 20)} layers")
+    if not isinstance(about["owner"], dict):
+        raise ValueError("its owner is none")
+    cache: Any = cache_class(layers)
     for number, layer in enumerate(cache.layers):
         keys, values = content[f"layers.{number}.keys"], content[f"layers.{number}.values"]
         layer.lazy_initialization(keys, values)
@@ -138,3 +184,89 @@ def _cache_of(about: dict[str, Any], content: dict[str, torch.Tensor], device: s
     cache.streams = state_class(**state)
     cache.owner = {**about["owner"], "device": str(torch.empty(0, device=device).device)}
     return cache
+
+
+def check_cache(cache: ReuseCache, config: Any) -> None:
+    """
+    Looks whether a cache that was read is one of a stream of a model: shapes, types and ranges of all that it holds.
+
+    Args:
+        cache: of one stream.
+        config (`PretrainedConfig`): of the model.
+
+    Raises:
+        ValueError: if not; it names what is wrong.
+    """
+    is_window = config.window_frames is not None
+    if isinstance(cache, TemporalReuseWindowCache) is not is_window:
+        raise ValueError("its cache is of another kind of model")
+    owner: Any = cache.owner
+    for name, value in (
+        ("layers", config.num_hidden_layers),
+        ("hidden_size", config.hidden_size),
+        ("batch_size", 1),
+    ):
+        if owner.get(name) != value or isinstance(owner[name], bool):
+            raise ValueError(f"{name} is not {value}")
+    if not all(isinstance(owner.get(name), str) for name in ("model", "dtype", "weights")):
+        raise ValueError("its owner is no model")
+    (height, width), (rows, columns) = height_and_width(config.image_size), height_and_width(config.patch_size)
+    positions = (height // rows) * (width // columns)
+    state: Any = cache.streams
+    heads, size = config.num_attention_heads, config.hidden_size
+    if not is_window:
+        tokens = positions + 1
+        _check("reference", state.reference, (1, positions, size))
+        _check_whole("age", state.age, (1, tokens), 1, NEVER)
+        _check("scale", state.scale, (1,), least=0)
+        _check("saliency", state.saliency.nan_to_num(), (1, positions), least=0)
+        _check("debt", state.debt, (1, positions), least=0)
+        of_rows: tuple[int, ...] = (1, 1, tokens)
+    else:
+        if not (isinstance(state.counts, list) and len(state.counts) == 1 and is_whole(state.counts[0])):
+            raise ValueError("counts is not the number of rows of one stream")
+        (tokens,), times = state.counts, config.num_frames // config.tubelet_size
+        slots = (1, times, positions)
+        _check("patches", state.patches, (*slots, size))
+        _check("checksums", state.checksums, (1, config.num_frames))
+        _check("scale", state.scale, (1,), least=0)
+        _check("reference", state.reference, (tokens, size))
+        _check_whole("age", state.age, (tokens,), 1, NEVER)
+        _check("change", state.change, (tokens,), least=0)
+        _check_whole("left", state.left, slots, -1, tokens - 1)
+        _check_whole("right", state.right, slots, -1, tokens - 1)
+        _check("alpha", state.alpha, slots, least=0, most=1)
+        of_rows = (tokens,)
+    for layer in cache.layers:
+        for name in ("keys", "values"):
+            _check(name, getattr(layer, name), (1, heads, tokens, size // heads))
+            if str(getattr(layer, name).dtype) != f"torch.{owner['dtype']}":
+                raise ValueError(f"{name} has another dtype than its owner")
+    if cache._output is not None:
+        _check("output", cache._output, (*of_rows, size))
+    if cache._last_layers is not None:
+        shape = of_rows if is_window else (*of_rows, 1)
+        _check_whole("last layers", cache._last_layers, shape, 0, config.num_hidden_layers)
+
+
+def _check(
+    name: str, tensor: Any, shape: tuple[int, ...], least: float | None = None, most: float | None = None
+) -> None:
+    if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(getattr(tensor, 'shape', ()))}, and not {shape}")
+    if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+        raise ValueError(f"{name} holds what is no finite number")
+    if (least is not None and bool((tensor < least).any())) or (most is not None and bool((tensor > most).any())):
+        raise ValueError(f"{name} is out of range")
+
+
+def _check_whole(name: str, tensor: Any, shape: tuple[int, ...], least: int, most: int) -> None:
+    if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != shape or tensor.dtype != torch.long:
+        raise ValueError(f"{name} has not the shape {shape} of whole numbers")
+    if bool(((tensor < least) | (tensor > most)).any()):
+        raise ValueError(f"{name} is out of range")
+
+
+def height_and_width(size: Any) -> tuple[int, int]:
+    """The two sides of a picture or a patch, which a config may give as one number."""
+    return (size[0], size[1]) if isinstance(size, (list, tuple)) else (size, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from transformers import AutoModelForVideoClassification, VideoClassificationPipeline
@@ -24,6 +25,7 @@ _ENGINE_OPTIONS = (
     "verify_every",
     "max_divergence",
     "batch_size",
+    "function_to_apply",
 )
 _SOURCE_OPTIONS = ("live", "protocols", "timeout", "reconnect", "fps")
 _STREAMS_OPTIONS = ("capacity", "snapshots", "snapshot_every", "resume", "kept")
@@ -92,9 +94,9 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             lookahead (`int`): frames of delay, which let tokens be interpolated instead of held; not of a VideoMAE.
             top_k (`int`): number of labels of a result.
             options: `frame_sampling_rate`, `latency_budget_ms`, `max_threshold`, `verify_every`, `max_divergence`,
-                `batch_size` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`, `timeout`, `reconnect`, `fps`
-                (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`, `snapshot_every`, `resume`, `kept`
-                (see `hf_ttr.streaming.VideoStreams`).
+                `batch_size`, `function_to_apply` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`,
+                `timeout`, `reconnect`, `fps` (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`,
+                `snapshot_every`, `resume`, `kept` (see `hf_ttr.streaming.VideoStreams`).
 
         Returns:
             `hf_ttr.streaming.VideoStreams`: an iterator of `hf_ttr.streaming.StreamResult`: stream, timestamps, labels
@@ -102,12 +104,13 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             context manager where it may not.
 
         Raises:
-            SourceError: if a source cannot be opened.
+            SourceError: if no source can be opened; where some can, the others are faults in `statistics`.
+            SnapshotError: if a run cannot go on as it was, or its folder cannot be written.
             TypeError: if an option has another name.
             ValueError: if an option is out of range, or does not fit the model.
         """
-        from .streaming import StreamEngine, StreamOptions, VideoStreams, open_source
-        from .streaming.names import unique_names
+        from .streaming import FrameSource, StreamEngine, StreamOptions, VideoStreams, open_source
+        from .streaming.names import origin, shown_names, unique_names
 
         known = (*_ENGINE_OPTIONS, *_SOURCE_OPTIONS, *_STREAMS_OPTIONS)
         if unknown := sorted(options.keys() - set(known)):
@@ -118,18 +121,19 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         def of(names: tuple[str, ...]) -> dict[str, Any]:
             return {name: options[name] for name in names if name in options}
 
-        settings = StreamOptions(window, stride, lookahead, top_k, **of(_ENGINE_OPTIONS))
         processor = _as_video_processor(self.video_processor or self.image_processor)
+        engine_options = of(_ENGINE_OPTIONS)
+        # As a call of the pipeline has it.
+        engine_options.setdefault("function_to_apply", self._postprocess_params.get("function_to_apply"))
+        settings = StreamOptions(window, stride, lookahead, top_k, **engine_options)
         engine = StreamEngine(self.model, processor, settings)
-        opened: dict[str, Any] = {}
-        try:
-            for name, one in _by_name(source, unique_names).items():
-                opened[name] = open_source(one, name=name, **of(_SOURCE_OPTIONS))
-            return VideoStreams(engine, opened, **of(_STREAMS_OPTIONS))
-        except BaseException:
-            for one in opened.values():
-                one.close()
-            raise
+        named = shown_names(_by_name(source, unique_names))
+        openers: dict[str, Any] = {
+            name: one if isinstance(one, FrameSource) else partial(open_source, one, name=name, **of(_SOURCE_OPTIONS))
+            for name, one in named.items()
+        }
+        origins = {name: text for name, one in named.items() if (text := origin(one)) is not None}
+        return VideoStreams(engine, openers, origins=origins, **of(_STREAMS_OPTIONS))
 
 
 def _as_video_processor(processor: Any) -> Any:
@@ -142,7 +146,7 @@ def _as_video_processor(processor: Any) -> Any:
 def _by_name(source: Any, unique_names: Any) -> dict[str, Any]:
     """The sources with their names; a list of frames is one source."""
     if isinstance(source, Mapping) and not source.keys() <= {"path", "bytes"}:
-        return {str(name): one for name, one in source.items()}
+        return dict(source)
     many = isinstance(source, (list, tuple)) and len(source) > 0 and not hasattr(source[0], "shape")
     many = many and all(isinstance(one, (str, bytes)) or hasattr(one, "__fspath__") for one in source)
     sources = list(source) if many else [source]

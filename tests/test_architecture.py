@@ -26,7 +26,7 @@ MODULES = sorted(
     if not (name := module.name.removeprefix("hf_ttr.")).startswith(SCRIPTS)
 )
 # They take classes of the package by name, or its version.
-PUBLIC = {"checkpoints", "hub", "import_hf_ttr", "cli", "evaluation.runner", "model_card"}
+PUBLIC = {"checkpoints", "hub", "import_hf_ttr", "cli", "evaluation.runner", "model_card", "streaming.engine"}
 POLICIES = ("planning.causal", "planning.bidirectional", "planning.runs")
 METHODS = ("pruning", "run_length", "tome", "vid_tldr", "vidtome")
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 import hf_ttr
-from hf_ttr.cache_snapshot import SnapshotError, load_cache, save_cache
+from hf_ttr.cache_snapshot import SnapshotError, is_snapshot, load_cache, save_cache
 
 from .tiny import make_clip, tiny_parent, tiny_videomae
 
@@ -112,3 +113,45 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="is damaged"):
         load_cache(path)
     assert not marker.exists()
+
+
+def test_no_more_is_taken_than_a_snapshot_needs(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    about = {"class": "TemporalReuseCache", "layers": 10**9, "owner": {}, "notes": {}}
+    metadata = {"format": "hf_ttr cache 1", "about": json.dumps(about)}
+    save_file({"a": torch.zeros(1)}, path, metadata=metadata)
+    with pytest.raises(
+        SnapshotError, match=r"is incomplete \(ValueError: it holds 0 tensors of layers, but speaks of"
+    ):
+        load_cache(path)
+    save_file({"a": torch.zeros(1000)}, path, metadata=metadata)
+    with pytest.raises(SnapshotError, match="has .* bytes, and can have 2000 at most"):
+        load_cache(path, max_bytes=2000)
+    path.write_bytes((2**40).to_bytes(8, "little") + b"{}")
+    with pytest.raises(SnapshotError, match="its header is longer than that of any snapshot"):
+        load_cache(path)
+    metadata["about"] = "[" * 100_000
+    save_file({"a": torch.zeros(1)}, path, metadata=metadata)
+    with pytest.raises(SnapshotError, match=r"is incomplete \(RecursionError"):
+        load_cache(path)
+
+
+def test_what_was_written_here_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for content, is_own in ((b"", True), (b"mine", False), (b"\x00" * 100, False)):
+        path.write_bytes(content)
+        assert is_snapshot(path) is is_own
+    save_file({"a": torch.zeros(1)}, path)
+    assert not is_snapshot(path)
+    save_cache(None, path)
+    assert is_snapshot(path)
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(content: Any, name: str, metadata: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("hf_ttr.cache_snapshot.save_file", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        save_cache(None, tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import PIL.Image
 import pytest
 
-from hf_ttr.files import replacing_folder
+from hf_ttr.files import replacing, replacing_folder
 from hf_ttr.visualization import group_map, heat_map, reuse_map, reuse_page, reuse_video
 from hf_ttr.visualization import page as page_module
 from hf_ttr.visualization import video as video_module
@@ -85,3 +87,70 @@ def test_failed_folder_leaves_everything_as_it_was(tmp_path: Path):
         (Path(folder) / "new").touch()
         raise OSError("No space left on device")
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["a", "a/old"]
+
+
+def stop_in_the_middle(path: Path, how: str) -> None:
+    """Has another process begin to write, and kills it there."""
+    code = (
+        "import os, signal, sys; from hf_ttr.files import replacing, replacing_folder\n"
+        "what = replacing_folder if sys.argv[2] == 'folder' else replacing\n"
+        "with what(sys.argv[1]) as place:\n"
+        "    open(os.path.join(place, 'new') if sys.argv[2] == 'folder' else place, 'w').write('half')\n"
+        "    if sys.argv[3] == 'aside': os.rename(sys.argv[1], place + '-old')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    kind, _, when = how.partition("-")
+    subprocess.run([sys.executable, "-c", code, path, kind, when], check=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks.")
+def test_what_a_killed_process_left_is_removed_when_the_file_is_written_again(tmp_path: Path):
+    path = tmp_path / "a.json"
+    for _ in range(2):
+        stop_in_the_middle(path, "file-")
+        assert len(list(tmp_path.iterdir())) == 1 and not path.exists()
+    others = [tmp_path / ".0123456789abcdef0123456789abcdef.json", tmp_path / ".hf_ttr-notes"]
+    for other in others:
+        other.write_text("not ours")
+    with replacing(path) as first, replacing(path) as second:
+        # What a living writer holds is left to it.
+        assert first != second
+        for place, text in ((first, "one"), (second, "two")):
+            Path(place).write_text(text)
+    assert path.read_text() == "one" and sorted(tmp_path.iterdir()) == sorted([*others, path])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks.")
+@pytest.mark.parametrize("how", ["folder-", "folder-aside"])
+def test_a_folder_of_a_killed_process(how: str, tmp_path: Path):
+    target = tmp_path / "a"
+    target.mkdir()
+    (target / "old").touch()
+    stop_in_the_middle(target, how)
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(OSError, match="No space"), replacing_folder(target):
+        raise OSError("No space left on device")
+    # What had been put aside is back.
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["a", "a/old"]
+    with replacing_folder(target) as folder:
+        (Path(folder) / "new").touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["a", "a/new"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such links.")
+def test_a_link_in_the_place_of_a_temporary_is_not_followed(tmp_path: Path):
+    path, victim = tmp_path / "a.json", tmp_path / "victim"
+    victim.write_text("mine")
+    with replacing(path) as place:
+        Path(place).write_text("x")
+    Path(place).symlink_to(victim)
+    with replacing(path) as other:
+        Path(other).write_text("y")
+    assert victim.read_text() == "mine" and path.read_text() == "y" and other != place and Path(place).is_symlink()
+
+
+def test_files_have_the_usual_permissions(tmp_path: Path):
+    (tmp_path / "plain").touch()
+    with replacing(tmp_path / "a.json") as place:
+        Path(place).write_text("x")
+    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -118,8 +118,34 @@ def test_wrong_calls_leave_nothing_open() -> None:
             super().close()
 
     with pytest.raises(SourceError, match=missing):
-        pipe.stream({"first": Watched("first", False), "second": "/no/such/file.mp4"})
-    assert closed == ["first"]
+        pipe.stream({"first": "/no/such/file.mp4", "second": "/no/such/other.mp4"})
+    with pipe.stream({"first": Watched("first", False), "second": "/no/such/file.mp4"}) as streams:
+        assert list(streams) == []
+    assert set(closed) == {"first"} and missing in re.escape(str(streams.statistics["second"].error))
+
+
+def test_scores_are_those_of_a_call() -> None:
+    """For each kind of problem that transformers knows, and for what the pipeline was told."""
+    frames = frames_of(0, 1)
+    for problem, chosen in ((None, None), ("multi_label_classification", None), ("regression", None), (None, "none")):
+        model = hf_ttr.with_temporal_reuse(tiny_parent(problem_type=problem), {"threshold": 0.3})
+        processor = TemporalReuseVideoProcessor(size={"height": 24, "width": 24}, num_frames=1)
+        options = {} if chosen is None else {"function_to_apply": chosen}
+        pipe = pipeline("video-classification-reuse", model=model, video_processor=processor, **options)
+        (result,) = pipe.stream(frames)
+        called = pipe(torch.from_numpy(frames[0])[None].numpy(), num_frames=1)
+        assert [entry["label"] for entry in result.labels] == [entry["label"] for entry in called]
+        scores = [entry["score"] for entry in called]
+        assert [entry["score"] for entry in result.labels] == pytest.approx(scores, abs=1e-5)
+
+
+def test_names_hold_no_secrets_and_nothing_that_steers() -> None:
+    pipe = pipe_of(tiny_model())
+    frames = frames_of(0, 1)
+    with pipe.stream({"rtsp://admin:pw@host": frames, "a\x1b[2Jb": frames}) as streams:
+        assert {result.stream for result in streams} == {"rtsp://host", "a\\x1b[2Jb"}
+    with pytest.raises(ValueError, match="two streams have the name 'rtsp://host'; give each its own"):
+        pipe.stream({"rtsp://admin:pw@host": frames, "rtsp://host": frames})
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from .card import card
 from .classify import classify
 from .convert import convert
 from .demo import demo
+from .errors import write_what_there_is
 from .evaluate import evaluate
 from .stream import stream
 from .visualize import visualize
@@ -53,4 +54,5 @@ def _options(
 
 def main() -> None:
     """Runs the program with the arguments of the process."""
+    write_what_there_is()
     app(prog_name="hf-ttr")

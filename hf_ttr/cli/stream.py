@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import InputError, ends_quietly, first_line
+from .errors import INTERRUPTED, InputError, ends_quietly, first_line
 from .loading import load_pipeline, quiet
 from .options import Budget, Device, FrameSamplingRate, Model, Reduction, Threshold, Wanted
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 SNAPSHOTS = ".snapshots"
 """Ending of the folder beside a result file that holds what it takes to go on."""
+
+PATIENCE = 3
+"""The signal with which the program ends at once."""
 
 
 @ends_quietly
@@ -82,12 +86,6 @@ def stream(
     if resume and out in (None, "-"):
         raise InputError("--resume goes on with a result file; pass it as --out.")
     wanted = Wanted(threshold, budget, mode, reduction, None, frame_sampling_rate)
-    sources = _named(source)
-
-    from ..cache_snapshot import SnapshotError
-    from ..streaming import ResultFile, ResultFileError, SourceError
-    from .stream_table import StreamTable
-
     options: dict[str, Any] = {
         "frame_sampling_rate": frame_sampling_rate or 1,
         "latency_budget_ms": latency_budget_ms,
@@ -100,11 +98,14 @@ def stream(
     }
     if protocol:
         options["protocols"] = protocol
-    with _stopped_by_signals() as stopped:
+    with _stopped_by_signals() as signals:
+        from ..streaming import ResultFile, ResultFileError
+        from .stream_table import StreamTable
+
+        sources = _named(source)
         try:
-            is_file = out is not None and out != "-"
-            with ResultFile(out, resume) if is_file and out else nullcontext() as file:
-                if file is not None:
+            with ResultFile(out, resume) if out not in (None, "-") else nullcontext() as file:
+                if file is not None and file.is_regular:
                     options |= {
                         "snapshots": f"{out}{SNAPSHOTS}",
                         "snapshot_every": snapshot_every,
@@ -113,46 +114,60 @@ def stream(
                     }
                 with quiet():
                     pipe = load_pipeline(model, wanted.settings, device, task="video-classification-reuse")
-                    streams = pipe.stream(sources, window, stride, lookahead, top_k, **options)
-                    table = StreamTable(streams, list(sources))
-                    _watch(streams, table, file, stopped, to_stdout=out == "-")
-        except (SourceError, SnapshotError, ResultFileError) as error:
+                    signals.check()
+                    streams = _begun(pipe, sources, window, stride, lookahead, top_k, options)
+                    signals.streams = streams
+                    _watch(streams, StreamTable(streams), file, signals, to_stdout=out == "-")
+        except ResultFileError as error:
             raise InputError(str(error)) from error
-        except ValueError as error:
-            raise InputError(f"{first_line(error)}.") from error
-        except OSError as error:
-            raise InputError(f"A snapshot cannot be written ({first_line(error)}); make room and --resume.") from error
+
+
+def _begun(pipe: Any, sources: dict[str, str], *settings: Any) -> VideoStreams:
+    """The streams, or one sentence on why there are none."""
+    from ..cache_snapshot import SnapshotError
+    from ..streaming import SourceError
+
+    *positions, options = settings
+    try:
+        streams: VideoStreams = pipe.stream(sources, *positions, **options)
+    except (SourceError, SnapshotError) as error:
+        raise InputError(str(error)) from error
+    except ValueError as error:
+        raise InputError(f"{first_line(error)}.") from error
+    return streams
 
 
 def _watch(
-    streams: VideoStreams, table: StreamTable, file: ResultFile | None, stopped: threading.Event, to_stdout: bool
+    streams: VideoStreams, table: StreamTable, file: ResultFile | None, signals: _Signals, to_stdout: bool
 ) -> None:
     """Takes the results until the streams end, or the user ends them."""
     import json
 
-    interrupted = False
-    with streams:
-        try:
-            with table:
-                for result in streams:
-                    if file is not None:
-                        file.write(result)
-                    elif to_stdout:
-                        typer.echo(json.dumps(result.to_dict(), allow_nan=False))
-                    table.add(result)
-                    if stopped.is_set():
-                        raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            interrupted = True
+    from ..streaming import SourceError
+
+    fault: SourceError | None = None
+    try:
+        with streams, table:
+            for result in streams:
+                if file is not None:
+                    file.write(result)
+                elif to_stdout:
+                    typer.echo(json.dumps(result.to_dict(), allow_nan=False))
+                table.add(result)
+                signals.check()
+    except KeyboardInterrupt:
+        pass
+    except SourceError as error:
+        fault = error
+    signals.are_answered = True
     table.print_summary(None if file is None else file.path)
-    if interrupted:
-        raise KeyboardInterrupt
+    signals.check()
+    if fault is not None:
+        raise InputError(str(fault)) from fault
 
 
 def _named(sources: list[str]) -> dict[str, str]:
     """The sources by name: that before "=", or that of the file or address."""
-    import os
-
     from ..streaming.names import unique_names
 
     named: dict[str, str] = {}
@@ -175,27 +190,51 @@ def _named(sources: list[str]) -> dict[str, str]:
     return named
 
 
+class _Signals:
+    """
+    What SIGTERM and Ctrl-C do: the streams end, everything is closed, and nothing is interrupted in that.
+
+    Attributes:
+        streams: those to end, once they are there.
+        count: how many came.
+        are_answered: whether what is to be closed is being closed.
+    """
+
+    def __init__(self) -> None:
+        self.streams: VideoStreams | None = None
+        self.are_answered = False
+        self.count = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count >= PATIENCE:
+            # Closing itself hangs, for example in writing to a disk that does not answer.
+            os._exit(INTERRUPTED)
+        if self.streams is not None:
+            self.streams.stop()
+        if not self.are_answered:
+            self.are_answered = True
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Interrupts the program after a signal: what that raised gets lost where a library calls back."""
+        if self.count:
+            raise KeyboardInterrupt
+
+
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """
-    Lets SIGTERM end the program like Ctrl-C, with everything closed.
-
-    Gives an event that is set by either: what a signal raises can get lost, where a library calls back.
-    """
-    stopped = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopped.set()
-        raise KeyboardInterrupt
-
+def _stopped_by_signals() -> Iterator[_Signals]:
+    """Lets SIGTERM end the program like Ctrl-C, with everything closed."""
+    signals = _Signals()
     numbers = (signal.SIGTERM, signal.SIGINT)
     if threading.current_thread() is not threading.main_thread():
         # Signals are not for this thread.
-        yield stopped
+        yield signals
         return
-    before = [signal.signal(number, stop) for number in numbers]
+    before = [signal.signal(number, signals) for number in numbers]
     try:
-        yield stopped
+        yield signals
     finally:
         for number, handler in zip(numbers, before):
-            signal.signal(number, handler)
+            # After a signal the program ends; another one is not to break into that.
+            signal.signal(number, signal.SIG_IGN if signals.count else handler)

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..display import shown
 from ..streaming.control import percentile
 
 
@@ -42,17 +43,18 @@ class StreamTable:
     """
     Shows one line for each stream, as long as it is entered and stderr is a terminal.
 
+    Names, labels and faults are of others: they are shown without what would steer the terminal.
+
     Args:
         streams: what is shown.
-        names: of the streams, in their order.
     """
 
-    def __init__(self, streams: VideoStreams, names: list[str]) -> None:
+    def __init__(self, streams: VideoStreams) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._streams = streams
-        self._lines = {name: _Line() for name in names}
+        self._lines = {name: _Line() for name in streams.statistics}
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
@@ -80,8 +82,7 @@ class StreamTable:
 
     def print_summary(self, path: str | None) -> None:
         """Prints what became of the streams to stderr."""
-        console = self._console
-        console.print(self._render(in_the_end=True))
+        self._console.print(self._render(in_the_end=True))
         for name, statistics in self._streams.statistics.items():
             facts = [
                 f"{count} {what}"
@@ -95,12 +96,17 @@ class StreamTable:
                 if count
             ]
             if facts:
-                console.print(f"{name}: {', '.join(facts)}.", markup=False, highlight=False)
+                self._say(f"{name}: {', '.join(facts)}.")
             if statistics.error is not None:
-                console.print(f"{statistics.error}", markup=False, highlight=False, soft_wrap=True)
+                self._say(str(statistics.error))
+        if (error := self._streams.snapshot_error) is not None:
+            self._say(error)
         if path is not None:
             total = sum(line.results for line in self._lines.values())
-            console.print(f"{total} results in {path}", markup=False, highlight=False, soft_wrap=True)
+            self._say(f"{total} results in {path}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(shown(text, None), markup=False, highlight=False, soft_wrap=True)
 
     def _render(self, in_the_end: bool = False) -> Any:
         from rich.table import Table
@@ -132,8 +138,8 @@ class StreamTable:
         moves = options.latency_budget_ms is not None or options.max_divergence is not None
         waiting = "no result" if state.ended or in_the_end else "waiting"
         return {
-            "stream": name,
-            "label": waiting if last is None else last.label,
+            "stream": shown(name),
+            "label": waiting if last is None else shown(last.label),
             "score": "" if last is None else f"{last.score:.2f}",
             "computed": "" if last is None else f"{line.computed / line.results:.0%}",
             "cost": "" if saved is None else f"{saved:.1f}x less",

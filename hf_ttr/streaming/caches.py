@@ -59,6 +59,10 @@ class StreamCaches:
 
     def drop(self, names: Sequence[str]) -> None:
         """Forgets streams."""
-        held = [name for name in names if name in self]
-        if held:
-            self.take(held)
+        for group, cache in list(self._groups.items()):
+            rest = [number for number, name in enumerate(group) if name not in names]
+            if len(rest) == len(group):
+                continue
+            del self._groups[group]
+            if rest:
+                self._groups[tuple(group[number] for number in rest)] = cache.take(torch.tensor(rest))

@@ -6,7 +6,8 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from .result import Divergence
+from ..checks import is_number
+from .result import Divergence, is_count
 
 
 @dataclass
@@ -100,7 +101,7 @@ class FidelityGuard:
         self.checks += 1
         if self.bound is None:
             return
-        if divergence.kl > self.bound:
+        if not divergence.kl <= self.bound:
             self.exceeded += 1
             self._doubts = self.CHECKS_SOONER
             step = max(self.STEEPEST, self.SAFETY * math.sqrt(self.bound / divergence.kl))
@@ -117,9 +118,19 @@ class FidelityGuard:
         return {name: getattr(self, name) for name in _GUARD_STATE}
 
     def restore(self, state: dict[str, float | int]) -> None:
-        """Goes on from a state."""
-        for name in _GUARD_STATE:
-            setattr(self, name, state[name])
+        """
+        Goes on from a state.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        if not isinstance(state, dict) or set(state) != set(_GUARD_STATE):
+            raise ValueError("the state of the checks has other fields")
+        for name, value in state.items():
+            is_limit = name in ("limit", "_ceiling")
+            if not (is_number(value) and value >= 0 if is_limit else is_count(value)):
+                raise ValueError(f"the state of the checks has {name.lstrip('_')} {value!r}")
+            setattr(self, name, value)
         self.limit = min(self.limit, self._highest)
 
 

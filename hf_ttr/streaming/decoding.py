@@ -46,6 +46,9 @@ class DecodedSource(FrameSource):
         is_live (`bool`): Whether it is live; its end is then never taken for a file that was cut off, and its frames
             that have no timestamps of their own get the time of their arrival.
         limits (`VideoLimits`): Of the size of its frames.
+
+    Attributes:
+        has_known_end (`bool`): Whether its length is known, so that it has ended once it was read to its end.
     """
 
     def __init__(self, video: OpenVideo, name: str, is_live: bool, limits: VideoLimits = DEFAULT_LIMITS) -> None:
@@ -53,6 +56,8 @@ class DecodedSource(FrameSource):
         self._limits = limits
         self._has_timestamps = video.has_timestamps
         self._video: OpenVideo | None = video
+        # Of a playlist it is that of the list.
+        self.has_known_end = video.container.size > 0 and "hls" not in video.container.format.name
         self._tally = PacketTally(video.container, video.stream)
         self._packets = video.container.demux()
         self._clock = StreamClock()

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import math
 import os
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from transformers import __version__ as transformers_version
 
-from ..cache_snapshot import SnapshotError, load_cache, save_cache
+from ..cache_snapshot import SnapshotError, check_cache, height_and_width, load_cache, save_cache
+from ..checks import is_number
 from ..configuration import (
     DEFAULT_THRESHOLD,
     DEFAULT_WINDOW_THRESHOLD,
     TemporalReuseConfig,
     as_temporal_reuse_config,
 )
+from ..display import scrub, shown
 from ..fingerprint import weights_digest
+from ..scores import divergence, same_answer, score_kind, to_scores
+from .base import SourceError, label, one_line
 from .caches import StreamCaches
 from .control import FidelityGuard, LatencyControl
 from .options import LARGEST_FACTOR, StreamOptions
-from .result import Divergence, StreamResult
+from .result import Divergence, StreamResult, is_count, is_divergence
 from .track import Call, FrameTrack, Seen, Track, Window, WindowTrack
 
 
@@ -40,6 +49,8 @@ class Lane:
         last_time: timestamp of the last frame that was handed in.
         dropped: frames dropped so far.
         ended, finished: whether no frame comes any more; whether its last result was given.
+        failed: whether it ended with a fault.
+        error: that of its frames, if they could not be classified.
     """
 
     name: str
@@ -51,6 +62,8 @@ class Lane:
     dropped: int = 0
     ended: bool = False
     finished: bool = False
+    failed: bool = False
+    error: SourceError | None = None
     computed_tokens: int = 0
     total_tokens: int = 0
     multiply_adds: int = 0
@@ -72,7 +85,8 @@ class StreamEngine:
     Classifies many streams with one model, which goes on with each of them where it left off.
 
     It does one thing at a time: hand in frames with `push`, and let `step` make the calls for which there are frames.
-    Streams start, stall and end independently; those that are ready go through the model together.
+    Streams start, stall and end independently; those that are ready go through the model together. One whose frames
+    cannot be classified, or get scores that are no numbers, ends with that fault (`error`); the others go on.
 
     Args:
         model: a video classifier with reuse, in evaluation mode.
@@ -118,11 +132,12 @@ class StreamEngine:
         if self.options.max_threshold is not None and self.base_threshold is not None:
             most = self.options.max_threshold / self.base_threshold
         self.latency = LatencyControl(self.options.latency_budget_ms, most)
+        self._kind = self.options.function_to_apply or score_kind(config.problem_type)
         self._dense = copy.copy(self.settings)
         self._dense.threshold, self._dense.compute_budget, self._dense.reduction = 0.0, None, []
         self._caches = StreamCaches()
         self._lanes: dict[str, Lane] = {}
-        self._digest: str | None = None
+        self._identity: dict[str, Any] | None = None
 
     def _settings(self, settings: TemporalReuseConfig) -> TemporalReuseConfig:
         """Those of the model, in the mode that fits: without a delay nothing is known of what comes."""
@@ -199,34 +214,49 @@ class StreamEngine:
             time (`float`): its timestamp, in seconds.
             arrival (`float`, *optional*): when it arrived, by `time.monotonic()`; by default now.
             dropped (`int`): frames of the stream that were dropped so far.
+
+        Raises:
+            ValueError: if index or time cannot be those of a frame.
         """
         lane = self._lane(name)
+        if not (is_count(index) and is_number(time)):
+            raise ValueError(f"a frame has index {index!r} and time {time!r}; pass a whole number, and seconds.")
+        if index % self.options.frame_sampling_rate == 0:
+            values = self.processor(
+                [pixels() if callable(pixels) else pixels], do_sample_frames=False, return_tensors="pt"
+            )
+            tensor = values["pixel_values"][0, 0].to(self.model.device)
+            lane.track.add(Seen(index, time, _now() if arrival is None else arrival), tensor)
         if isinstance(lane.track, WindowTrack):
             # What its track holds is part of a snapshot.
             lane.next_frame = index + 1
         lane.dropped, lane.last_time = dropped, time
-        if index % self.options.frame_sampling_rate:
-            return
-        values = self.processor(
-            [pixels() if callable(pixels) else pixels], do_sample_frames=False, return_tensors="pt"
-        )
-        tensor = values["pixel_values"][0, 0].to(self.model.device)
-        lane.track.add(Seen(index, time, _now() if arrival is None else arrival), tensor)
 
-    def end(self, name: str) -> None:
-        """Says that no frame of a stream comes any more; the next `step` gives the rest of its results."""
-        self._lane(name).ended = True
+    def end(self, name: str, failed: bool = False) -> None:
+        """
+        Says that no frame of a stream comes any more; the next `step` gives the rest of its results.
+
+        Args:
+            name: of the stream.
+            failed (`bool`): whether it broke off, so that a snapshot of it is one of a stream that goes on.
+        """
+        lane = self._lane(name)
+        lane.ended, lane.failed = True, failed or lane.failed
 
     def is_finished(self, name: str) -> bool:
         """Whether a stream has ended and all its results were given."""
         return self._lane(name).finished
+
+    def error(self, name: str) -> SourceError | None:
+        """What ended a stream, if its frames could not be classified."""
+        return self._lane(name).error
 
     def step(self) -> list[StreamResult]:
         """Makes one call of each stream that has the frames for it, together; returns the results."""
         groups: dict[Any, list[tuple[Lane, Call]]] = defaultdict(list)
         idle = []
         for lane in self._lanes.values():
-            call = lane.track.next_call(lane.ended)
+            call = self._next_call(lane)
             if call is not None:
                 groups[(call.pixel_values.shape, call.stride, lane.name in self._caches)].append((lane, call))
             elif lane.ended and not lane.finished:
@@ -236,9 +266,30 @@ class StreamEngine:
             for start in range(0, len(group), self.options.batch_size):
                 results += self._run(group[start : start + self.options.batch_size])
         for lane in idle:
-            results += [self._result(lane, window) for window in lane.track.finish()]
+            results += self._results(lane, lane.track.finish)
             lane.finished = True
         return results
+
+    def _next_call(self, lane: Lane) -> Call | None:
+        if lane.error is not None:
+            return None
+        try:
+            return lane.track.next_call(lane.ended)
+        except Exception as fault:  # frames that do not fit each other
+            self._fail(lane, fault)
+            return None
+
+    def _fail(self, lane: Lane, fault: Exception | str) -> None:
+        """Ends a stream with a fault of its own; what came before it remains."""
+        why = one_line(fault) if isinstance(fault, Exception) else fault
+        lane.error = SourceError(
+            f"{label(lane.name)} cannot be classified from frame {lane.next_frame} on ({why}); check its frames and "
+            "the model."
+        )
+        lane.error.__cause__ = scrub(fault) if isinstance(fault, Exception) else None
+        lane.ended = lane.failed = True
+        # Nobody knows what is in it.
+        self._caches.drop([lane.name])
 
     def threshold(self, name: str) -> float | None:
         """The threshold in force for a stream."""
@@ -250,6 +301,8 @@ class StreamEngine:
     def save(self, name: str, path: str | os.PathLike[str]) -> None:
         """
         Writes all that is known of a stream to a safetensors file.
+
+        One that ended with a fault is not finished: it goes on behind the last frame that was classified.
 
         Raises:
             OSError: if it cannot be written.
@@ -263,8 +316,10 @@ class StreamEngine:
             "results": lane.results,
             "next_frame": lane.next_frame,
             "last_time": lane.last_time,
-            "finished": lane.finished,
+            "dropped": lane.dropped,
+            "finished": lane.finished and not lane.failed,
             "costs": [lane.computed_tokens, lane.total_tokens, lane.multiply_adds, lane.dense_multiply_adds],
+            "divergence": None if lane.divergence is None else asdict(lane.divergence),
         }
         save_cache(self._caches.peek(name), path, tensors, notes)
 
@@ -279,26 +334,65 @@ class StreamEngine:
         Raises:
             SnapshotError: if the file is damaged, or of another model or other options; one sentence.
         """
-        cache, tensors, notes = load_cache(path, self.model.device)
-        where = f"the snapshot '{os.fspath(path)}'"
-        before, now = notes.get("identity", {}), self.identity()
+        where = f"the snapshot '{shown(os.fspath(path), None)}'"
+        cache, tensors, notes = load_cache(path, self.model.device, self._most_bytes())
+        before = notes.get("identity")
+        if not isinstance(before, dict):
+            raise SnapshotError(f"{where} is of no stream; delete it to start anew.")
+        now = self.identity()
         if before.get("model") != now["model"]:
             raise SnapshotError(f"{where} is of another model; pass that model, or delete it to start anew.")
-        if different := [name for name in now if before.get(name) != now[name]]:
-            name = different[0]
-            raise SnapshotError(
-                f"{where} is of a stream with {name} {before.get(name)!r}, which is {now[name]!r} now; pass the same, "
-                "or delete it to start anew."
-            )
+        if different := difference(before, now):
+            raise SnapshotError(f"{where} is of a stream with {different}; pass the same, or delete it to start anew.")
         self.add(name)
         lane = self._lanes[name]
+        try:
+            self._restore(lane, cache, tensors, notes)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            self.remove(name)
+            raise SnapshotError(f"{where} is damaged ({one_line(error)}); delete it to start anew.") from error
+
+    def _restore(self, lane: Lane, cache: Any, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:
+        """Takes over what a snapshot holds, once it is known to be what `save` writes of such a model."""
+        config = self.model.config
+        shapes = (
+            {"answers": (config.num_labels or config.hidden_size,)}
+            if self.window_frames is None
+            else {"frames": (config.num_channels, *height_and_width(config.image_size))}
+        )
+        for key, tensor in tensors.items():
+            if key not in shapes or tensor.shape[1:] != shapes[key] or tensor.dtype != torch.float32:
+                raise ValueError(f"its tensor {key!r} of shape {tuple(tensor.shape)} is none of this model")
+        numbers = {key: notes[key] for key in ("results", "next_frame", "dropped")}
+        if not all(is_count(value) for value in (*numbers.values(), *notes["costs"])) or len(notes["costs"]) != 4:
+            raise ValueError("its counts are none")
+        if not (is_number(notes["last_time"]) and isinstance(notes["finished"], bool)):
+            raise ValueError("its last time is none")
+        if not is_divergence(notes["divergence"]):
+            raise ValueError("its dense check is none")
+        if cache is not None:
+            check_cache(cache, config)
         lane.track.restore(tensors, notes["track"])
         lane.guard.restore(notes["guard"])
-        lane.results, lane.next_frame, lane.last_time = notes["results"], notes["next_frame"], notes["last_time"]
+        for key, value in numbers.items():
+            setattr(lane, key, value)
+        lane.last_time = notes["last_time"]
         lane.ended = lane.finished = notes["finished"]
         lane.computed_tokens, lane.total_tokens, lane.multiply_adds, lane.dense_multiply_adds = notes["costs"]
-        if cache is not None:
-            self._caches.put([name], cache)
+        lane.divergence = None if notes["divergence"] is None else Divergence(**notes["divergence"])
+        if cache is not None and self.settings.mode != "off":
+            self._caches.put([lane.name], cache)
+
+    def _most_bytes(self) -> int:
+        """More than a snapshot of a stream of this model can take."""
+        config = self.model.config
+        height, width = height_and_width(config.image_size)
+        patch_height, patch_width = height_and_width(config.patch_size)
+        frames = self.window_frames or 1
+        tokens = frames * (1 + (height // patch_height) * (width // patch_width))
+        states = (2 * config.num_hidden_layers + 8) * tokens * config.hidden_size
+        answers = self.window * (config.num_labels or config.hidden_size)
+        return 8 * (states + answers + frames * config.num_channels * height * width) + 2**24
 
     def next_frame(self, name: str) -> int:
         """Index of the first frame of the source that a stream has not gone through."""
@@ -307,6 +401,10 @@ class StreamEngine:
     def last_time(self, name: str) -> float:
         """Timestamp of the last frame that a stream was given."""
         return self._lane(name).last_time
+
+    def dropped(self, name: str) -> int:
+        """How many frames of a stream were dropped before they were handed in."""
+        return self._lane(name).dropped
 
     def result_count(self, name: str) -> int:
         """How many results a stream had."""
@@ -332,77 +430,131 @@ class StreamEngine:
             raise ValueError(f"there is no stream {name!r}; the streams are {', '.join(self._lanes) or 'none'}.")
         return self._lanes[name]
 
-    def _model_digest(self) -> str:
-        if self._digest is None:
-            weights = weights_digest(self.model)
-            self._digest = f"{type(self.model).__name__} {weights}"
-        return self._digest
-
     def identity(self) -> dict[str, Any]:
-        """The model, and the settings that a stream cannot change while it goes on, as JSON can hold them."""
-        options = ("window", "stride", "lookahead", "frame_sampling_rate")
+        """
+        The model, and all settings on which results depend, which a stream cannot change while it goes on, as JSON can
+        hold them: not the device, `batch_size`, and `top_k`.
+        """
+        if self._identity is None:
+            self._identity = _as_json(self._facts())
+        return self._identity
+
+    def _facts(self) -> dict[str, Any]:
+        from .. import __version__
+
+        config = self.model.config
+        architecture = {key: value for key, value in config.to_dict().items() if key not in _NOT_OF_A_MODEL}
         return {
-            "model": self._model_digest(),
-            "mode": self.settings.mode,
-            "threshold": self.settings.threshold,
-            "compute_budget": self.settings.compute_budget,
-            "reduction": [method.to_dict() for method in self.settings.reduction],
-            **{name: getattr(self.options, name) for name in options},
+            "model": f"{type(self.model).__name__} {weights_digest(self.model)}",
+            "reuse": self.settings.settings_to_dict(),
+            "options": self.options.lasting(),
+            "processor": self.processor.to_dict(),
+            "labels": _digest(config.id2label),
+            "problem_type": config.problem_type,
+            "config": _digest(architecture),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "attention": config._attn_implementation,
+            "versions": {"hf_ttr": __version__, "torch": torch.__version__, "transformers": transformers_version},
         }
 
-    @torch.inference_mode()
     def _run(self, group: list[tuple[Lane, Call]]) -> list[StreamResult]:
-        """Calls the model once, for streams that are all new, or all not."""
+        """Classifies the frames of streams that are all new, or all not."""
+        logits: dict[str, torch.Tensor] = {}
+        self._together(group, lambda part: self._call(part, logits))
+        if self.settings.mode != "off":
+            due = [(lane, call) for lane, call in group if not lane.error and lane.guard.is_due(len(call.new))]
+            self._together(due, lambda part: self._check(part, logits))
+        results: list[StreamResult] = []
+        for lane, call in group:
+            if lane.error is None:
+                own = logits[lane.name]
+                results += self._results(lane, lambda: lane.track.absorb(call, own))  # noqa: B023
+        return results
+
+    @torch.inference_mode()
+    def _together(
+        self, group: list[tuple[Lane, Call]], work: Callable[[list[tuple[Lane, Call]]], dict[str, torch.Tensor]]
+    ) -> None:
+        """Does the work for all streams at once; where that fails, for each by itself, as the fault is one's own."""
+        if not group:
+            return
+        try:
+            found = work(group)
+        except Exception as fault:
+            if not isinstance(fault, ValueError):
+                # What is refused leaves the caches as they were; what broke off may have left anything in them.
+                self._caches.drop([lane.name for lane, _ in group])
+            if len(group) == 1:
+                self._fail(group[0][0], fault)
+                return
+            for one in group:
+                self._together([one], work)
+            return
+        for lane, _ in group:
+            if not bool(found[lane.name].isfinite().all()):
+                self._fail(lane, "its scores are no numbers")
+
+    def _call(self, group: list[tuple[Lane, Call]], logits: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Calls the model once, and notes the logits of each stream."""
         names = [lane.name for lane, _ in group]
         calls = [call for _, call in group]
         options: dict[str, Any] = {"temporal_reuse": self.settings}
+        cache = None
         if self.settings.mode != "off":
-            if names[0] in self._caches:
-                options["past_key_values"] = self._caches.take(names)
+            if all(name in self._caches for name in names):
+                options["past_key_values"] = cache = self._caches.take(names)
             if self.base_threshold is not None:
                 options["thresholds"] = torch.tensor([self.threshold(name) for name in names], dtype=torch.float64)
             if self.window_frames is not None:
                 options["stride"] = calls[0].stride
-        out = self.model(torch.stack([call.pixel_values for call in calls]), **options)
-        logits = out.logits[:, None] if self.window_frames is not None else out.frame_logits
+        try:
+            out = self.model(torch.stack([call.pixel_values for call in calls]), **options)
+        except ValueError:
+            if cache is not None:
+                self._caches.put(names, cache)
+            raise
         if out.past_key_values is not None:
             self._caches.put(names, out.past_key_values)
+        own = (out.logits[:, None] if self.window_frames is not None else out.frame_logits).float().cpu()
         for row, (lane, call) in enumerate(group):
             lane.add_cost(out.reuse, row)
             if isinstance(lane.track, FrameTrack):
                 lane.next_frame = call.new[-1].index + 1
-        if self.settings.mode != "off":
-            due = [row for row, (lane, call) in enumerate(group) if lane.guard.is_due(len(call.new))]
-            if due:
-                logits = self._check([group[row] for row in due], logits.clone(), due)
-        results = []
-        for (lane, call), own in zip(group, logits.float().cpu()):
-            results += [self._result(lane, window) for window in lane.track.absorb(call, own)]
-        return results
+            logits[lane.name] = own[row]
+        return logits
 
-    def _check(self, group: list[tuple[Lane, Call]], logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
+    def _check(self, group: list[tuple[Lane, Call]], logits: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """
         Runs the model without reuse on the last frames (or windows) of some streams, which go on from there.
 
-        Returns:
-            `torch.Tensor`: the logits, those of the given rows replaced by the dense ones.
+        The last logits of each are then the dense ones.
         """
         last = slice(None) if self.window_frames is not None else slice(-1, None)
         frames = torch.stack([call.pixel_values[last] for _, call in group])
         out = self.model(frames, temporal_reuse=self._dense)
         self._caches.put([lane.name for lane, _ in group], out.past_key_values)
-        for number, (row, (lane, _)) in enumerate(zip(rows, group)):
-            expected, got = out.logits[number].float().log_softmax(-1), logits[row, -1].float().log_softmax(-1)
-            kl = max(0.0, (expected.exp() * (expected - got)).sum().item())
-            lane.divergence = Divergence(kl, bool(expected.argmax() == got.argmax()))
-            lane.guard.observe(lane.divergence, self.threshold(lane.name) or 0.0)
-            lane.multiply_adds += int(out.reuse.multiply_adds[number])
-            logits[row, -1] = out.logits[number]
+        for row, ((lane, _), expected) in enumerate(zip(group, out.logits.float().cpu())):
+            got = logits[lane.name][-1]
+            kl = divergence(expected, got, self._kind).item()
+            logits[lane.name] = torch.cat([logits[lane.name][:-1], expected[None]])
+            if math.isfinite(kl):
+                lane.divergence = Divergence(kl, bool(same_answer(expected, got, self._kind)))
+                lane.guard.observe(lane.divergence, self.threshold(lane.name) or 0.0)
+            lane.multiply_adds += int(out.reuse.multiply_adds[row])
         return logits
 
+    def _results(self, lane: Lane, windows: Callable[[], list[Window]]) -> list[StreamResult]:
+        """The results of windows."""
+        try:
+            return [self._result(lane, window) for window in windows()]
+        except Exception as fault:
+            self._fail(lane, fault)
+            return []
+
     def _result(self, lane: Lane, window: Window) -> StreamResult:
-        scores = window.logits.softmax(-1)
+        scores = to_scores(window.logits, self._kind)
         best = scores.topk(min(self.options.top_k, len(scores)))
+        names = self.model.config.id2label
         latency = 1000 * (_now() - window.last.arrival)
         self.latency.observe(latency)
         result = StreamResult(
@@ -413,8 +565,8 @@ class StreamEngine:
             start=window.first.time,
             end=window.last.time,
             labels=[
-                {"label": self.model.config.id2label[label], "score": score}
-                for score, label in zip(best.values.tolist(), best.indices.tolist())
+                {"label": str(names.get(number, f"LABEL_{number}")), "score": score}
+                for score, number in zip(best.values.tolist(), best.indices.tolist())
             ],
             computed_share=lane.computed_tokens / lane.total_tokens if lane.total_tokens else 1.0,
             multiply_adds=lane.multiply_adds,
@@ -428,6 +580,41 @@ class StreamEngine:
         lane.computed_tokens = lane.total_tokens = lane.multiply_adds = lane.dense_multiply_adds = 0
         lane.divergence = None
         return result
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """
+    What was another once, in the middle of a sentence; `None` where all is the same.
+
+    Args:
+        before, now (`dict[str, Any]`): identities, see `StreamEngine.identity`.
+    """
+    for name, value in now.items():
+        old = before.get(name)
+        if old == value:
+            continue
+        if isinstance(value, dict) and isinstance(old, dict):
+            # Settings of other versions may be missing here or there.
+            return difference(old, {**dict.fromkeys(old), **value}) or f"another {name}"
+        if name in ("labels", "config", "model"):
+            return f"another {name}" if name != "labels" else "other labels"
+        return f"{name} {shown(repr(old), 80)}, which is {shown(repr(value), 80)} now"
+    return None
+
+
+# What a config says of its whereabouts, its labels and its reuse is told by itself, or of no account.
+_NOT_OF_A_MODEL = frozenset(
+    ("_name_or_path", "architectures", "auto_map", "custom_pipelines", "dtype", "id2label", "label2id")
+) | {"problem_type", "temporal_reuse", "transformers_version"}
+
+
+def _as_json(value: Any) -> Any:
+    """A value as it comes back from a file."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def _now() -> float:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..checks import is_number, is_whole
+from ..scores import ScoreKind
 
+
+_FREE = ("top_k", "batch_size")
+"""Options that are of no account when a stream goes on."""
 
 LARGEST_FACTOR = 4.0
 """How far the latency budget may raise the threshold where nothing else is said."""
@@ -33,6 +37,8 @@ class StreamOptions:
         max_divergence (`float`, *optional*): the Kullback-Leibler divergence from the dense scores, in nats, above
             which a check lowers the threshold of its stream.
         batch_size (`int`): most streams in one call of the model.
+        function_to_apply (`str`, *optional*): what turns logits to scores, `"softmax"`, `"sigmoid"` or `"none"`; by
+            default as the `problem_type` of the model says, like in transformers' pipelines.
 
     Raises:
         ValueError: if one is out of range; one sentence.
@@ -48,6 +54,7 @@ class StreamOptions:
     verify_every: int | None = None
     max_divergence: float | None = None
     batch_size: int = 16
+    function_to_apply: ScoreKind | None = None
 
     def __post_init__(self) -> None:
         for name in ("window", "stride", "verify_every"):
@@ -60,6 +67,11 @@ class StreamOptions:
         for name in ("latency_budget_ms", "max_threshold", "max_divergence"):
             value = getattr(self, name)
             self._require(name, value is None or (is_number(value) and value > 0), "a number above 0")
+        self._require(
+            "function_to_apply",
+            self.function_to_apply in (None, "softmax", "sigmoid", "none"),
+            "'softmax', 'sigmoid' or 'none'",
+        )
         if self.max_divergence is not None and self.verify_every is None:
             raise ValueError("max_divergence is held by dense checks; say with verify_every how often to make one.")
         if self.max_threshold is not None and self.latency_budget_ms is None:
@@ -68,6 +80,10 @@ class StreamOptions:
     def _require(self, name: str, condition: bool, allowed: str) -> None:
         if not condition:
             raise ValueError(f"{name} is {getattr(self, name)!r}, but must be {allowed}.")
+
+    def lasting(self) -> dict[str, Any]:
+        """Those that a stream cannot change while it goes on: all on which its results depend but their number."""
+        return {name: value for name, value in asdict(self).items() if name not in _FREE}
 
     def check_model(self, window_frames: int | None, threshold: float | None) -> None:
         """

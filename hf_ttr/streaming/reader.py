@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from ..display import scrub
 from .base import FrameSource, SourceError, one_line
 from .frame import Frame
 
@@ -119,6 +120,14 @@ class FrameReader:
         self._changed.notify_all()
         return self._queue.popleft()
 
+    def stop(self) -> None:
+        """Do as `close`, without waiting for the thread."""
+        with self._changed:
+            self._closing = True
+            self._queue.clear()
+            self._changed.notify_all()
+        self.source.close()
+
     def close(self, timeout: float = 1.0) -> None:
         """Stop reading, drop the frames in the queue, and close the source; closing again does nothing.
 
@@ -126,11 +135,7 @@ class FrameReader:
             timeout (`float`): Seconds to wait for the thread. One that waits for the network, or for an iterator,
                 goes on in the background until that answers, and closes the source then.
         """
-        with self._changed:
-            self._closing = True
-            self._queue.clear()
-            self._changed.notify_all()
-        self.source.close()
+        self.stop()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
         with self._changed:
@@ -153,7 +158,7 @@ class FrameReader:
             error = fault
         except BaseException as fault:  # an iterator may raise anything, and the consumer must hear of it
             error = SourceError(f"{self.source.label} broke off ({one_line(fault)}); correct its source.")
-            error.__cause__ = fault
+            error.__cause__ = scrub(fault)
         finally:
             self._frames.close()  # type: ignore[attr-defined]
             self.source.close()

@@ -1,4 +1,4 @@
-"""A live source that is opened again when it vanishes."""
+"""A live source that is looked for until it is there, and again when it vanishes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ LONGEST_PAUSE = 5.0
 class ReconnectingSource(FrameSource):
     """The frames of a live source across interruptions, with indices and times that go on.
 
-    The time of the first frame after an interruption is that of the frame before and the seconds that passed.
+    The time of the first frame after an interruption is that of the frame before and the seconds that passed. A source
+    that is not there in the beginning is looked for in the same way. One of known length, such as a file on a server,
+    has ended when it was read to its end.
 
     Args:
         opener (`Callable[[float], FrameSource]`): Opens the source, given the seconds that it may take.
         name (`str`): What the stream is called in messages.
         timeout (`float`): Seconds that opening may take.
-        reconnect (`float`): Seconds after the loss of the source, without a frame, after which it is given up.
-
-    Raises:
-        SourceError: The source cannot be opened the first time.
+        reconnect (`float`): Seconds without a frame, from the loss of the source or from the beginning, after which it
+            is given up.
     """
 
     def __init__(self, opener: Callable[[float], FrameSource], name: str, timeout: float, reconnect: float) -> None:
@@ -33,51 +33,54 @@ class ReconnectingSource(FrameSource):
         self._opener = opener
         self._timeout = timeout
         self._reconnect = reconnect
-        self._source: FrameSource | None = opener(timeout)
+        self._source: FrameSource | None = None
         self._past = (0, 0)  # the counters of the sources before
 
     def _frames(self) -> Generator[Frame, None, None]:
         count, last = 0, 0.0
         seen = time.monotonic()
-        lost: float | None = None
-        pause = FIRST_PAUSE
+        lost: float | None = seen
+        pause, opening = FIRST_PAUSE, self._timeout
         fault: SourceError | None = None
         try:
             while not self._closing.is_set():
-                if self._source is not None:
+                try:
+                    self._source = self._opener(opening)
                     offset: float | None = None
-                    try:
-                        for frame in self._source.frames():
-                            if offset is None:
-                                offset = last + max(time.monotonic() - seen, 1e-3) if count else 0.0
-                                self.reconnections += count > 0
-                            last, seen = offset + frame.time, time.monotonic()
-                            lost, pause = None, FIRST_PAUSE
-                            self._count(self._source)
-                            yield frame.moved(last, count)
-                            count += 1
-                    except SourceError as error:
-                        fault = error
-                    self._drop()
+                    # One that was opened while this was closed is closed in the end.
+                    for frame in self._source.frames() if not self._closing.is_set() else ():
+                        if offset is None:
+                            offset = last + max(time.monotonic() - seen, 1e-3) if count else 0.0
+                            self.reconnections += count > 0
+                        last, seen = offset + frame.time, time.monotonic()
+                        lost, pause = None, FIRST_PAUSE
+                        self._count(self._source)
+                        yield frame.moved(last, count)
+                        count += 1
+                    if getattr(self._source, "has_known_end", False):
+                        # Nothing has vanished.
+                        return
+                    fault = None
+                except SourceError as error:
+                    fault = error
+                self._drop()
                 lost = time.monotonic() if lost is None else lost
                 remaining = lost + self._reconnect - time.monotonic()
-                if self._closing.is_set():
-                    return
-                if remaining <= 0:
-                    why = str(fault).rstrip(".").partition(f"{self.label} ")[2].partition(";")[0] if fault else "ended"
-                    raise SourceError(
-                        f"{self.label} vanished after {count} frames and gave none for {self._reconnect:g} s (it "
-                        f"{why}); check the network and its sender, or raise `reconnect`."
-                    ) from fault
-                self._closing.wait(min(pause, remaining))
+                if remaining <= 0 and not self._closing.is_set():
+                    raise self._given_up(count, fault) from fault
+                self._closing.wait(min(pause, max(remaining, 0.0)))
                 pause = min(2 * pause, LONGEST_PAUSE)
-                if not self._closing.is_set():
-                    try:
-                        self._source = self._opener(min(self._timeout, max(remaining, FIRST_PAUSE)))
-                    except SourceError as error:
-                        fault = error
+                opening = min(self._timeout, max(remaining, FIRST_PAUSE))
         finally:
             self.close()
+
+    def _given_up(self, count: int, fault: SourceError | None) -> SourceError:
+        why = str(fault).rstrip(".").partition(f"{self.label} ")[2].partition(";")[0] if fault else "ended"
+        what = f"vanished after {count} frames and gave none for" if count else "gave no frame for"
+        return SourceError(
+            f"{self.label} {what} {self._reconnect:g} s (it {why}); check the network and its sender, or raise "
+            "`reconnect`."
+        )
 
     def _count(self, source: FrameSource) -> None:
         self.damaged_packets = self._past[0] + source.damaged_packets

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from ..checks import is_number, is_whole
+
+
+LARGEST_COUNT = 2**63
+"""What no count of frames, results or multiply-adds reaches."""
 
 
 @dataclass(frozen=True)
@@ -13,8 +19,8 @@ class Divergence:
     How far a result with reuse was from the dense one on the same frames.
 
     Attributes:
-        kl: Kullback-Leibler divergence of the scores from the dense ones, in nats.
-        same_label: whether the best label is the same.
+        kl: Kullback-Leibler divergence of the scores from the dense ones, in nats: see `hf_ttr.scores.divergence`.
+        same_label: whether the answer is the same: the best label, or all labels that are more likely than not.
     """
 
     kl: float
@@ -72,6 +78,62 @@ class StreamResult:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StreamResult:
-        """What `to_dict` gave."""
+        """
+        What `to_dict` gave, checked like any input.
+
+        Raises:
+            ValueError: if it is no result; it names the first field that is wrong.
+        """
+        names = [one.name for one in fields(cls)]
+        if not isinstance(values, Mapping) or set(values) != set(names):
+            raise ValueError("its fields are not those of a result")
+        for name in names:
+            if not _CHECKS[name](values[name]):
+                raise ValueError(f"{name} is not what a result has there")
         divergence = values["divergence"]
         return cls(**{**values, "divergence": None if divergence is None else Divergence(**divergence)})
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value can be a number of frames, results or multiply-adds."""
+    return is_whole(value) and 0 <= value < LARGEST_COUNT
+
+
+def is_divergence(value: Any) -> bool:
+    """Whether a value is a `Divergence` as JSON holds it, or `None`."""
+    if value is None:
+        return True
+    is_whole_of_it = isinstance(value, Mapping) and set(value) == {"kl", "same_label"}
+    return is_whole_of_it and _is_positive(value["kl"]) and isinstance(value["same_label"], bool)
+
+
+def _is_positive(value: Any) -> bool:
+    return is_number(value) and value >= 0
+
+
+def _is_labels(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, Mapping)
+        and set(entry) == {"label", "score"}
+        and isinstance(entry["label"], str)
+        and is_number(entry["score"])
+        for entry in value
+    )
+
+
+_CHECKS = {
+    "stream": lambda value: isinstance(value, str),
+    "number": is_count,
+    "first_frame": is_count,
+    "last_frame": is_count,
+    "start": is_number,
+    "end": is_number,
+    "labels": _is_labels,
+    "computed_share": _is_positive,
+    "multiply_adds": is_count,
+    "dense_multiply_adds": is_count,
+    "latency_ms": is_number,
+    "threshold": lambda value: value is None or _is_positive(value),
+    "dropped": is_count,
+    "divergence": is_divergence,
+}

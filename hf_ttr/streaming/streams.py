@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from transformers.utils import logging
 
 from ..cache_snapshot import SnapshotError
-from ..files import write_json
+from ..checks import first_line
+from ..display import scrub, shown
 from .base import FrameSource, SourceError, label, one_line
 from .engine import StreamEngine
 from .frame import Frame
+from .opening import Opening
 from .reader import DEFAULT_CAPACITY, FrameReader
 from .result import StreamResult
+from .snapshot_folder import SnapshotFolder
 
 
 logger = logging.get_logger(__name__)
 
 WAIT = 0.5
 """Seconds after which it is looked whether a snapshot is due, though no frame came."""
+
+PATIENCE = 0.8
+"""Seconds that closing waits for the loop, and for all readers together."""
 
 
 @dataclass
@@ -40,7 +45,7 @@ class StreamStatistics:
         damaged_packets, repaired_timestamps, reconnections: of the source, see `FrameSource`.
         checks, exceeded: dense checks, and those that found more than `max_divergence`.
         ended: whether the stream is over.
-        error (`SourceError`, *optional*): what ended it, if it was a fault.
+        error (`SourceError`, *optional*): what ended it, if it was a fault: of its source, its frames or its scores.
     """
 
     frames: int = 0
@@ -59,134 +64,226 @@ class VideoStreams:
     """
     Classifies streams as their frames come; an iterator of `StreamResult`, and a context manager that closes them.
 
-    A stream that fails ends with the results of the frames that came before; the others go on. The fault is in
-    `statistics` and is logged. Where all streams failed, the first fault is raised at the end.
+    A stream that cannot be opened, read or classified ends with the results of the frames that came before; the others
+    go on. The fault is in `statistics` and is logged. Where all streams failed, the first fault is raised at the end.
+    A snapshot that cannot be written is logged once and tried again later; results go on.
 
     Args:
         engine: what classifies.
-        sources (`Mapping[str, FrameSource]`): by the names that the results have.
+        sources (`Mapping[str, FrameSource | Callable[[], FrameSource]]`): by the names that the results have; a
+            function opens a source in the background.
         capacity (`int`): frames that wait for the engine in each stream. Of live sources the oldest are dropped for
             new ones, others wait.
-        snapshots (`str` or `os.PathLike`, *optional*): folder for what is needed to go on in another process.
+        snapshots (`str` or `os.PathLike`, *optional*): folder for what is needed to go on in another process. What
+            else is there is left alone.
         snapshot_every (`float`): seconds from one snapshot to the next.
         resume (`bool`): whether to go on from the snapshots that are there. Of files, results that were given after
-            them come again, with the same numbers.
+            them come again, with the same numbers. A stream that ended with a fault is tried again.
         kept (`Mapping[str, int]`, *optional*): of streams that go on, how many results are kept of them: a snapshot
             must not be ahead of that, and live streams count on from there.
+        origins (`Mapping[str, str]`, *optional*): what sources are known by, such as paths; a run that goes on must
+            have the same.
 
     Raises:
-        SnapshotError: if a snapshot does not fit, or the run before had another model or other options; one sentence.
-        OSError: if the folder cannot be written.
+        SnapshotError: if a snapshot does not fit, the run before had another model, other options or other sources, or
+            the folder cannot be written; one sentence.
+        SourceError: if none of the functions could open a source.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(
         self,
         engine: StreamEngine,
-        sources: Mapping[str, FrameSource],
+        sources: Mapping[str, FrameSource | Callable[[], FrameSource]],
         capacity: int = DEFAULT_CAPACITY,
         snapshots: str | os.PathLike[str] | None = None,
         snapshot_every: float = 30.0,
         resume: bool = False,
         kept: Mapping[str, int] | None = None,
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         self.engine = engine
         self._kept = kept
-        self._snapshots = None if snapshots is None else os.fspath(snapshots)
+        self._capacity = capacity
+        self._folder = None if snapshots is None else SnapshotFolder(snapshots)
         self._snapshot_every = snapshot_every
+        self._saved = time.monotonic()
+        self._unsaved: dict[str, str] = {}
         self._wake = threading.Event()
+        self._openings: dict[str, Opening] = {}
         self._readers: dict[str, FrameReader] = {}
-        self._past: dict[str, tuple[int, float]] = {}
+        self._past: dict[str, tuple[int, float, int]] = {}
         self._statistics: dict[str, StreamStatistics] = {}
-        self._sources = dict(sources)
+        self._sources = {name: source for name, source in sources.items() if isinstance(source, FrameSource)}
+        # One thread at a time is in the loop; whose turn it is may close without waiting for itself.
+        self._turn = threading.Lock()
+        self._owner: int | None = None
+        self._stopping = self._closed = False
         # Interrupted in a wait, all that is known is in order, and every result was given.
         self._is_waiting = False
+        self._all_given = True
+        self._results = self._run()
         try:
-            if self._snapshots is not None:
-                self._agree(self._snapshots, resume)
+            if not snapshot_every >= 0:
+                raise ValueError(f"snapshot_every is {snapshot_every!r}, but must be a number of seconds.")
+            self._prepare(list(sources), resume, origins or {})
             for name, source in sources.items():
-                self._start(name, source, capacity, resume)
+                self._start(name, source)
+            while self._openings and not self._readers:
+                self._take_opened()
+                if not self._readers:
+                    self._wait()
+            if not self._readers:
+                self._raise_if_all_failed()
         except BaseException:
             self.close()
             raise
-        self._results = self._run()
 
-    def _start(self, name: str, source: FrameSource, capacity: int, resume: bool) -> None:
-        path, kept = self.snapshot_path(name), None if self._kept is None else self._kept.get(name, 0)
-        if path is not None and os.path.isfile(path):
-            if resume:
+    def _prepare(self, names: list[str], resume: bool, origins: Mapping[str, str]) -> None:
+        """Takes up each stream where it is to begin; nothing is written before all of it is known to be right."""
+        if self._folder is not None and resume:
+            self._folder.agree(self.engine.identity(), origins)
+        for name in names:
+            kept = None if self._kept is None else self._kept.get(name, 0)
+            path = self.snapshot_path(name)
+            if resume and path is not None and os.path.lexists(path):
                 self.engine.load(name, path)
                 if kept is not None and self.engine.result_count(name) > kept:
                     raise SnapshotError(
-                        f"the snapshot '{path}' has seen {self.engine.result_count(name)} results of the stream "
-                        f"'{name}', of which {kept} are there; delete it to look at the stream again from its start."
+                        f"the snapshot '{shown(path, None)}' has seen {self.engine.result_count(name)} results of the "
+                        f"stream '{shown(name)}', of which {kept} are there; delete it to look at the stream again "
+                        "from its start."
                     )
             else:
-                # Of another run, of whose results none are there.
-                os.unlink(path)
-        if name not in self.engine.names:
-            self.engine.add(name)
-        if source.is_live and kept is not None:
-            self.engine.count_on(name, kept)
-        self._statistics[name] = StreamStatistics(results=self.engine.result_count(name))
+                self.engine.add(name)
+            self._statistics[name] = StreamStatistics(results=self.engine.result_count(name))
+        if self._folder is not None:
+            self._folder.begin(names, self.engine.identity(), origins, resume)
+
+    def _start(self, name: str, source: FrameSource | Callable[[], FrameSource]) -> None:
         if self.engine.is_finished(name):
-            source.close()
-            return
+            self._statistics[name].ended = True
+            if isinstance(source, FrameSource):
+                source.close()
+        elif isinstance(source, FrameSource):
+            self._read(name, source)
+        else:
+            self._openings[name] = Opening(source, name, self._wake)
+
+    def _take_opened(self) -> None:
+        """Starts to read what was opened by now, and ends what could not be."""
+        for name, opening in list(self._openings.items()):
+            if not opening.ready:
+                continue
+            del self._openings[name]
+            if opening.source is not None:
+                self._sources[name] = opening.source
+                self._read(name, opening.source)
+            else:
+                self._give_up(name, opening.fault)
+
+    def _read(self, name: str, source: FrameSource) -> None:
+        if source.is_live and self._kept is not None:
+            self.engine.count_on(name, self._kept.get(name, 0))
         begin, last_time = self.engine.next_frame(name), self.engine.last_time(name)
         # A camera goes on where it is by now; its frames are counted on from those before.
-        self._past[name] = (begin, last_time) if source.is_live and begin else (0, 0.0)
-        start = 0 if source.is_live else begin
-        self._readers[name] = FrameReader(source, capacity, start=start, wake=self._wake)
+        goes_on = source.is_live and begin > 0
+        self._past[name] = (*((begin, last_time) if goes_on else (0, 0.0)), self.engine.dropped(name))
+        try:
+            self._readers[name] = FrameReader(
+                source, self._capacity, start=0 if source.is_live else begin, wake=self._wake
+            )
+        except SourceError as fault:
+            source.close()
+            self._give_up(name, fault)
 
-    def _agree(self, folder: str, resume: bool) -> None:
-        """Makes sure that a run that is resumed had the same model and options."""
-        os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, "run.json")
-        if resume and os.path.isfile(path):
-            with open(path, encoding="utf-8") as file:
-                before = json.load(file)
-            if before != self.engine.identity():
-                raise SnapshotError(
-                    f"the run in '{folder}' had another model or other options ({before}, and now "
-                    f"{self.engine.identity()}); pass the same, or start anew."
-                )
-        write_json(path, self.engine.identity())
+    def _give_up(self, name: str, fault: SourceError) -> None:
+        """Ends a stream of which no frame was read; its snapshot stays as it is."""
+        self._end(name, fault)
+        self.engine.remove(name)
+
+    def _end(self, name: str, fault: SourceError | None) -> None:
+        self._statistics[name].ended = True
+        self._statistics[name].error = fault
+        if fault is not None:
+            scrub(fault)
+            if len(self._statistics) > 1:  # else it is raised
+                logger.warning(shown(fault, None))
 
     @property
     def statistics(self) -> dict[str, StreamStatistics]:
         """What became of each stream so far."""
+        held = self.engine.names
         for name, statistics in self._statistics.items():
-            source = self._sources[name]
-            for counter in ("damaged_packets", "repaired_timestamps", "reconnections"):
-                setattr(statistics, counter, getattr(source, counter))
+            if (source := self._sources.get(name)) is not None:
+                for counter in ("damaged_packets", "repaired_timestamps", "reconnections"):
+                    setattr(statistics, counter, getattr(source, counter))
             if name in self._readers:
                 statistics.frames = self._readers[name].received
-                statistics.dropped = self._readers[name].dropped
+                statistics.dropped = self._readers[name].dropped + self._past[name][2]
+            if name in held:
+                statistics.checks, statistics.exceeded = self.engine.checks(name)
         return self._statistics
+
+    @property
+    def snapshot_error(self) -> str | None:
+        """Why the last snapshot of a stream could not be written, in one sentence; `None` if all could."""
+        return next(iter(self._unsaved.values()), None)
 
     def snapshot_path(self, name: str) -> str | None:
         """Where the snapshot of a stream is, or will be."""
-        return None if self._snapshots is None else os.path.join(self._snapshots, f"{quote(name, '')}.safetensors")
+        return None if self._folder is None else self._folder.path(name)
 
     def snapshot(self) -> None:
         """
         Writes the snapshots of all streams that have not ended, if there is a folder for them.
 
+        Where results are still to be taken, it is done behind the last of them.
+
         Raises:
             OSError: if one cannot be written; what was there before remains.
         """
+        if not self._all_given:
+            self._saved = -math.inf
+            return
+        for name in self._readers:
+            if (path := self.snapshot_path(name)) is not None:
+                self.engine.save(name, path)
+
+    def _save_all(self) -> None:
         for name in self._readers:
             self._save(name)
+        self._saved = time.monotonic()
 
     def _save(self, name: str) -> None:
-        path = self.snapshot_path(name)
-        if path is not None:
+        """Writes a snapshot; one that fails is no reason to end anything, as the results are there."""
+        if (path := self.snapshot_path(name)) is None:
+            return
+        try:
             self.engine.save(name, path)
+        except Exception as fault:
+            sentence = (
+                f"The snapshot '{shown(path, None)}' cannot be written ({shown(first_line(fault))}); the results go "
+                "on, and it is tried again: make room."
+            )
+            if not self._unsaved:
+                logger.warning(sentence)
+            self._unsaved[name] = sentence
+        else:
+            self._unsaved.pop(name, None)
 
     def __iter__(self) -> Iterator[StreamResult]:
         return self
 
     def __next__(self) -> StreamResult:
-        return next(self._results)
+        with self._turn:
+            self._owner = threading.get_ident()
+            try:
+                if self._closed:
+                    raise StopIteration
+                return next(self._results)
+            finally:
+                self._owner = None
 
     def __enter__(self) -> VideoStreams:
         return self
@@ -194,38 +291,75 @@ class VideoStreams:
     def __exit__(self, *exception: Any) -> None:
         self.close()
 
+    def stop(self) -> None:
+        """
+        Has the iterator end behind the results that are there, with snapshots; this returns at once.
+
+        A signal handler or another thread may call it.
+        """
+        self._stopping = True
+
     def close(self) -> None:
-        """Stops all streams, and lets go of their files and connections."""
-        if self._is_waiting:
-            self._is_waiting = False
-            self.snapshot()
-        if hasattr(self, "_results"):
-            self._results.close()
-        for reader in self._readers.values():
-            reader.close()
-        for source in self._sources.values():
-            source.close()
+        """
+        Stops all streams, and lets go of their files and connections; closing again does nothing.
+
+        Any thread may do so, and is back within two seconds, whatever a source waits for: what does not answer is
+        closed in the background as soon as it does.
+        """
+        self._stopping = self._closed = True
+        end = time.monotonic() + PATIENCE
+        readers = list(self._readers.values())
+        ends: list[Callable[[], None]] = [opening.close for opening in self._openings.values()]
+        ends += [reader.stop for reader in readers] + [source.close for source in self._sources.values()]
+        for end_it in ends:
+            try:
+                end_it()
+            except Exception as fault:
+                logger.warning(f"A source cannot be closed ({shown(one_line(fault))}).")
+        if self._owner == threading.get_ident():
+            # In a signal handler, in the middle of the loop, which ends by itself.
+            return
+        self._wake.set()
+        if self._turn.acquire(timeout=PATIENCE):
+            try:
+                if self._is_waiting:
+                    self._is_waiting = False
+                    self._save_all()
+                self._results.close()
+            finally:
+                self._turn.release()
+        for reader in readers:
+            reader.close(timeout=max(0.0, end - time.monotonic()))
 
     def _run(self) -> Generator[StreamResult, None, None]:
-        saved = time.monotonic()
-        while self._readers or self.engine.is_ready:
-            if not self.engine.is_ready:
-                self._wait()
+        while True:
+            # Whoever asks for a result has seen to those before it.
+            if self._folder is not None and time.monotonic() - self._saved >= self._snapshot_every:
+                self._save_all()
+            if self._stopping:
+                self._save_all()
+                return
+            self._take_opened()
             for name in list(self._readers):
                 self._feed(name)
+            if not self.engine.is_ready:
+                if not self._readers and not self._openings:
+                    break
+                self._wait()
+                continue
             # Each result is given before the next call, so that none waits for it.
-            for result in self.engine.step():
+            results = self.engine.step()
+            for number, result in enumerate(results, start=1):
                 self._statistics[result.stream].results += 1
+                self._all_given = number == len(results)
                 yield result
             self._let_go()
-            if self._snapshots is not None and time.monotonic() - saved >= self._snapshot_every:
-                self.snapshot()
-                saved = time.monotonic()
         self._raise_if_all_failed()
 
     def _wait(self) -> None:
         self._wake.clear()
-        if not any(reader.ready for reader in self._readers.values()):
+        parts: list[FrameReader | Opening] = [*self._readers.values(), *self._openings.values()]
+        if not self._stopping and not any(part.ready for part in parts):
             self._is_waiting = True
             self._wake.wait(WAIT)
             self._is_waiting = False
@@ -248,33 +382,36 @@ class VideoStreams:
                         f"{label(name)} has a frame that cannot be looked at ({one_line(fault)}); correct its source."
                     )
                 )
+                if error is not fault:
+                    error.__cause__ = scrub(fault)
                 break
-        if error is not None or reader.ended:
-            self._statistics[name].error = error or reader.error
-            self._statistics[name].ended = True
-            if self._statistics[name].error is not None:
-                logger.warning(f"{self._statistics[name].error}")
-            self.engine.end(name)
+        has_ended = error is not None or reader.ended
+        # A reader that was stopped has not come to its end.
+        if has_ended and not self._stopping:
+            self._end(name, error or reader.error)
+            self.engine.end(name, failed=self._statistics[name].error is not None)
 
     def _push(self, name: str, frame: Frame, dropped: int) -> None:
-        frames, seconds = self._past[name]
+        frames, seconds, dropped_before = self._past[name]
         self.engine.push(
             name,
             lambda: frame.pixels,
             index=frame.index + frames,
             time=frame.time + seconds,
             arrival=frame.arrival,
-            dropped=dropped,
+            dropped=dropped + dropped_before,
         )
 
     def _let_go(self) -> None:
         """Closes what belongs to streams that are over."""
         for name in list(self._readers):
+            if not self._statistics[name].ended and (fault := self.engine.error(name)) is not None:
+                self._end(name, fault)
             if self.engine.is_finished(name):
                 statistics = self.statistics[name]
-                statistics.checks, statistics.exceeded = self.engine.checks(name)
                 self._save(name)
-                self._readers.pop(name).close()
+                # One that failed may still wait for its source.
+                self._readers.pop(name).close(timeout=0.0 if statistics.error else PATIENCE)
                 self.engine.remove(name)
 
     def _raise_if_all_failed(self) -> None:

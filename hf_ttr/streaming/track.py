@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+from ..checks import is_number
+from .result import is_count
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -35,12 +38,14 @@ class Call:
         new (`list[Seen]`): the frames that the model did not see before.
         stride (`int`, *optional*): by how many frames a window is ahead of the one before.
         first (`Seen`, *optional*): the first frame of a window; else it is that of `new`.
+        end (`int`): of a window, the frames of the stream up to its end.
     """
 
     pixel_values: torch.Tensor
     new: list[Seen]
     stride: int | None = None
     first: Seen | None = None
+    end: int = 0
 
 
 @dataclass
@@ -110,8 +115,32 @@ class Track:
         raise NotImplementedError
 
     def restore(self, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:
-        """Goes on from a state."""
+        """
+        Goes on from a state.
+
+        Raises:
+            ValueError: if it is none of such a track.
+        """
         raise NotImplementedError
+
+    def _restored(
+        self, states: torch.Tensor | None, notes: dict[str, Any], counts: tuple[str, ...]
+    ) -> list[tuple[Seen, torch.Tensor]]:
+        """What belongs to the last frames of a window, after a look at notes and tensors."""
+        if not isinstance(notes, dict) or not all(is_count(notes.get(name)) for name in counts):
+            raise ValueError("the state of its windows is none")
+        seen = notes.get("seen")
+        if not isinstance(seen, list) or len(seen) != min(notes["frames"], self.window):
+            raise ValueError("the frames of its last window are not as many as it has")
+        if not all(isinstance(one, list) and len(one) == 2 and is_count(one[0]) and is_number(one[1]) for one in seen):
+            raise ValueError("the frames of its last window have no index and time")
+        if len(seen) != (0 if states is None else len(states)):
+            raise ValueError("its tensors are not those of its last window")
+        if states is not None and not (states.is_floating_point() and bool(states.isfinite().all())):
+            raise ValueError("its tensors hold what is no finite number")
+        return [
+            (Seen(index, time, 0.0), state) for (index, time), state in zip(seen, () if states is None else states)
+        ]
 
 
 class FrameTrack(Track):
@@ -128,6 +157,8 @@ class FrameTrack(Track):
         self.lookahead = lookahead
         self._waiting: deque[tuple[Seen, torch.Tensor]] = deque()
         self._answers: deque[tuple[Seen, torch.Tensor]] = deque(maxlen=window)
+        # Frames up to the end of the last window: what is left over has one more, once.
+        self._covered = 0
 
     def add(self, seen: Seen, pixels: torch.Tensor) -> None:
         """See `Track.add`."""
@@ -156,9 +187,10 @@ class FrameTrack(Track):
 
     def finish(self) -> list[Window]:
         """See `Track.finish`."""
-        return [self._last_window()] if self._left_over() else []
+        return [self._last_window()] if self._left_over() and self._covered < self.frames else []
 
     def _last_window(self) -> Window:
+        self._covered = self.frames
         logits = torch.stack([logits for _, logits in self._answers]).mean(0)
         return Window(logits, self._answers[0][0], self._answers[-1][0])
 
@@ -167,13 +199,13 @@ class FrameTrack(Track):
         tensors = {}
         if self._answers:
             tensors["answers"] = torch.stack([logits for _, logits in self._answers])
-        return tensors, {"frames": self.frames, "seen": [(seen.index, seen.time) for seen, _ in self._answers]}
+        seen = [[seen.index, seen.time] for seen, _ in self._answers]
+        return tensors, {"frames": self.frames, "covered": self._covered, "seen": seen}
 
     def restore(self, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:
         """See `Track.restore`."""
-        self.frames = notes["frames"]
-        for (index, time), logits in zip(notes["seen"], tensors.get("answers", ())):
-            self._answers.append((Seen(index, time, 0.0), logits))
+        self._answers.extend(self._restored(tensors.get("answers"), notes, ("frames", "covered")))
+        self.frames, self._covered = notes["frames"], notes["covered"]
 
 
 class WindowTrack(Track):
@@ -183,7 +215,8 @@ class WindowTrack(Track):
         super().__init__(window, stride)
         self._frames: deque[tuple[Seen, torch.Tensor]] = deque(maxlen=window)
         self._calls: deque[Call] = deque()
-        self._called = 0
+        # Frames up to the end of the last window that was cut, and of the last one that was answered.
+        self._called = self._answered = 0
 
     def add(self, seen: Seen, pixels: torch.Tensor) -> None:
         """See `Track.add`."""
@@ -195,9 +228,11 @@ class WindowTrack(Track):
     def _last_call(self) -> Call:
         ahead = self.frames - self._called
         seen = [seen for seen, _ in self._frames]
-        stride = ahead if self._called else None
+        # What follows a window that was filled up with copies of its last frame overlaps with none of it.
+        stride = ahead if self._called >= self.window else None
+        pixels = torch.stack([pixels for _, pixels in self._frames])
         self._called = self.frames
-        return Call(torch.stack([pixels for _, pixels in self._frames]), seen[-ahead:], stride, first=seen[0])
+        return Call(pixels, seen[-ahead:], stride, first=seen[0], end=self.frames)
 
     def wanted(self) -> int:
         """See `Track.wanted`."""
@@ -215,6 +250,7 @@ class WindowTrack(Track):
     def absorb(self, call: Call, logits: torch.Tensor) -> list[Window]:
         """See `Track.absorb`."""
         assert call.first is not None
+        self._answered = call.end
         return [Window(logits[0], call.first, call.new[-1])]
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -222,11 +258,15 @@ class WindowTrack(Track):
         tensors = {}
         if self._frames:
             tensors["frames"] = torch.stack([pixels for _, pixels in self._frames])
-        seen = [(seen.index, seen.time) for seen, _ in self._frames]
-        return tensors, {"frames": self.frames, "called": self._called, "seen": seen}
+        seen = [[seen.index, seen.time] for seen, _ in self._frames]
+        return tensors, {"frames": self.frames, "answered": self._answered, "seen": seen}
 
     def restore(self, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:
         """See `Track.restore`."""
-        self.frames, self._called = notes["frames"], notes["called"]
-        for (index, time), pixels in zip(notes["seen"], tensors.get("frames", ())):
-            self._frames.append((Seen(index, time, 0.0), pixels))
+        self._frames.extend(self._restored(tensors.get("frames"), notes, ("frames", "answered")))
+        if notes["answered"] > notes["frames"]:
+            raise ValueError("it has more answers than frames")
+        self.frames, self._called, self._answered = notes["frames"], notes["answered"], notes["answered"]
+        if self._is_full() and self._called < self.frames:
+            # Its call broke off.
+            self._calls.append(self._last_call())

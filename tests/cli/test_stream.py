@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 import hf_ttr
 from hf_ttr.cli import app
 from hf_ttr.streaming import ResultFile
+
+from ..streaming.clips import encode, pictures, send, serving
 
 
 ASSETS = Path(hf_ttr.__file__).parent / "assets"
@@ -158,7 +161,7 @@ def test_two_processes_on_one_file(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     message = "is in use by another process; wait for it, or pass another name."
-    assert errors == f"Error: the result file '{out}' {message}\n"
+    assert errors.endswith(f"Error: the result file '{out}' {message}\n")
     assert out.read_bytes() == b"" and list(tmp_path.iterdir()) == [out]
 
 
@@ -174,3 +177,108 @@ def test_a_snapshot_of_another_model_is_refused(runner: CliRunner, tmp_path: Pat
     result = runner.invoke(app, ["stream", DEMO, "--model", VIT, "--out", str(out), "--resume"])
     assert result.exit_code == 2 and "is damaged" in result.stderr
     assert out.read_bytes() == before
+
+
+def run_to_the_end(arguments: list[str], **options: Any) -> tuple[int, str]:
+    process = start(arguments, **options)
+    _, errors = process.communicate(timeout=120)
+    assert "Traceback" not in errors, errors
+    return process.returncode, errors
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there are no such devices here.")
+@pytest.mark.parametrize("out", ["-", "/dev/full"])
+def test_a_full_disk_is_said_for_what_it_is(out: str) -> None:
+    with open("/dev/full", "w") as full:
+        code, errors = run_to_the_end([DEMO, "--model", VIT, "--window", "32", "--out", out], stdout=full)
+    assert code == 2 and "cannot be written" in errors and "No space left on device" in errors
+    assert "snapshot" not in errors.lower()
+
+
+def test_nobody_reads_any_more() -> None:
+    process = start([DEMO, "--model", VIT, "--out", "-"], stdout=subprocess.PIPE)
+    assert process.stdout is not None and json.loads(process.stdout.readline())["number"] == 0
+    process.stdout.close()
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    assert process.wait(120) == 141 and "Error" not in errors and "Traceback" not in errors
+
+
+def test_names_that_the_terminal_cannot_write(tmp_path: Path) -> None:
+    video = shutil.copy(DEMO, tmp_path / "é\x1b[2J.mp4")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    code = "from hf_ttr.cli import main; main()"
+    command = [sys.executable, "-c", code, "stream", video, "--model", VIT, "--window", "64"]
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
+    assert done.returncode == 0 and b"\\xe9\\x1b[2J.mp4" in done.stderr and b"\x1b[2J" not in done.stderr
+
+
+def test_labels_of_others_are_shown_without_what_steers(runner: CliRunner, tmp_path: Path) -> None:
+    model = shutil.copytree(VIT, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    config["id2label"] = {str(number): f"{number}\x1b]0;title\x07" for number in range(8)}
+    (model / "config.json").write_text(json.dumps(config))
+    result = runner.invoke(app, ["stream", DEMO, "--model", str(model), "--window", "64", "--out", "-"])
+    assert result.exit_code == 0, result.output
+    assert "\x1b]0;" not in result.output and "\\x1b]0;title\\x07" in result.stderr
+    # Data stay what they are.
+    assert json.loads(result.stdout)["labels"][0]["label"].endswith("\x1b]0;title\x07")
+
+
+def test_passwords_are_nowhere(runner: CliRunner, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    data = encode(pictures(10), "ts-mpeg2")
+    with serving(lambda handler: send(handler, data)) as url:
+        address = url.replace("//", "//admin:S3cret@")
+        command = ["stream", address, f"yard={address}/a.mp4?token=S3cret", "--model", VIT, "--window", "10"]
+        result = runner.invoke(app, [*command, "--out", str(out), "--timeout", "5"])
+    assert result.exit_code == 0, result.output
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(lines(out)) == 2 and len(kept) == 4
+    assert "S3cret" not in result.output + "".join(map(str, kept))
+    assert not any(b"S3cret" in path.read_bytes() for path in kept)
+
+
+def test_one_that_is_missing_leaves_the_others(runner: CliRunner) -> None:
+    result = runner.invoke(
+        app, ["stream", DEMO, "off=/no/such/file.mp4", "--model", VIT, "--window", "32", "--out", "-"]
+    )
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 2
+    assert "The stream 'off' does not exist; check the path." in result.stderr
+
+
+def test_a_full_disk_at_a_snapshot(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+
+    def small() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    out = tmp_path / "results.jsonl"
+    arguments = [DEMO, "--model", VIT, "--window", "8", "--out", str(out), "--snapshot-every", "0"]
+    code, errors = run_to_the_end(arguments, preexec_fn=small)
+    assert code == 0 and len(lines(out)) == 8 and "cannot be written" in errors and "make room" in errors
+    assert errors.count("The snapshot '") == 2, "at once, and in the end"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["term", "ctrl-c"])
+def test_it_ends_while_a_source_is_being_opened(how: signal.Signals, tmp_path: Path) -> None:
+    asked, gate = threading.Event(), threading.Event()
+
+    def answer(handler: Any) -> None:
+        asked.set()
+        gate.wait(60)
+
+    with serving(answer) as url:
+        process = start([f"{url}/a.ts", "--model", VIT, "--timeout", "50"])
+        assert asked.wait(100)
+        time.sleep(0.3)
+        began = time.monotonic()
+        process.send_signal(how)
+        time.sleep(0.1)
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+        seconds = time.monotonic() - began
+        gate.set()
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert seconds < 5, "the end of the interpreter included"

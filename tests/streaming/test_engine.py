@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
+import hf_ttr
 from hf_ttr.cache_snapshot import SnapshotError
 from hf_ttr.streaming import Divergence, StreamEngine, StreamOptions, StreamResult
 
+from ..tiny import tiny_parent, tiny_videomae
 from .engines import KINDS, assert_same, frames_of, pixel_values, processor, run, scores, tiny_engine, tiny_model
 
 
@@ -342,3 +347,294 @@ def test_options_that_do_not_fit_the_model(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         StreamEngine(tiny_model(kind, **settings), processor(), StreamOptions(**options))
+
+
+def parent_model(kind: str = "frames", **config: Any) -> Any:
+    parent = tiny_parent(**config) if kind == "frames" else tiny_videomae(**config)
+    return hf_ttr.with_temporal_reuse(parent, {"threshold": 0.3})
+
+
+@pytest.mark.parametrize(
+    "problem, function",
+    [("multi_label_classification", torch.sigmoid), ("regression", lambda logits: logits)],
+    ids=["labels", "numbers"],
+)
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_scores_and_checks_follow_the_problem(kind: str, problem: str, function: Any) -> None:
+    frames = frames_of(1, 8)
+    model = parent_model(kind, problem_type=problem)
+    engine, plain = (
+        tiny_engine(kind, model, **options) for options in ({"verify_every": 8, "window": 8}, {"window": 8})
+    )
+    for one in (engine, plain):
+        one.add("door")
+    (checked,), (unchecked,) = run(engine, "door", frames), run(plain, "door", frames)
+    values = pixel_values(frames)
+    if kind == "windows":
+        logits = model(values).logits[0]
+        dense = model(values, temporal_reuse={"mode": "off"}).logits[0]
+        torch.testing.assert_close(scores([unchecked])[0], function(logits), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(scores([checked])[0], function(dense), atol=1e-5, rtol=1e-4)
+        if problem == "regression":
+            expected = ((dense - logits) ** 2).sum() / 2
+        else:
+            yes, got = dense.sigmoid(), logits.sigmoid()
+            expected = (yes * (yes / got).log() + (1 - yes) * ((1 - yes) / (1 - got)).log()).sum()
+        assert checked.divergence is not None
+        assert checked.divergence.kl == pytest.approx(expected.item(), abs=1e-5)
+    else:
+        cache, logits = None, []
+        for frame in values[0]:
+            out = model(frame[None, None], past_key_values=cache, temporal_reuse={"mode": "causal", "threshold": 0.3})
+            cache = out.past_key_values
+            logits.append(out.logits[0])
+        # The mean of logits, as a call on all frames has it.
+        torch.testing.assert_close(scores([unchecked])[0], function(torch.stack(logits).mean(0)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_that_are_no_numbers_end_a_stream_with_a_fault(kind: str) -> None:
+    for options in ({}, {"verify_every": 1}):
+        model = tiny_model(kind)
+        with torch.no_grad():
+            model.classifier.bias[2] = float("nan")
+        engine = tiny_engine(kind, model, **options)
+        engine.add("door")
+        assert run(engine, "door", frames_of(0, 9)) == []
+        assert re.fullmatch(
+            r"The stream 'door' cannot be classified from frame \d+ on \(its scores are no numbers\); .*\.",
+            str(engine.error("door")),
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, MemoryError])
+def test_a_fault_in_the_call_is_that_of_one_stream(kind: str, error: type[Exception]) -> None:
+    """Calls of many streams fail, and so do those of the stream whose picture is white."""
+    model = tiny_model(kind)
+    inner = model.forward
+
+    def forward(pixel_values: torch.Tensor, **options: Any) -> Any:
+        if bool((pixel_values.amin((1, 2, 3, 4)) > 0.9).any()):
+            raise error("this picture is too bright")
+        return inner(pixel_values, **options)
+
+    model.forward = forward
+    engine = tiny_engine(kind, model, stride=2)
+    white = torch.full((24, 24, 3), 255, dtype=torch.uint8).numpy()
+    given = {"a": frames_of(0, 16), "bad": [*frames_of(1, 8), *[white] * 8], "b": frames_of(2, 16)}
+    found: dict[str, list[StreamResult]] = {name: [] for name in given}
+    for name in given:
+        engine.add(name)
+    for number in range(16):
+        for name, frames in given.items():
+            engine.push(name, frames[number], index=number, time=number / 25)
+        for result in engine.step():
+            found[result.stream].append(result)
+    for name in ("a", "b"):
+        alone = tiny_engine(kind, stride=2)
+        alone.add(name)
+        expected = [one for one in run(alone, name, given[name]) if one.number < len(found[name])]
+        assert len(found[name]) > 4 and engine.error(name) is None
+        if error is ValueError:
+            # What is refused leaves everything as it was.
+            assert_same(found[name], expected)
+        assert [one.label for one in found[name]] == [one.label for one in expected]
+    assert "(" + error.__name__ + ": this picture is too bright)" in str(engine.error("bad"))
+    assert engine.is_finished("bad") or engine.step() == []
+    assert len(found["bad"]) < len(found["a"])
+
+
+def test_a_dense_check_is_in_the_snapshot(tmp_path: Path) -> None:
+    frames = frames_of(1, 8)
+    options = {"window": 8, "verify_every": 6}
+    whole, first, second = (tiny_engine(**options) for _ in range(3))
+    whole.add("gate")
+    (expected,) = run(whole, "gate", frames)
+    first.add("gate")
+    for number in range(7):
+        first.push("gate", frames[number], index=number, time=number / 25, dropped=3)
+        first.step()
+    first.save("gate", tmp_path / "a.safetensors")
+    second.load("gate", tmp_path / "a.safetensors")
+    (result,) = run(second, "gate", frames, first=7)
+    assert result.divergence == expected.divergence is not None
+    assert second.checks("gate") == (1, 0) and first.dropped("gate") == 3
+
+
+def test_a_stream_that_failed_goes_on_from_its_snapshot(tmp_path: Path) -> None:
+    frames = frames_of(1, 14)
+    for kind in KINDS:
+        options = {"window": 4, "stride": 4} if kind == "frames" else {"stride": 4}
+        engine, other = tiny_engine(kind, **options), tiny_engine(kind, **options)
+        engine.add("gate")
+        before = []
+        for number in range(10):
+            engine.push("gate", frames[number], index=number, time=number / 25)
+            before += engine.step()
+        engine.end("gate", failed=True)
+        while not engine.is_finished("gate"):
+            before += engine.step()
+        engine.save("gate", tmp_path / "a.safetensors")
+        other.load("gate", tmp_path / "a.safetensors")
+        assert not other.is_finished("gate") and other.next_frame("gate") == 10
+        # What was left over had its result, and has no other one without a new frame.
+        again = tiny_engine(kind, **options)
+        again.load("gate", tmp_path / "a.safetensors")
+        assert run(again, "gate", [], first=0) == []
+        after = run(other, "gate", frames, first=10)
+        assert [one.number for one in before + after] == list(range(len(before + after)))
+        assert after[-1].last_frame == 13
+
+
+def changed(**change: Any) -> Any:
+    """An engine that differs in one respect from `tiny_engine(window=2)`."""
+    settings = change.pop("reuse", {})
+    config = change.pop("config", {})
+    parent = tiny_parent(**config)
+    model = hf_ttr.with_temporal_reuse(parent, {"threshold": 0.3, **settings})
+    if change.pop("half", False):
+        model = model.to(torch.bfloat16)
+    if change.pop("buffer", False):
+        model.register_buffer("mask", torch.ones(3))
+    own = processor()
+    for name, value in change.pop("processor", {}).items():
+        setattr(own, name, value)
+    return StreamEngine(model, own, StreamOptions(**{"window": 2, **change}))
+
+
+@pytest.mark.parametrize(
+    "change, name",
+    [
+        ({"reuse": {"max_age": 3}}, "max_age 24, which is 3 now"),
+        ({"reuse": {"threshold": 0.2}}, "threshold 0.3, which is 0.2 now"),
+        ({"reuse": {"saliency_weight": 0.0}}, "saliency_weight"),
+        ({"reuse": {"context_weight": 0.1}}, "context_weight"),
+        ({"reuse": {"scene_cut": 0.9}}, "scene_cut"),
+        ({"reuse": {"reduction": {"method": "tome", "r": 2}}}, "reduction"),
+        ({"processor": {"image_mean": [0.1, 0.1, 0.1]}}, "image_mean"),
+        ({"processor": {"resample": 0}}, "resample"),
+        ({"config": {"id2label": {number: f"other {number}" for number in range(5)}}}, "other labels"),
+        ({"config": {"problem_type": "multi_label_classification"}}, "problem_type"),
+        ({"config": {"layer_norm_eps": 0.1}}, "another config"),
+        ({"half": True}, "is of another model|dtype"),
+        ({"buffer": True}, "is of another model"),
+        ({"stride": 1}, "stride"),
+        ({"verify_every": 3}, "verify_every"),
+        ({"latency_budget_ms": 3.0}, "latency_budget_ms"),
+        ({"function_to_apply": "none"}, "function_to_apply"),
+    ],
+    ids=str,
+)
+def test_everything_on_which_results_depend_must_be_the_same(change: Any, name: str, tmp_path: Path) -> None:
+    engine = changed()
+    engine.add("gate")
+    engine.push("gate", frames_of(0, 1)[0], index=0, time=0.0)
+    engine.step()
+    engine.save("gate", tmp_path / "a.safetensors")
+    with pytest.raises(SnapshotError, match=name):
+        changed(**change).load("gate", tmp_path / "a.safetensors")
+
+
+def test_what_is_of_no_account_may_change(tmp_path: Path) -> None:
+    engine = changed()
+    engine.add("gate")
+    engine.save("gate", tmp_path / "a.safetensors")
+    changed(top_k=1, batch_size=3).load("gate", tmp_path / "a.safetensors")
+
+
+def crafted(path: Path, about: dict[str, Any] | None = None, **tensors: torch.Tensor) -> None:
+    """Changes a snapshot: its notes (`notes`), what is said of it, and its tensors, whose dots are `__`."""
+    with safe_open(path, "pt") as file:
+        metadata, content = dict(file.metadata()), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    text = json.loads(metadata["about"])
+    for name, value in (about or {}).items():
+        if name in ("class", "layers", "owner", "notes", "streams.counts"):
+            text[name] = value
+        else:
+            text["notes"][name] = value
+    save_file(
+        {**content, **{key.replace("__", "."): value.contiguous() for key, value in tensors.items()}},
+        path,
+        metadata={**metadata, "about": json.dumps(text)},
+    )
+
+
+CRAFTED: list[tuple[str, dict[str, Any], dict[str, torch.Tensor]]] = [
+    *(
+        ("frames", {name: value}, {})
+        for name in ("track", "guard", "costs", "identity")
+        for value in ("x", {}, [], None)
+    ),
+    *(
+        ("frames", {name: value}, {})
+        for name in ("results", "next_frame")
+        for value in (-1, 1.5, "3", 10**30, True, None)
+    ),
+    ("frames", {"last_time": float("nan")}, {}),
+    ("frames", {"finished": 1}, {}),
+    ("frames", {"divergence": {"kl": -1.0, "same_label": True}}, {}),
+    ("frames", {"costs": [1, 2, 3]}, {}),
+    ("frames", {"track": {"frames": 2, "covered": 0, "seen": [[0, 0.0], [1, "x"]]}}, {}),
+    ("frames", {"track": {"frames": 2**40, "covered": 0, "seen": []}}, {}),
+    ("frames", {"notes": []}, {}),
+    ("frames", {"owner": {}}, {}),
+    ("frames", {"owner": "me"}, {}),
+    ("frames", {"layers": 10**9}, {}),
+    ("frames", {"layers": 2}, {}),
+    ("frames", {"class": "TemporalReuseWindowCache"}, {}),
+    ("frames", {"class": ["a"]}, {}),
+    ("frames", {}, {"layers__0__keys": torch.zeros(3)}),
+    ("frames", {}, {"layers__0__keys": torch.full((1, 4, 37, 8), float("nan"))}),
+    ("frames", {}, {"layers__0__values": torch.zeros(1, 4, 37, 8, dtype=torch.float64)}),
+    ("frames", {}, {"streams__age": torch.zeros(2, 2)}),
+    ("frames", {}, {"streams__age": torch.full((1, 37), -5)}),
+    ("frames", {}, {"streams__reference": torch.zeros(1, 9, 32)}),
+    ("frames", {}, {"streams__scale": torch.tensor([float("inf")])}),
+    ("frames", {}, {"own__answers": torch.zeros(2, 7)}),
+    ("frames", {}, {"own__answers": torch.full((2, 5), float("nan"))}),
+    ("frames", {}, {"own__more": torch.zeros(2, 5)}),
+    ("frames", {}, {"rows___last_layers": torch.zeros(1, dtype=torch.long)}),
+    ("windows", {}, {"streams__left": torch.full((1, 4, 36), 10**6)}),
+    ("windows", {}, {"streams__alpha": torch.full((1, 4, 36), 7.0)}),
+    ("windows", {}, {"own__frames": torch.zeros(8, 3, 9, 9)}),
+    ("windows", {"streams.counts": [10**9]}, {}),
+    ("windows", {"streams.counts": "x"}, {}),
+]
+
+
+@pytest.mark.parametrize("kind, about, tensors", CRAFTED, ids=lambda value: str(value)[:40])
+def test_a_crafted_snapshot_is_one_sentence(
+    kind: str, about: dict[str, Any], tensors: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    engine, other = (tiny_engine(kind, **({"window": 4} if kind == "frames" else {})) for _ in range(2))
+    engine.add("gate")
+    for number, frame in enumerate(frames_of(0, 2 if kind == "frames" else 8)):
+        engine.push("gate", frame, index=number, time=number / 25)
+        engine.step()
+    engine.save("gate", path)
+    tiny_engine(kind, **({"window": 4} if kind == "frames" else {})).load("gate", path)
+    crafted(path, about, **tensors)
+    with pytest.raises(SnapshotError) as caught:
+        other.load("gate", path)
+    assert str(caught.value).startswith(f"the snapshot '{path}' is ") and str(caught.value).endswith("to start anew.")
+    assert other.names == [] and other.memory_bytes == 0
+
+
+def test_labels_that_a_config_lacks() -> None:
+    model = tiny_model()
+    model.config.id2label = {1: "one"}
+    engine = tiny_engine(model=model)
+    engine.add("door")
+    (result,) = run(engine, "door", frames_of(0, 1))
+    assert {entry["label"] for entry in result.labels} == {"one", "LABEL_0", "LABEL_2", "LABEL_3", "LABEL_4"}
+
+
+@pytest.mark.parametrize("index, time", [(0, float("nan")), (0, float("inf")), (-1, 0.0), (1.5, 0.0)])
+def test_places_that_no_frame_has(index: Any, time: float) -> None:
+    engine = tiny_engine()
+    engine.add("door")
+    with pytest.raises(ValueError, match="a frame has index .* and time .*; pass a whole number, and seconds"):
+        engine.push("door", frames_of(0, 1)[0], index=index, time=time)

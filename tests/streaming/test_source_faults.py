@@ -12,6 +12,7 @@ import pytest
 
 import hf_ttr.streaming.decoding as decoding
 from hf_ttr.streaming import FrameReader, FrameSource, SourceError, open_source
+from hf_ttr.streaming.reconnection import ReconnectingSource
 from hf_ttr.video import VideoDecodingError
 
 from .clips import encode, index_of, noise, packets_of, picture, pictures, send, serving
@@ -475,10 +476,42 @@ def test_a_stalled_source_is_opened_again_although_the_timeout_is_longer():
     assert [frame.index for frame in frames] == list(range(40))
 
 
-def test_reconnection_is_only_for_a_source_that_was_there():
-    began = time.monotonic()
-    assert_refused("http://127.0.0.1:9/a.ts", "Connection refused", live=True, reconnect=30.0)
-    assert time.monotonic() - began < 20
+def test_a_source_that_is_not_there_in_the_beginning_is_looked_for():
+    data = encode(pictures(30), "ts-mpeg2")
+    with serving(lambda handler: send(handler, data)) as url:
+        pass
+    source = open_source(url, live=True, timeout=1.0, reconnect=20.0)
+    reader = FrameReader(source, capacity=100)
+    time.sleep(0.4)
+    assert reader.received == 0 and not reader.ended
+    with serving(lambda handler: send(handler, data), port=int(url.rpartition(":")[2])):
+        frame = reader.get(timeout=20)
+        reader.close()
+    assert frame is not None and (frame.index, frame.time) == (0, 0.0)
+    assert source.reconnections == 0
+
+
+def test_a_source_that_never_comes_is_given_up():
+    source = open_source("http://127.0.0.1:9/a.ts", live=True, reconnect=0.3)
+    with pytest.raises(SourceError) as caught:
+        next(source.frames())
+    assert_one_sentence(str(caught.value))
+    assert "gave no frame for 0.3 s (it cannot be opened (Connection refused)); check" in str(caught.value)
+
+
+def test_a_source_that_opens_while_it_is_closed_is_closed():
+    gate, opened = threading.Event(), []
+
+    def opener(seconds: float) -> FrameSource:
+        gate.wait(10)
+        opened.append(open_source(pictures(3), live=True))
+        return opened[0]
+
+    reader = FrameReader(ReconnectingSource(opener, "door", 1.0, 5.0))
+    reader.close(timeout=0.0)
+    gate.set()
+    reader._thread.join(5)
+    assert not reader._thread.is_alive() and opened[0]._closing.is_set() and reader.received == 0
 
 
 def test_close_ends_the_pause_before_the_next_attempt():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,259 @@ def test_closing_stops_the_readers() -> None:
     assert threading.active_count() == before
     with pytest.raises(StopIteration):
         next(streams)
+
+
+def no_room(streams: VideoStreams, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Lets snapshots fail as on a full disk; gives the names of those that were tried."""
+    tried = []
+
+    def save(name: str, path: str) -> None:
+        tried.append(name)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(streams.engine, "save", save)
+    return tried
+
+
+def test_a_full_disk_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = {"a": frames_of(0, 8), "b": frames_of(1, 8)}
+    with VideoStreams(tiny_engine(), sources(**frames), snapshots=tmp_path, snapshot_every=0.0) as streams:
+        tried = no_room(streams, monkeypatch)
+        results = [next(streams) for _ in range(6)]
+        assert streams.snapshot_error is not None and "No space left on device" in streams.snapshot_error
+        monkeypatch.undo()
+        results += list(streams)
+    assert len(tried) > 2 and streams.snapshot_error is None
+    for name, own in frames.items():
+        assert_same(of(results, name), expected(name, own))
+    with VideoStreams(tiny_engine(), sources(**frames), snapshots=tmp_path, resume=True) as streams:
+        assert list(streams) == []
+
+
+def test_a_full_disk_does_not_keep_from_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = VideoStreams(tiny_engine(), sources(a=frames_of(0, 8)), snapshots=tmp_path)
+    next(streams)
+    no_room(streams, monkeypatch)
+    with pytest.raises(OSError, match="No space"):
+        streams.snapshot()
+    streams._is_waiting = True
+    streams.close()
+    assert streams.snapshot_error is not None
+
+
+def missing() -> Any:
+    raise SourceError("The stream 'off' cannot be opened (it is off); switch it on.")
+
+
+def test_one_that_cannot_be_opened_is_its_own_fault() -> None:
+    frames = frames_of(0, 5)
+    given: dict[str, Any] = {"off": missing, "on": lambda: open_source(frames, name="on")}
+    with VideoStreams(tiny_engine(), given) as streams:
+        assert_same(list(streams), expected("on", frames))
+    assert "switch it on" in str(streams.statistics["off"].error) and streams.statistics["off"].ended
+    assert streams.statistics["on"].error is None
+
+
+def test_where_none_can_be_opened_that_is_said_at_once() -> None:
+    with pytest.raises(SourceError, match="switch it on"):
+        VideoStreams(tiny_engine(), {"off": missing, "too": missing})
+
+
+def test_nobody_waits_for_one_that_does_not_answer() -> None:
+    frames, gate = frames_of(0, 5), threading.Event()
+
+    def slow() -> Any:
+        gate.wait(20)
+        return open_source(frames, name="slow")
+
+    given: dict[str, Any] = {"slow": slow, "on": lambda: open_source(frames, name="on")}
+    with VideoStreams(tiny_engine(), given) as streams:
+        results = [next(streams) for _ in range(5)]
+        assert {one.stream for one in results} == {"on"}
+        gate.set()
+        assert [one.stream for one in streams] == ["slow"] * 5
+
+
+def stalling(count: int = 2) -> Iterator[np.ndarray]:
+    yield from frames_of(0, count)
+    time.sleep(8)
+
+
+def test_closing_from_another_thread() -> None:
+    before = VideoStreams(tiny_engine(), sources(a=stalling()))
+    results: list[StreamResult] = []
+    consumer = threading.Thread(target=lambda: results.extend(before), daemon=True)
+    consumer.start()
+    end = time.monotonic() + 20
+    while len(results) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    began = time.monotonic()
+    before.close()
+    before.close()
+    assert time.monotonic() - began < 2
+    consumer.join(2)
+    assert not consumer.is_alive() and len(results) == 2
+    assert all(source._closing.is_set() for source in before._sources.values())
+    with pytest.raises(StopIteration):
+        next(before)
+
+
+def test_closing_takes_no_longer_for_many_that_stall() -> None:
+    given: dict[str, Any] = {f"reads {number}": open_source(stalling(), name="x") for number in range(6)}
+    gate = threading.Event()
+    given |= {f"opens {number}": lambda: gate.wait(8) for number in range(6)}
+    streams = VideoStreams(tiny_engine(), given)
+    for _ in range(12):
+        next(streams)
+    began = time.monotonic()
+    streams.close()
+    assert time.monotonic() - began < 2
+    assert all(source._closing.is_set() for source in streams._sources.values())
+    gate.set()
+
+
+def test_closing_during_a_call_of_the_model() -> None:
+    model = tiny_model()
+    inner, called, gate = model.forward, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        called.set()
+        gate.wait(5)
+        return inner(*arguments, **options)
+
+    model.forward = slow
+    streams = VideoStreams(tiny_engine(model=model), sources(a=frames_of(0, 50)))
+    results: list[StreamResult] = []
+    consumer = threading.Thread(target=lambda: results.extend(streams), daemon=True)
+    consumer.start()
+    assert called.wait(20)
+    began = time.monotonic()
+    streams.close()
+    assert time.monotonic() - began < 2
+    gate.set()
+    consumer.join(10)
+    assert not consumer.is_alive() and len(results) <= 1
+
+
+def test_closing_in_the_middle_of_the_loop() -> None:
+    """As a signal handler does, which runs in the thread that it interrupts."""
+    model = tiny_model()
+    inner = model.forward
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        streams.close()
+        return inner(*arguments, **options)
+
+    model.forward = interrupted
+    streams = VideoStreams(tiny_engine(model=model), sources(a=frames_of(0, 50)))
+    began = time.monotonic()
+    assert len(list(streams)) <= 1 and time.monotonic() - began < 2
+
+
+def test_stopping_gives_what_is_there_and_writes_snapshots(tmp_path: Path) -> None:
+    frames = {"a": frames_of(0, 30), "b": frames_of(1, 30)}
+    before = []
+    with VideoStreams(tiny_engine(), sources(**frames), snapshots=tmp_path) as streams:
+        for result in streams:
+            before.append(result)
+            if len(before) == 21:
+                streams.stop()
+    assert len(before) < 60
+    kept = {name: len(of(before, name)) for name in frames}
+    with VideoStreams(tiny_engine(), sources(**frames), snapshots=tmp_path, resume=True, kept=kept) as streams:
+        after = list(streams)
+    for name, own in frames.items():
+        # Nothing is done twice.
+        assert_same(of(before, name) + of(after, name), expected(name, own))
+
+
+def test_one_that_failed_is_tried_again(tmp_path: Path) -> None:
+    frames = {"good": frames_of(0, 6), "bad": frames_of(1, 12)}
+    broken = {**frames, "bad": breaks(frames["bad"][:5])}
+    with VideoStreams(tiny_engine(), sources(**broken), snapshots=tmp_path) as streams:
+        before = list(streams)
+    kept = {"good": 6, "bad": 5}
+    with VideoStreams(tiny_engine(), sources(**frames), snapshots=tmp_path, resume=True, kept=kept) as streams:
+        after = list(streams)
+    assert of(after, "good") == []
+    assert_same(of(before, "bad") + of(after, "bad"), expected("bad", frames["bad"]))
+
+
+def test_another_source_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    frames = frames_of(0, 3)
+    options: dict[str, Any] = {"snapshots": tmp_path, "resume": True}
+    with VideoStreams(tiny_engine(), sources(a=frames), origins={"a": "/one.mp4"}, **options) as streams:
+        list(streams)
+    # One that is left out, and a new one, are fine.
+    with VideoStreams(tiny_engine(), sources(b=frames), origins={"b": "/two.mp4"}, **options) as streams:
+        assert len(list(streams)) == 3
+    with pytest.raises(SnapshotError, match="had the stream 'a' from '/one.mp4', and now it is from '/two.mp4'; pass"):
+        VideoStreams(tiny_engine(), sources(a=frames), origins={"a": "/two.mp4"}, **options)
+
+
+def test_nothing_of_others_is_deleted_or_replaced(tmp_path: Path) -> None:
+    frames = frames_of(0, 3)
+    others = {"notes.txt": b"mine", "b.safetensors": b"mine", "run.json": b'{"run": "mine"}', "a.safetensors": b"mine"}
+    for name, content in others.items():
+        (tmp_path / name).write_bytes(content)
+    for resume in (False, True):
+        with pytest.raises(SnapshotError, match="pass another folder"):
+            VideoStreams(tiny_engine(), sources(a=frames), snapshots=tmp_path, resume=resume)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == others
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(SnapshotError, match="is no snapshot, but in the place of one; move it"):
+        VideoStreams(tiny_engine(), sources(a=frames), snapshots=tmp_path)
+    (tmp_path / "a.safetensors").unlink()
+    with VideoStreams(tiny_engine(), sources(a=frames), snapshots=tmp_path) as streams:
+        list(streams)
+    assert (tmp_path / "notes.txt").read_bytes() == (tmp_path / "b.safetensors").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"{", b"\xff\xfe", b"[" * 100_000, b"null", b'{"format": "x"}'], ids=repr)
+def test_a_run_that_is_described_wrongly_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(SnapshotError, match=r"run\.json' does not describe a run \(.*\); delete it to start anew, or"):
+        VideoStreams(tiny_engine(), sources(a=frames_of(0, 1)), snapshots=tmp_path, resume=True)
+    assert (tmp_path / "run.json").read_bytes() == content
+
+
+def test_a_damaged_snapshot_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    frames = frames_of(0, 3)
+    with VideoStreams(tiny_engine(), sources(a=frames, b=frames), snapshots=tmp_path) as streams:
+        next(streams)
+    (tmp_path / "b.safetensors").write_bytes(b"damaged")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(SnapshotError, match=r"b\.safetensors' is damaged"):
+        VideoStreams(tiny_engine(), sources(a=frames, b=frames), snapshots=tmp_path, resume=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_long_names_have_a_file(tmp_path: Path) -> None:
+    names = ["é" * 400, "é" * 401, "." * 300, "../a", "a/b"]
+    with VideoStreams(tiny_engine(), sources(**dict.fromkeys(names, frames_of(0, 1))), snapshots=tmp_path) as streams:
+        list(streams)
+    assert streams.snapshot_error is None
+    assert len([path for path in tmp_path.iterdir() if path.suffix == ".safetensors"]) == len(names)
+
+
+def test_checks_are_counted_while_they_are_made() -> None:
+    with VideoStreams(tiny_engine(verify_every=2), sources(a=frames_of(0, 9))) as streams:
+        for _ in range(5):
+            next(streams)
+        assert streams.statistics["a"].checks >= 2
+
+
+def test_faults_hold_no_password(caplog: pytest.LogCaptureFixture) -> None:
+    secret = "".join(["S3", "cret"])  # lines of code are in a traceback
+
+    def opener() -> Any:
+        raise OSError(f"rtsp://admin:{secret}@door/live?token={secret} refused")
+
+    with pytest.raises(SourceError) as caught:
+        VideoStreams(tiny_engine(), {"a": opener})
+    assert secret not in "".join(traceback.format_exception(caught.value))
+    with VideoStreams(tiny_engine(), {"b": lambda: open_source(frames_of(0, 1)), "a": opener}) as streams:
+        list(streams)
+    fault = streams.statistics["a"].error
+    text = "".join(traceback.format_exception(fault)) + caplog.text
+    assert secret not in text and "rtsp://door/live" in text
