@@ -17,7 +17,10 @@ PARENT_TYPES = {
 }
 REUSE_TYPES = {f"temporal_reuse_{parent}": name for parent, name in PARENT_TYPES.items()}
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
-LOADING_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError)
+LEAST_BYTES = 0.25
+"""Of a weight, however it is quantized."""
+
+LOADING_ERRORS = (OSError, ArithmeticError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError)
 
 
 class CheckpointError(ValueError):
@@ -116,6 +119,7 @@ def load_classifier(model: str, class_name: str, settings: dict[str, Any], folde
     import hf_ttr
 
     with naming_model(model, settings):
+        _check_size(getattr(hf_ttr, class_name).config_class, folder or model)
         classifier, report = getattr(hf_ttr, class_name).from_pretrained(
             folder or model, temporal_reuse=settings, output_loading_info=True, use_safetensors=True
         )
@@ -126,6 +130,24 @@ def load_classifier(model: str, class_name: str, settings: dict[str, Any], folde
             "was trained for classification."
         )
     return classifier
+
+
+def _check_size(config_class: Any, folder: str) -> None:
+    """
+    Compares what a config asks for with the weights that lie beside it: what is missing would be made at random.
+
+    Raises:
+        ValueError: if the weights are of a far smaller model.
+    """
+    files = [name for name in os.listdir(folder) if name.endswith(".safetensors")] if os.path.isdir(folder) else []
+    if not files:
+        return
+    config = config_class.from_pretrained(folder)
+    wide, inner = config.hidden_size, config.intermediate_size
+    asked = config.num_hidden_layers * (4 * wide * wide + 2 * wide * inner)
+    there = sum(os.path.getsize(os.path.join(folder, name)) for name in files)
+    if asked * LEAST_BYTES > there:
+        raise ValueError(f"its config.json asks for {asked} weights, and its safetensors have {there} bytes")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from transformers import PretrainedConfig
 import hf_ttr
 from hf_ttr.display import shown
 from hf_ttr.scores import score_kind, to_scores
-from hf_ttr.video import VideoDecodingError
+from hf_ttr.video import VideoDecodingError, VideoLimits, read_frames
 from hf_ttr.visualization import reuse_video
 
 
@@ -27,6 +27,7 @@ MODEL = os.environ.get("MODEL", str(ASSETS / "vit-demo"))
 NUM_FRAMES = int(os.environ.get("NUM_FRAMES", "32"))
 RUNS = 2
 # What a stranger may ask for: bytes of an upload, clips at a time and in the queue; and how long a clip is kept.
+LIMITS = VideoLimits(pixels=4096 * 2304, frames=20_000)
 LARGEST_UPLOAD = int(os.environ.get("LARGEST_UPLOAD", str(32 << 20)))
 AT_ONCE, WAITING = 1, 16
 KEPT_SECONDS = 900
@@ -95,6 +96,8 @@ def classify(video: str, threshold: float, folder: str, name: str = MODEL) -> An
             f"the clip has {os.path.getsize(video) / 2**20:.0f} MiB, and at most {LARGEST_UPLOAD / 2**20:.0f} are "
             "taken here; upload a shorter one."
         )
+    # One frame is decoded, and the others are counted, before more is made of it.
+    read_frames(video, lambda total: [0], limits=LIMITS)
     model, processor = load(name)
     window = model.config.window_frames
     frames = window or NUM_FRAMES

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..display import shown
-from .errors import InputError, ends_quietly, sentence
+from .errors import InputError, ends_quietly, first_line, sentence
 from .loading import load_pipeline, quiet
 from .options import Device, FrameSamplingRate, Mode, Model, NumFrames, Reduction, Wanted, check_at_least_1
 from .progress import progress_bar
@@ -17,6 +17,8 @@ from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..evaluation.calibration import Calibration
+
+RESULTS, SETTINGS, CURVE = "calibration.json", "temporal_reuse.json", "curve.png"
 
 
 @ends_quietly
@@ -37,6 +39,9 @@ def calibrate(
     held_out: Annotated[float, typer.Option(help="Share of the videos that the choice is checked on.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Of the draw of these.")] = 0,
     update: Annotated[bool, typer.Option("--update", help="Write it into the model's config.json.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files of those names that no calibration wrote.")
+    ] = False,
     device: Device = None,
 ) -> None:
     """Find the cheapest threshold that keeps a promise, on your own videos, and check it on others of them."""
@@ -51,6 +56,7 @@ def calibrate(
     if not 0 <= held_out < 1:
         raise InputError(f"--held-out is {held_out:g}, but must be a share of at least 0 and below 1.")
     paths, notes = _videos(videos)
+    _check_out(out, overwrite)
     config_path = os.path.join(model, "config.json")
     if update and not os.path.isfile(config_path):
         raise InputError(f"--update writes to a folder, but '{model}' is none; leave it out, and take it from --out.")
@@ -71,15 +77,27 @@ def calibrate(
             typer.echo(f"Warning: {len(broken)} of {len(paths)} videos could not be used.", err=True)
         calibration = work.calibrate(measured, target, held_out, seed)
         calibration.broken = broken
-        os.makedirs(out, exist_ok=True)
-        _write(calibration, pipe.model.config.temporal_reuse, out, model)
-        work.draw_curve(calibration, os.path.join(out, "curve.png"))
     except (DataError, VideoDecodingError, ValueError) as error:
         raise InputError(sentence(error)) from error
+    try:
+        os.makedirs(out, exist_ok=True)
+        _check_out(out, overwrite)
+        _write(calibration, pipe.model.config.temporal_reuse, out, model)
+        work.draw_curve(calibration, os.path.join(out, CURVE))
+    except DataError as error:
+        raise InputError(sentence(error)) from error
     except OSError as error:
-        raise InputError(f"The results cannot be written to '{out}' ({error}); pass another folder.") from error
+        raise InputError(
+            f"The results cannot be written to '{shown(out)}' ({first_line(error)}); pass another folder."
+        ) from error
     if update:
-        _update(config_path, calibration.threshold)
+        try:
+            _update(config_path, calibration.threshold)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"The threshold cannot be written into '{shown(config_path)}' ({first_line(error)}); take it from "
+                f"'{shown(out)}'."
+            ) from error
     _print(calibration, out, config_path if update else None)
 
 
@@ -96,15 +114,38 @@ def _videos(folder: str) -> tuple[list[str], list[str]]:
     return [os.path.join(folder, *path.split("/")) for path in listed.videos], listed.notes()
 
 
+def _check_out(folder: str, overwrite: bool) -> None:
+    """
+    Makes sure that a calibration of before is replaced, and nothing else.
+
+    Raises:
+        InputError: if there is something else.
+    """
+    from ..ownership import MARK
+
+    try:
+        with open(os.path.join(folder, RESULTS), encoding="utf-8") as file:
+            is_ours = json.load(file)["made_by"] == MARK
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        is_ours = False
+    taken = [name for name in (RESULTS, SETTINGS, CURVE) if os.path.lexists(os.path.join(folder, name))]
+    if taken and not is_ours and not overwrite:
+        raise InputError(
+            f"'{shown(os.path.join(folder, taken[0]))}' is there already, and is of no calibration; pass another "
+            "--out, or --overwrite to replace it."
+        )
+
+
 def _write(calibration: Calibration, settings: object, out: str, model: str) -> None:
     import copy
 
     from ..files import write_json
+    from ..ownership import MARK
 
     chosen = copy.copy(settings)
     chosen.threshold, chosen.compute_budget = calibration.threshold, None  # type: ignore[attr-defined]
-    write_json(os.path.join(out, "calibration.json"), {"model": model, **calibration.to_dict()})
-    write_json(os.path.join(out, "temporal_reuse.json"), chosen.to_dict())  # type: ignore[attr-defined]
+    write_json(os.path.join(out, RESULTS), {"made_by": MARK, "model": shown(model, None), **calibration.to_dict()})
+    write_json(os.path.join(out, SETTINGS), chosen.to_dict())  # type: ignore[attr-defined]
 
 
 def _update(path: str, threshold: float) -> None:
@@ -146,6 +187,6 @@ def _print(calibration: Calibration, out: str, updated: str | None) -> None:
             f"Threshold {calibration.threshold:g}. On {len(calibration.held_out)} other videos the promise is {kept}: "
             f"agreement {check.agreement:.4f}, KL {check.kl:.5f}, {check.saving:.2f}x fewer multiply-adds."
         )
-    typer.echo(f"calibration.json, temporal_reuse.json and curve.png are in {out}")
+    typer.echo(f"{RESULTS}, {SETTINGS} and {CURVE} are in {shown(out)}")
     if updated is not None:
-        typer.echo(f"The threshold is in {updated}")
+        typer.echo(f"The threshold is in {shown(updated)}")

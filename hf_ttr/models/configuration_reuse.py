@@ -7,12 +7,36 @@ from typing import Any, ClassVar, TypeVar
 
 from transformers import PreTrainedConfig
 
+from ..checks import is_whole
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ..reduction.base import ModelShape
 from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
 
 
 Config = TypeVar("Config", bound="ReuseConfigMixin")
+
+MOST = {
+    "num_hidden_layers": 2**10,
+    "hidden_size": 2**16,
+    "intermediate_size": 2**19,
+    "num_attention_heads": 2**10,
+    "num_channels": 2**10,
+    "image_size": 2**13,
+    "patch_size": 2**13,
+    "num_frames": 2**13,
+    "tubelet_size": 2**13,
+    "decoder_num_hidden_layers": 2**10,
+    "decoder_hidden_size": 2**16,
+    "decoder_intermediate_size": 2**19,
+}
+"""The largest sizes that a config.json may ask for: many times those of the largest models that there are."""
+
+MOST_LABELS = 2**20
+MOST_TOKENS = 2**17
+"""Tokens that attend to one another."""
+
+MOST_POSITION_NUMBERS = 2**25
+"""Numbers of the position embeddings of a window, which are made one by one."""
 
 
 class ReuseConfigMixin(StaysInPackage):
@@ -103,7 +127,12 @@ class ReuseConfigMixin(StaysInPackage):
         Args:
             config_dict (`dict[str, Any]`): the content.
             kwargs: settings that override it, and `return_unused_kwargs`.
+
+        Raises:
+            ValueError: if it asks for a model of a size that none has, which would take all memory before its weights
+                are seen; one sentence.
         """
+        _check_sizes(config_dict, sees_windows=hasattr(cls, "tubelet_size"))
         # Models derived from those here say in `auto_map` where their class is.
         own = {"auto_map": config_dict["auto_map"]} if "auto_map" in config_dict else {}
         return super().from_dict({**without_code(config_dict), **own}, **kwargs)  # type: ignore[misc]
@@ -139,6 +168,25 @@ class ReuseConfigMixin(StaysInPackage):
         if push_to_hub:
             repo_id = kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
             self.push_to_hub(repo_id, **kwargs)  # type: ignore[attr-defined]
+
+
+def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
+    """Refuses sizes that no model has, before anything is made of that size."""
+    for name, most in MOST.items():
+        value = settings.get(name)
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            if number is not None and not (is_whole(number) and 1 <= number <= most):
+                raise ValueError(f"the config has {name} {number!r}, but it must be a whole number from 1 to {most}.")
+    if len(settings.get("id2label") or ()) > MOST_LABELS or (settings.get("num_labels") or 0) > MOST_LABELS:
+        raise ValueError(f"the config has more than {MOST_LABELS} labels, and is of no model.")
+    size, patch = (
+        max(value) if isinstance(value, (list, tuple)) else value or default
+        for value, default in ((settings.get("image_size"), 224), (settings.get("patch_size"), 16))
+    )
+    tokens = (size // patch) ** 2 * (settings.get("num_frames") or 1 if sees_windows else 1)
+    numbers = tokens * (settings.get("hidden_size") or 1)
+    if tokens > MOST_TOKENS or (sees_windows and numbers > MOST_POSITION_NUMBERS):
+        raise ValueError(f"the config asks for {tokens} tokens that attend to one another, which no model has.")
 
 
 def patches_of_frame(config: Any) -> int:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from ..checks import first_line
 from ..display import shown
+from ..locks import try_lock
 from .result import StreamResult
 
 
@@ -85,7 +86,10 @@ class ResultFile:
             raise
 
     def _begin(self, resume: bool) -> None:
-        _lock(self._file, self._shown)
+        if not try_lock(self._file):
+            raise ResultFileError(
+                f"the result file '{self._shown}' is in use by another process; wait for it, or pass another name."
+            )
         self._end = self._file.seek(0, os.SEEK_END)
         if self._end and not resume:
             raise ResultFileError(
@@ -232,22 +236,3 @@ def _read_all(file: BinaryIO, length: int) -> bytes:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or shown(first_line(error))
-
-
-def _lock(file: BinaryIO, path: str) -> None:
-    """Takes the file for this process, until it is closed."""
-    try:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
-
-            # A byte far behind any result, so that others can read the file.
-            file.seek(1 << 40)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise ResultFileError(
-            f"the result file '{path}' is in use by another process; wait for it, or pass another name."
-        ) from error
