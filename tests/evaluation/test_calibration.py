@@ -296,3 +296,28 @@ def test_bad_input_is_one_sentence(
     result = CliRunner().invoke(app, ["calibrate", "--model", str(files / "vit"), "--out", "out", *arguments])
     assert result.exit_code == 2 and message in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("taken", ["calibration.json", "temporal_reuse.json", "curve.png"])
+def test_files_of_others_are_not_replaced(files: Path, tmp_path: Path, taken: str) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / taken).write_text('{"my": "only copy"}')
+    arguments = [
+        "--model",
+        str(files / "vit"),
+        "--videos",
+        str(files / "videos"),
+        "--target-kl",
+        "10",
+        "--num-clips",
+        "1",
+    ]
+    result = CliRunner().invoke(app, ["calibrate", *arguments, "--out", str(out)])
+    assert result.exit_code == 2 and f"'{out / taken}' is there already" in result.stderr
+    assert (out / taken).read_text() == '{"my": "only copy"}' and len(list(out.iterdir())) == 1
+    for more in (["--overwrite"], []):  # then it is a calibration, which another one may replace
+        result = CliRunner().invoke(app, ["calibrate", *arguments, "--out", str(out), *more])
+        assert result.exit_code == 0, result.output
+        assert json.loads((out / "calibration.json").read_text())["made_by"] == "hf-ttr"

@@ -219,7 +219,7 @@ def test_another_run_is_not_gone_on_with(files: Path, tmp_path: Path) -> None:
 def test_where_nothing_can_be_read(files: Path, tmp_path: Path) -> None:
     model, processor = loaded(files, "vit")
     folder = make_folder(tmp_path / "broken", 2, broken=2)
-    with pytest.raises(DataError, match="none of the 2 videos of '.*broken' can be read; the first: The video"):
+    with pytest.raises(DataError, match="none of the 2 videos of '.*broken' can be evaluated; the first: The video"):
         evaluate(model, processor, open_dataset(str(folder)), tmp_path / "out", Protocol(num_frames=8))
 
 

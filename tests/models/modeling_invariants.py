@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -372,8 +373,12 @@ class ReuseInvariants:
     @pytest.mark.parametrize("attention", ["eager", "sdpa", "flex_attention", "registered"])
     @BASE
     @torch.no_grad()
-    def test_attention_implementations_agree(self, case: ModelCase, base: bool, attention: str) -> None:
+    def test_attention_implementations_agree(
+        self, case: ModelCase, base: bool, attention: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         calls = []
+        # On the CPU only compiled flex attention ends the process.
+        monkeypatch.setattr(sys.modules[case.classifier.__module__], "check_attention_takes_masks", lambda *_: None)
 
         def registered(module: torch.nn.Module, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, None]:
             calls.append(module)
