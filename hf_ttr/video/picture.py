@@ -112,10 +112,19 @@ def to_rgb(frame: VideoFrame, still: Orientation = UPRIGHT) -> np.ndarray:
     """
     colors = _colors_of(frame)
     if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
-        pixels = _over_white(frame.reformat(format="rgba", **colors).to_ndarray())
+        pixels = _over_white(_reformat(frame, "rgba", colors))
     else:
-        pixels = frame.reformat(format="rgb24", **colors).to_ndarray()
+        pixels = _reformat(frame, "rgb24", colors)
     return orientation_of(frame, still).apply(pixels)
+
+
+def _reformat(frame: VideoFrame, kind: str, colors: dict[str, Any]) -> np.ndarray:
+    # With threads of its own, the scaler of a frame that is freed in a forked process waits for them for ever.
+    options: dict[str, Any] = {"format": kind, **colors}
+    try:
+        return frame.reformat(**options, threads=1).to_ndarray()
+    except TypeError:  # older versions of PyAV know no threads
+        return frame.reformat(**options).to_ndarray()
 
 
 def _colors_of(frame: VideoFrame) -> dict[str, Any]:

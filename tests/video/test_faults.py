@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +17,7 @@ import PIL.Image
 import pytest
 import torch
 
+import hf_ttr
 from hf_ttr.streaming import SourceError, open_source
 from hf_ttr.video import VideoDecodingError, read_frames
 
@@ -159,3 +163,22 @@ def test_damaged_files_are_frames_or_one_sentence():
     said = [one for number in range(120) for one in module.outcome(module.case(files, number)[1])]
     assert [one for one in said if one.startswith("FAULT")] == []
     assert said.count("frames") > 20 and len(set(said)) > 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork.")
+def test_frames_of_before_do_no_harm_in_a_forked_process(tmp_path: Path) -> None:
+    """As in workers of a data loader: what was decoded in the parent is freed in the child."""
+    code = (
+        "import av, gc, os, sys, time; from hf_ttr.video.picture import to_rgb\n"
+        "with av.open(sys.argv[1]) as file: frames = list(file.decode(video=0))[:4]\n"
+        "for frame in frames: to_rgb(frame)\n"
+        "child = os.fork()\n"
+        "if not child: frames.clear(); del frame; gc.collect(); os._exit(0)\n"
+        "for _ in range(200):\n"
+        "    done, status = os.waitpid(child, os.WNOHANG)\n"
+        "    if done: sys.exit(os.waitstatus_to_exitcode(status))\n"
+        "    time.sleep(0.05)\n"
+        "os.kill(child, 9); sys.exit(1)"
+    )
+    demo = Path(hf_ttr.__file__).parent / "assets" / "demo.mp4"
+    assert subprocess.run([sys.executable, "-c", code, str(demo)], timeout=60).returncode == 0
