@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..display import scrub, shown
 from ..ownership import TakenError, check_replaceable
@@ -288,39 +290,48 @@ def compare(
     from ..video import VideoDecodingError, read_frames
 
     try:
-        progress("Looking at the video")
-        # One frame is enough to know whether the file can be read.
-        _, info = read_frames(video, lambda total: [0])
-        with quiet():
-            progress("Loading the model")
-            pipelines = {"reuse": load_pipeline(model, settings, device)}
-            config = pipelines["reuse"].model.config
-            tubelet_size = getattr(config, "tubelet_size", None)
-            _check_num_frames(num_frames, video, info.frames, model, config.num_frames if tubelet_size else None)
-            reuse_settings = config.temporal_reuse
-            if reuse_settings.mode == "off" and not reuse_settings.active_reductions(config.model_shape()):
-                if with_maps:
-                    raise InputError(
-                        f"The model '{shown(model)}' is set to mode 'off', which leaves nothing to draw; pass --mode "
-                        "bidirectional or causal, or a --reduction."
-                    )
-                with_dense = False
-            if with_dense:
-                pipelines["dense"] = load_pipeline(model, {"mode": "off", "reduction": []}, device)
-            for pipe in pipelines.values():
-                processor: Any = pipe.video_processor
-                if frame_sampling_rate is not None:
-                    # The pipeline takes the argument, but hands it to image processors only.
-                    processor.frame_sampling_rate = frame_sampling_rate
+        with _at_hand(video) as source:
+            progress("Looking at the video")
+            # One frame is enough to know whether the file can be read.
+            _, info = read_frames(source, lambda total: [0])
+            with quiet():
+                progress("Loading the model")
+                pipelines = {"reuse": load_pipeline(model, settings, device)}
+                config = pipelines["reuse"].model.config
+                tubelet_size = getattr(config, "tubelet_size", None)
+                _check_num_frames(num_frames, video, info.frames, model, config.num_frames if tubelet_size else None)
+                reuse_settings = config.temporal_reuse
+                if reuse_settings.mode == "off" and not reuse_settings.active_reductions(config.model_shape()):
+                    if with_maps:
+                        raise InputError(
+                            f"The model '{shown(model)}' is set to mode 'off', which leaves nothing to draw; pass "
+                            "--mode bidirectional or causal, or a --reduction."
+                        )
+                    with_dense = False
+                if with_dense:
+                    pipelines["dense"] = load_pipeline(model, {"mode": "off", "reduction": []}, device)
+                for pipe in pipelines.values():
+                    processor: Any = pipe.video_processor
+                    if frame_sampling_rate is not None:
+                        # The pipeline takes the argument, but hands it to image processors only.
+                        processor.frame_sampling_rate = frame_sampling_rate
 
-            measurements = {name: Measurement() for name in pipelines}
-            warm_ups = 1 if with_dense else 0
-            runs = runs if with_dense else 1
-            for run in range(warm_ups + runs):
-                for name, pipe in pipelines.items():
-                    progress(f"Run {run + 1} of {warm_ups + runs}: {name}")
-                    keep_maps = with_maps and name == "reuse" and run == 0
-                    _run(pipe, video, num_frames, measurements[name], timed=run >= warm_ups, keep_maps=keep_maps)
+                measurements = {name: Measurement() for name in pipelines}
+                warm_ups = 1 if with_dense else 0
+                runs = runs if with_dense else 1
+                for run in range(warm_ups + runs):
+                    for name, pipe in pipelines.items():
+                        progress(f"Run {run + 1} of {warm_ups + runs}: {name}")
+                        keep_maps = with_maps and name == "reuse" and run == 0
+                        _run(
+                            pipe,
+                            source,
+                            video,
+                            num_frames,
+                            measurements[name],
+                            timed=run >= warm_ups,
+                            keep_maps=keep_maps,
+                        )
     except VideoDecodingError as error:
         raise InputError(shown(error, None)) from scrub(error)
     pipe = pipelines["reuse"]
@@ -395,8 +406,33 @@ def _unwritable(path: str, reason: str) -> InputError:
     return InputError(f"The picture '{shown(path)}' cannot be written ({reason}); pass another path.")
 
 
+@contextmanager
+def _at_hand(video: str) -> Iterator[Any]:
+    """The video as what can be read several times: of a pipe or an address a copy, which is fetched once."""
+    from ..video.inputs import binary_file
+    from ..video.limits import DEFAULT_LIMITS
+    from ..video.reach import EVERYWHERE
+
+    # A folder, and what is not there, is for the reader to name.
+    is_pipe = os.path.exists(video) and stat.S_ISFIFO(os.stat(video).st_mode)
+    if not is_pipe and not video.lower().startswith(("http://", "https://")):
+        yield video
+        return
+    with binary_file(video, DEFAULT_LIMITS, EVERYWHERE) as (file, _):
+        yield _Copy(file, shown(video))
+
+
+class _Copy:
+    """A file with the name of what it was made of, for messages."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.read, self.seek, self.tell, self.seekable = file.read, file.seek, file.tell, lambda: True
+        self.name = name
+
+
 def _run(
     pipe: VideoClassificationPipeline,
+    source: Any,
     video: str,
     num_frames: int | None,
     into: Measurement,
@@ -441,7 +477,7 @@ def _run(
     ]
     try:
         started = now()
-        into.labels = pipe(video, num_frames=num_frames, top_k=pipe.model.config.num_labels)
+        into.labels = pipe(source, num_frames=num_frames, top_k=pipe.model.config.num_labels)
         if timed:
             into.all_seconds.append(now() - started)
             into.all_model_seconds.append(model_seconds)

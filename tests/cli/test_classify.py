@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -455,3 +459,48 @@ def test_commands_load_torch_only_when_they_run():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     added = {name.split(".")[0] for name in result.stdout.split()}
     assert not added & {"av", "matplotlib", "torch", "transformers"}, result.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes.")
+def test_a_pipe_is_read_once(runner: CliRunner, files: Path, tmp_path: Path) -> None:
+    clip = files / "clip.mp4"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def answers(video: Path) -> dict[str, Any]:
+        arguments = ["classify", str(video), "--model", str(files / "reuse"), "--num-frames", "4", "--json"]
+        result = runner.invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+
+    expected = answers(clip)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()), daemon=True)
+    writer.start()
+    found = answers(pipe)
+    writer.join(10)
+    assert found["scores"] == expected["scores"] and found["video"] == str(pipe)
+
+
+def test_an_address_is_fetched_once(runner: CliRunner, files: Path) -> None:
+    clip, fetched = files / "clip.mp4", []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            fetched.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(clip.stat().st_size))
+            self.end_headers()
+            self.wfile.write(clip.read_bytes())
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/clip.mp4"
+        arguments = ["classify", url, "--model", str(files / "reuse"), "--num-frames", "4", "--json"]
+        result = runner.invoke(app, arguments)
+        server.shutdown()
+    assert result.exit_code == 0 and json.loads(result.stdout)["video"] == url, result.output
+    assert fetched == ["/clip.mp4"]
