@@ -14,8 +14,8 @@ from torch import nn
 # Numbers of 8 bytes in a row of those that are summed.
 _WIDTH = 512
 
-# Tensors of up to so many numbers are looked at whole.
-_SMALL = 2**12
+# Numbers of each matrix that are compared in each call.
+_SAMPLES = 64
 
 _SAMPLED = {torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int32}
 
@@ -51,7 +51,8 @@ class WeightsFingerprint:
     The digest of a module that is called again and again, taken anew only when its weights changed.
 
     Whether they did is seen from the tensors that are there, from how often torch counts that each was changed, and,
-    as it does not count what goes through `.data` or numpy, from some numbers of every row and every column.
+    as it does not count what goes through `.data` or numpy, from some numbers of each matrix, in rows and columns that
+    are spread over it: what is changed like that in a single row, or in a bias alone, may be overlooked.
     """
 
     def __init__(self) -> None:
@@ -72,8 +73,9 @@ class WeightsFingerprint:
             return known.digest
         views: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
         for tensor in parts.tensors:
-            if tensor.dtype in _SAMPLED and tensor.layout == torch.strided and not tensor.is_meta:
-                views.setdefault((tensor.dtype, tensor.device), []).extend(_sample(tensor.detach()))
+            is_matrix = tensor.dim() > 1 and tensor.dtype in _SAMPLED and tensor.layout == torch.strided
+            if is_matrix and not tensor.is_meta and (view := _sample(tensor.detach())) is not None:
+                views.setdefault((tensor.dtype, tensor.device), []).append(view)
         packed = [layer._packed_params for layer in parts.quantized]
         self._known = _Known(state, packed, list(views.values()), _gather(views.values()), weights_digest(module))
         return self._known.digest
@@ -118,19 +120,22 @@ class _Parts:
 
     def add(self, module: nn.Module) -> None:
         """Takes a module with all within; this is done in every call, and in a third of the time of `modules()`."""
-        for held in (module._parameters, module._buffers):
+        own = module.__dict__
+        for held in (own["_parameters"], own["_buffers"]):
             for tensor in held.values():
-                if type(tensor) in (nn.Parameter, torch.Tensor):
-                    self.tensors.append(tensor)  # type: ignore[arg-type]
-                elif tensor is not None:
+                if tensor is None:
+                    continue
+                kind = type(tensor)
+                if kind is nn.Parameter or kind is torch.Tensor:
+                    self.tensors.append(tensor)
+                else:
                     self.tensors += plain_tensors(tensor)
-        kind = type(module)
-        if "_packed_params" in vars(module):
+        if "_packed_params" in own:
             self.quantized.append(module)
-        elif isinstance(getattr(kind, "active_adapters", None), property):  # models have methods of that name
+        elif isinstance(getattr(type(module), "active_adapters", None), property):  # models have methods of that name
             names = ("active_adapters", "disable_adapters", "merged_adapters", "scaling")
             self.adapters += [repr(getattr(module, name, None)) for name in names]
-        for part in module._modules.values():
+        for part in own["_modules"].values():
             if part is not None:
                 self.add(part)
 
@@ -159,20 +164,14 @@ def _sums(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
     yield values[whole:]
 
 
-def _sample(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Views of a tensor in one dimension that together touch every row and every column."""
+def _sample(tensor: torch.Tensor) -> torch.Tensor | None:
+    """A view of some numbers of a matrix, from rows and columns spread over it; `None` of scattered memory."""
     tensor = tensor.permute(sorted(range(tensor.dim()), key=tensor.stride, reverse=True)).squeeze()
-    if tensor.is_contiguous():
-        tensor = tensor.flatten(1) if tensor.numel() > _SMALL and tensor.dim() > 1 else tensor.view(-1)
-    elif tensor.dim() != 2:
-        return
-    if tensor.dim() == 1:
-        yield tensor
-        return
-    if tensor.shape[0] < tensor.shape[1]:
-        tensor = tensor.t()
-    for block in tensor.split(tensor.shape[1]):
-        yield block.diagonal()
+    if not tensor.is_contiguous():
+        return None
+    # A little less than whole rows, or all would be of the same columns.
+    step = tensor.numel() // _SAMPLES - tensor.shape[-1] // _SAMPLES - 1
+    return tensor.view(-1)[:: max(1, step)][: 2 * _SAMPLES]
 
 
 def _gather(views: Iterable[list[torch.Tensor]]) -> list[torch.Tensor]:
