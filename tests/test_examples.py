@@ -55,7 +55,7 @@ def test_docstrings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name.endswith("_triton"):
         pytest.importorskip("triton", reason="triton is not installed.")
     module = importlib.import_module(name)
-    for item in vars(module).values():
+    for item in list(vars(module).values()):
         if getattr(item, "__module__", None) == name and hasattr(item, "__name__") and ">>>" in (item.__doc__ or ""):
             assert run(item.__doc__, f"{name}.{item.__name__}") > 0
 
