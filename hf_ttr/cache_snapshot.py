@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .cache import ROW_STATES, ReuseCache, TemporalReuseCache
-from .checks import first_line, is_whole
+from .checks import first_line, height_and_width, is_whole
 from .display import shown
 from .files import replacing
 from .planning.plan import NEVER
@@ -265,8 +265,3 @@ def _check_whole(name: str, tensor: Any, shape: tuple[int, ...], least: int, mos
         raise ValueError(f"{name} has not the shape {shape} of whole numbers")
     if bool(((tensor < least) | (tensor > most)).any()):
         raise ValueError(f"{name} is out of range")
-
-
-def height_and_width(size: Any) -> tuple[int, int]:
-    """The two sides of a picture or a patch, which a config may give as one number."""
-    return (size[0], size[1]) if isinstance(size, (list, tuple)) else (size, size)

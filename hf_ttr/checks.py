@@ -19,6 +19,11 @@ def is_number(value: Any) -> bool:
         return False
 
 
+def height_and_width(size: Any) -> tuple[int, int]:
+    """The two sides of a picture or a patch, which a config may give as one number."""
+    return (size[0], size[1]) if isinstance(size, (list, tuple)) else (size, size)
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, short enough for the middle of a sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

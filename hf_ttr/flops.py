@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers.utils import ModelOutput
 
+from .checks import height_and_width
 from .packed import FrameCall
 from .planning.plan import ReusePlan
 from .planning.window_plan import WindowPlan
@@ -61,7 +62,7 @@ class TransformerCost:
         Args:
             config: a `VideoMAEConfig`.
         """
-        (height, width), (rows, columns) = _pair(config.image_size), _pair(config.patch_size)
+        (height, width), (rows, columns) = height_and_width(config.image_size), height_and_width(config.patch_size)
         return cls._of_encoder(config, (height // rows) * (width // columns), config.tubelet_size)
 
     @classmethod
@@ -69,7 +70,7 @@ class TransformerCost:
         """Of an encoder whose embedding makes `patches` tokens of `frames` frames."""
         size = config.hidden_size
         inner = config.num_attention_heads * getattr(config, "head_dim", size // config.num_attention_heads)
-        height, width = _pair(config.patch_size)
+        height, width = height_and_width(config.patch_size)
         return cls(
             patch=patches * frames * config.num_channels * height * width * size,
             key_value=2 * size * inner,
@@ -275,7 +276,3 @@ def window_report(
         **by_layer.report(slots, counts.device),
         plan=plan.computed,
     )
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])

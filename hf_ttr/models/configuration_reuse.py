@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 from transformers import PreTrainedConfig
 
-from ..checks import is_whole
+from ..checks import height_and_width, is_whole
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ..reduction.base import ModelShape
 from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
@@ -191,7 +191,7 @@ def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
 
 def patches_of_frame(config: Any) -> int:
     """Patches of a frame of the size that the model was trained with."""
-    size, patch = ((side, side) if isinstance(side, int) else side for side in (config.image_size, config.patch_size))
+    size, patch = height_and_width(config.image_size), height_and_width(config.patch_size)
     return (size[0] // patch[0]) * (size[1] // patch[1])
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from transformers import __version__ as transformers_version
 
-from ..cache_snapshot import SnapshotError, check_cache, height_and_width, load_cache, save_cache
-from ..checks import is_number
+from ..cache_snapshot import SnapshotError, check_cache, load_cache, save_cache
+from ..checks import height_and_width, is_number
 from ..configuration import (
     DEFAULT_THRESHOLD,
     DEFAULT_WINDOW_THRESHOLD,
