@@ -33,7 +33,7 @@ def calibrate(
     confidence: Annotated[float, typer.Option(help="With which the target is promised.")] = 0.95,
     num_clips: Annotated[int, typer.Option(help="Clips of each video.")] = 2,
     num_frames: NumFrames = None,
-    frame_sampling_rate: FrameSamplingRate = 1,
+    frame_sampling_rate: FrameSamplingRate = None,
     mode: Mode = None,
     reduction: Reduction = None,
     held_out: Annotated[float, typer.Option(help="Share of the videos that the choice is checked on.")] = 0.5,
@@ -66,7 +66,8 @@ def calibrate(
             pipe = load_pipeline(model, wanted.settings, device)
             config = pipe.model.config
             frames = config.window_frames or num_frames or min(config.num_frames, 32)
-            protocol = Protocol(num_clips, 1, frames, frame_sampling_rate)
+            rate = wanted.rate or pipe.video_processor.frame_sampling_rate or 1
+            protocol = Protocol(num_clips, 1, frames, rate)
             with progress_bar("videos", len(paths)) as progress:
                 measured, broken = work.measure_videos(
                     pipe.model, pipe.video_processor, paths, protocol, progress=progress, target=target
