@@ -35,4 +35,8 @@ def lazy_names(
         setattr(sys.modules[package], name, value)
         return value
 
-    return get, lambda: sorted({*vars(sys.modules[package]), *place})
+    def names() -> list[str]:
+        there = vars(sys.modules[package])
+        return sorted({*there, *there.get("__all__", ()), *place})
+
+    return get, names
