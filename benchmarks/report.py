@@ -113,15 +113,24 @@ def blocks() -> Blocks:
     return found
 
 
-def write_report(results: Results, root: Path) -> list[Path]:
+def write_report(results: Results, root: Path, quick: bool = False) -> list[Path]:
     """
     Fills the documents between `<!-- results: NAME -->` and `<!-- /results -->`, and writes LaTeX tables and plots.
 
     A block whose results are not there, or not complete enough for it, stays as it is.
 
+    Args:
+        results, root: what was measured, and where README.md and docs/ lie.
+        quick: take results of a quick run, too; their blocks say what they are.
+
     Returns:
         The files that changed.
+
+    Raises:
+        ResultError: if there are results of a quick run, and `quick` is not set.
     """
+    if not quick:
+        results.refuse_quick()
     made = {name: block for name in blocks() if (block := make(name, results)) is not None}
     texts = {root / "docs" / "tables" / f"{name}.tex": as_latex(block) for name, block in made.items()}
     for document in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
@@ -144,9 +153,13 @@ def make(name: str, results: Results) -> Block | None:
         found = [part for part in found if part is not None]
     if not found or any(part is None or (part["name"] in WITH_PLACES and not part["complete"]) for part in found):
         return None
-    return function(*found) or None
+    block = function(*found)
+    if block and any(part["name"] in results.quick_parts() for part in found if part is not None):
+        block = [QUICK_RUN, *block]
+    return block or None
 
 
+QUICK_RUN = "**From a quick run (`--quick`): it shows that the benchmarks work. The figures measure nothing.**"
 WITH_PLACES = ("ablation", "look_ahead", "clips", "gaps", "motion", "windows")
 """Parts whose tables have a place for every cell."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,29 @@ def run(parts: list[Part], path: Path, fresh: bool = False, quick: bool = False)
 
 def test_a_rerun_measures_only_what_is_missing(tmp_path: Path) -> None:
     path, calls = tmp_path / "results.json", []
-    run([fake_part(calls)], path, quick=True)
+    part = fake_part(calls)
+    run([replace(part, cells=lambda quick: list(part.cells(quick))[:1])], path)
     assert calls == ["a | 1"]
-    outcome, _ = run([fake_part(calls)], path)
+    outcome, _ = run([part], path)
     assert calls == ["a | 1", "a | 2"]
     assert (outcome.measured, outcome.skipped) == (1, 1)
-    run([fake_part(calls)], path)
+    run([part], path)
     assert len(calls) == 2
     run([fake_part(calls, settings={"frames": 4})], path)
     assert calls[2:] == ["a | 1", "a | 2"]
     run([fake_part(calls, settings={"frames": 4})], path, fresh=True)
     assert len(calls) == 6
+
+
+def test_what_a_quick_run_measured_is_measured_anew_and_refused_by_a_report(tmp_path: Path) -> None:
+    path, calls = tmp_path / "results.json", []
+    run([fake_part(calls)], path, quick=True)
+    assert Results(path).quick_parts() == ["fake"]
+    for command in (["report", "--results", str(path), "--root", str(tmp_path)], ["paper", "--results", str(path)]):
+        done = CliRunner().invoke(command_line.app, command)
+        assert done.exit_code == 1 and "has cells of a quick run (fake)" in " ".join(done.stderr.split())
+    run([fake_part(calls)], path)
+    assert calls == ["a | 1", "a | 1", "a | 2"] and Results(path).quick_parts() == []
 
 
 def test_the_file_is_plain_json_and_says_where_it_comes_from(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from benchmarks import replay
+from benchmarks import replay, report
+from benchmarks.__main__ import app
 from benchmarks.aggregate import best_baseline, curves_of, rivals
 from benchmarks.curves import Cost, cost_at_kl, kl_at_cost, pareto_front, percentile
 from benchmarks.report import as_markdown, fill, write_report
@@ -161,6 +163,24 @@ def test_the_report_fills_documents_and_writes_latex_and_plots(results: Results,
     before = text
     write_report(results, tmp_path)
     assert (tmp_path / "docs" / "benchmarks.md").read_text() == before
+
+
+def test_a_report_of_a_quick_run_says_so(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = {"command": "python -m benchmarks run --quick", "machine": {}, "versions": {}, "model": "a"}
+    results.open_part("memory", "stream_state", header)
+    results.put("memory", "stream_state", "ViT-tiny | causal", {"quick": True}, {"mib": 3.0})
+    document = tmp_path / "docs" / "streams.md"
+    document.parent.mkdir()
+    document.write_text("<!-- results: stream_state -->\nstale\n<!-- /results -->\n")
+    monkeypatch.setattr(report, "draw", lambda *_: [])
+    command = ["report", "--results", str(results.path), "--root", str(tmp_path)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1 and "has cells of a quick run (stream_state)" in " ".join(done.stderr.split())
+    assert "stale" in document.read_text()
+    done = CliRunner().invoke(app, [*command, "--quick"])
+    assert done.exit_code == 0 and "docs/streams.md" in done.stdout
+    assert "--quick: stream_state come from a quick run" in " ".join(done.stderr.split())
+    assert "**From a quick run (`--quick`)" in document.read_text() and "| ViT-tiny | 3.0 |" in document.read_text()
 
 
 def test_the_readme_names_the_best_baselines_after_ours(results: Results) -> None:
