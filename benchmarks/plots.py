@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .aggregate import Curves, is_baseline, points
-from .curves import pareto_front, percentile
+from .curves import pareto_front
+from .speed_methods import latency_of
 
 
 COLOURS = {
@@ -89,21 +90,21 @@ def fidelity(curves: Curves, methods: dict[str, Any], cost: str, title: str, pat
 
 
 def latency(result: dict[str, Any], path: Path) -> None:
-    """Percentiles of the milliseconds per frame of each method."""
-    rows = sorted(result["rows"], key=lambda row: percentile(row["milliseconds"], 0.5), reverse=True)
+    """Milliseconds per frame of each method, after the first frame: median, 90th percentile and largest."""
+    rows = sorted(result["rows"], key=lambda row: latency_of(row)["p50"], reverse=True)
     figure, axis = _figure(7.4, 0.8 + 0.36 * len(rows))
     for place, row in enumerate(rows):
-        key, values = row["key"][1], row["milliseconds"]
-        low, middle, high = (percentile(values, share) for share in (0.5, 0.9, 0.99))
+        key, found = row["key"][1], latency_of(row)
+        low, middle, high = (found[name] for name in ("p50", "p90", "largest"))
         ink, ours = colour(result["methods"], key), result["methods"][key]["ours"]
         axis.plot([low, high], [place, place], color=ink, linewidth=3 if ours else 1.5)
         for value, marker in ((low, "o"), (middle, "d"), (high, "|")):
             axis.plot([value], [place], color=ink, marker=marker, markersize=7 if ours else 5, linestyle="")
-    for marker, name in (("o", "p50"), ("d", "p90"), ("|", "p99")):
+    for marker, name in (("o", "p50"), ("d", "p90"), ("|", "largest")):
         axis.plot([], [], color="black", marker=marker, linestyle="", label=name)
     axis.set_yticks(range(len(rows)), [result["methods"][row["key"][1]]["title"] for row in rows])
     axis.set_xlim(left=0)
-    axis.set_xlabel("milliseconds per frame")
+    axis.set_xlabel("milliseconds per frame, after the first")
     _finish(figure, axis, f"{result['model']}: latency over a stream", path)
 
 

@@ -122,7 +122,7 @@ class Results:
         """The parts with cells of a quick run, which shows that something works and measures nothing."""
 
         def quick(part: dict[str, Any]) -> bool:
-            marked = any(QUICK in cell["settings"] for cell in part["cells"].values())
+            marked = any(cell["settings"].get(QUICK) for cell in part["cells"].values())
             return marked or bool(part["cells"] and "--quick" in part["command"].split())
 
         return [name for parts in self.suites.values() for name, part in parts.items() if quick(part)]

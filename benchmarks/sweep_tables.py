@@ -140,12 +140,17 @@ def _comparison_table(comparisons: dict[str, Comparison], methods: dict[str, Any
     return Table(header, rows)
 
 
-def half_by_half(result: dict[str, Any]) -> Block:
-    """The comparison on two halves of the videos, so that what was tuned on one is seen on the other."""
+def halves_of(result: dict[str, Any]) -> dict[str, list[str]]:
+    """The videos of static cameras in two halves, so that what was tuned on one is seen on the other."""
     videos = subjects_of(result, "real")
-    if len(videos) < 2:
+    return {"first, third, ...": videos[::2], "second, fourth, ...": videos[1::2]}
+
+
+def half_by_half(result: dict[str, Any]) -> Block:
+    """The comparison on two halves of the videos."""
+    halves = halves_of(result)
+    if not all(halves.values()):
         return []
-    halves = {"first, third, ...": videos[::2], "second, fourth, ...": videos[1::2]}
     comparisons = {
         name: compared(curves_of(result, "real", half), result["methods"]) for name, half in halves.items() if half
     }
