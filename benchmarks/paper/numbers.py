@@ -96,6 +96,7 @@ def _of_sweep(part: dict[str, Any], subjects: str) -> dict[str, str]:
     found = {"count": str(len(subjects_of(part, subjects)))}
     rows = [row for row in part["rows"] if row["key"][0].endswith(f" {subjects}")]
     found["frames"] = f"{max(row['frames'] for row in rows)}"
+    found["dense-flicker"] = percent(next(iter(curves.values()))[0].values["dense_flicker"], 0)
     for key, curve in curves.items():
         if key.startswith("dense"):
             continue
