@@ -88,17 +88,19 @@ def _matched_row(curves: Curves, methods: dict[str, Any], key: str) -> list[str]
     curve = curves[key]
     return [
         emphasised(methods, key),
-        *(_cost_text(cost_at_kl(points(curve), target)) for target in TARGETS),
-        *(_kl_text(kl_at_cost(points(curve), 1 / saving)) for saving in SAVINGS),
-        *(_kl_text(kl_at_cost(points(curve, "time"), time)) for time in TIMES),
+        *(cost_text(cost_at_kl(points(curve), target)) for target in TARGETS),
+        *(kl_text(kl_at_cost(points(curve), 1 / saving)) for saving in SAVINGS),
+        *(kl_text(kl_at_cost(points(curve, "time"), time)) for time in TIMES),
     ]
 
 
-def _cost_text(cost: Cost | None) -> str:
+def cost_text(cost: Cost | None) -> str:
+    """The share of the dense cost; where the cheapest setting is better than asked for, as a bound."""
     return "-" if cost is None else f"{'under ' if cost.at_most else ''}{cost.share:.1%}"
 
 
-def _kl_text(kl: float | None) -> str:
+def kl_text(kl: float | None) -> str:
+    """A divergence, or a dash."""
     return "-" if kl is None else f"{kl:.4f}"
 
 
@@ -182,7 +184,7 @@ def at_equal_kl(result: dict[str, Any]) -> Block:
         Table(
             ("method", *(f"at KL {target:g}" for target in TARGETS)),
             (
-                (emphasised(methods, key), *(_cost_text(cost) for cost in shares[key]))
+                (emphasised(methods, key), *(cost_text(cost) for cost in shares[key]))
                 for key in (*ours, *others[:SHOWN_BASELINES])
             ),
         ),
@@ -244,8 +246,8 @@ def by_video(result: dict[str, Any]) -> Block:
                 own = cost_at_kl(points(curves["bidirectional"]), target) if "bidirectional" in curves else None
                 best = best_baseline(curves, rivals(methods, "bidirectional"), target)
                 cells += [
-                    _cost_text(own),
-                    "-" if best is None else f"{_cost_text(best[1])} ({methods[best[0]]['title']})",
+                    cost_text(own),
+                    "-" if best is None else f"{cost_text(best[1])} ({methods[best[0]]['title']})",
                 ]
             rows.append((video, *cells))
     return [

@@ -1,0 +1,168 @@
+"""The page of benchmarks at a glance: for each question one plot and one short table; the rest is on other pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import scaling
+from .aggregate import Curves, curves_of, points, subjects_of
+from .curves import cost_at_kl, kl_at_cost, value_at_cost
+from .speed_methods import emphasised, latency_of
+from .sweep_tables import SHOWN_BASELINES, TARGETS, cost_text, kl_text
+from .table import Block, Table
+
+
+SAVINGS = (2, 3, 4)
+"""How many times fewer multiply-adds the tables of clips show."""
+
+
+def chosen(methods: dict[str, Any], keys: Iterable[str], rank: Callable[[str], float | None]) -> list[str]:
+    """The methods of this package, and the `SHOWN_BASELINES` others that come first; none without a rank."""
+    ranked = {key: value for key in keys if not key.startswith("dense") and (value := rank(key)) is not None}
+    others = sorted((key for key in ranked if not methods[key]["ours"]), key=ranked.__getitem__)
+    return [*(key for key in ranked if methods[key]["ours"]), *others[:SHOWN_BASELINES]]
+
+
+def frames(subjects: str, title: str, plot: str, result: dict[str, Any]) -> Block:
+    """What a divergence costs, frame by frame: ours and the best others."""
+    curves, methods = curves_of(result, subjects), result["methods"]
+
+    def least(key: str) -> float | None:
+        cost = cost_at_kl(points(curves[key]), TARGETS[-1])
+        return None if cost is None else cost.share
+
+    shown = chosen(methods, curves, least)
+    rows = [row for row in result["rows"] if row["key"][0].endswith(f" {subjects}")]
+    count = rows[0].get("clips") or len(subjects_of(result, subjects))
+    return [
+        picture("KL to the dense model over multiply-adds", plot),
+        f"{result['model']}, {count} {title}: multiply-adds in % of the dense model's for the same KL, the methods of "
+        f"this package and the {SHOWN_BASELINES} best others. A dash: not reached.",
+        Table(
+            ("method", *(f"at KL {target:g}" for target in TARGETS)),
+            (
+                (
+                    emphasised(methods, key),
+                    *(cost_text(cost_at_kl(points(curves[key]), target)) for target in TARGETS),
+                )
+                for key in shown
+            ),
+        ),
+    ]
+
+
+def clips(subjects: str, title: str, plot: str, result: dict[str, Any]) -> Block:
+    """What a saving costs on clips: accuracy where classes are known, else divergence."""
+    curves, methods = curves_of(result, subjects), result["methods"]
+    right = all("accuracy" in entry.values for curve in curves.values() for entry in curve)
+    measure, text = (_accuracy, "{:.1%}".format) if right else (_divergence, kl_text)
+    shown = chosen(methods, curves, lambda key: _rank(measure(curves, key, SAVINGS[0]), right))
+    what = f"accuracy (dense {curves['dense'][0].values['accuracy']:.1%})" if right else "KL to the dense model"
+    return [
+        picture("KL to the dense model over multiply-adds", plot),
+        f"{result['model']}, {title}: {what} by how many times fewer the multiply-adds are. A dash: not reached.",
+        Table(
+            ("method", *(f"{saving}x fewer" for saving in SAVINGS)),
+            (
+                (
+                    emphasised(methods, key),
+                    *("-" if (value := measure(curves, key, saving)) is None else text(value) for saving in SAVINGS),
+                )
+                for key in shown
+            ),
+        ),
+    ]
+
+
+def _divergence(curves: Curves, key: str, saving: float) -> float | None:
+    return kl_at_cost(points(curves[key]), 1 / saving)
+
+
+def _accuracy(curves: Curves, key: str, saving: float) -> float | None:
+    values = [(entry.values["share"], entry.values["accuracy"]) for entry in curves[key]]
+    return value_at_cost(values, 1 / saving)
+
+
+def _rank(value: float | None, more_is_better: bool) -> float | None:
+    return -value if value is not None and more_is_better else value
+
+
+def speed(clip: dict[str, Any], stream: dict[str, Any]) -> Block:
+    """Wall-clock of every method on a clip, and of the frames of a stream."""
+    methods, rows = clip["methods"], {row["key"][1]: row for row in clip["rows"]}
+    live = {row["key"][1]: latency_of(row) for row in stream["rows"]}
+    shown = chosen(methods, rows, lambda key: -rows[key]["wall_clock_ratio"])
+    dense = live["dense_frame_by_frame"]
+    return [
+        picture("Milliseconds per frame of a stream", "latency"),
+        f"{clip['model']}, {clip['frames']} frames of the clip that ships, each method where it saves most nearly "
+        f"four times the multiply-adds; and the same as a stream, frame by frame (dense {dense['p50']:.0f} ms; a "
+        "frame that is skipped takes none).",
+        Table(
+            ("method", "multiply-adds", "wall-clock", "median of a frame in a stream"),
+            (
+                (
+                    emphasised(methods, key),
+                    f"{rows[key]['multiply_add_ratio']:.2f}x fewer",
+                    f"{rows[key]['wall_clock_ratio']:.2f}x faster",
+                    f"{live[key]['p50']:.0f} ms" if key in live else "-",
+                )
+                for key in shown
+            ),
+        ),
+    ]
+
+
+def memory(result: dict[str, Any]) -> Block:
+    """Peak memory: ours and the best others."""
+    methods, found = result["methods"], {tuple(row["key"]): row["mib"] for row in result["rows"]}
+    counts = list(dict.fromkeys(count for count, _ in found))
+    shown = [
+        "dense",
+        *chosen(methods, dict.fromkeys(key for _, key in found), lambda key: found.get((counts[-1], key))),
+    ]
+    return [
+        picture("Peak memory", "memory"),
+        f"{result['model']}: resident memory at its peak, beyond the model and the frames, and over that of the dense "
+        "batch.",
+        Table(
+            ("method", *counts),
+            (
+                (
+                    emphasised(methods, key),
+                    *(
+                        f"{found[count, key]:.0f} MiB ({found[count, key] / found[count, 'dense']:.2f})"
+                        for count in counts
+                        if (count, key) in found
+                    ),
+                )
+                for key in shown
+            ),
+        ),
+    ]
+
+
+def growth(*results: dict[str, Any]) -> Block:
+    """How gains grow along each axis: its ends."""
+    rows = []
+    for result in results:
+        axis = result["rows"][0]["key"][0]
+        model = result["rows"][0]["key"][1]
+        first, *_, last = (row for row in result["rows"] if axis == "size" or row["key"][1] == model)
+        ends = (
+            f"{row['key'][2]}: {row['wall_clock_ratio']:.1f}x of {row['multiply_add_ratio']:.1f}x"
+            for row in (first, last)
+        )
+        rows.append((scaling.AXES[axis], "" if axis == "size" else model, *ends))
+    return [
+        picture("Gain in wall-clock and in multiply-adds along five axes", "scaling"),
+        f"Times faster of times fewer multiply-adds, {scaling.SHARE:.0%} computed but where the share is varied; "
+        "random weights.",
+        Table(("along", "model", "least", "most"), rows),
+    ]
+
+
+def picture(what: str, plot: str) -> str:
+    """A plot of the report in Markdown."""
+    return f"![{what}](images/benchmarks/{plot}.png)"
