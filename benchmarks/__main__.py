@@ -81,7 +81,7 @@ def make_report(
         bool, typer.Option("--quick", help="Take results of a quick run, too, and write above them what they are.")
     ] = False,
 ) -> None:
-    """Fills the tables of README.md and docs/*.md, and writes docs/tables/*.tex and docs/images/benchmarks/*.png."""
+    """Fills the tables of README.md and the pages of docs/, and writes the tables in LaTeX and the plots in docs/."""
     try:
         found = Results(results)
         written = write_report(found, root, quick)

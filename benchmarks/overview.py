@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-from . import scaling
+from . import plots, scaling
 from .aggregate import Curves, curves_of, points, subjects_of
 from .curves import cost_at_kl, kl_at_cost, value_at_cost
 from .speed_methods import emphasised, latency_of
-from .sweep_tables import SHOWN_BASELINES, TARGETS, cost_text, kl_text
+from .store import Results
+from .sweep_tables import SHOWN_BASELINES, SWEEP_PLOTS, TARGETS, cost_text, kl_text
 from .table import Block, Table
 
 
@@ -24,19 +26,53 @@ def chosen(methods: dict[str, Any], keys: Iterable[str], rank: Callable[[str], f
     return [*(key for key in ranked if methods[key]["ours"]), *others[:SHOWN_BASELINES]]
 
 
-def frames(subjects: str, title: str, plot: str, result: dict[str, Any]) -> Block:
-    """What a divergence costs, frame by frame: ours and the best others."""
-    curves, methods = curves_of(result, subjects), result["methods"]
+def chosen_frames(curves: Curves, methods: dict[str, Any]) -> list[str]:
+    """The methods that a table of frames shows: those that need least for the larger of `TARGETS`."""
 
     def least(key: str) -> float | None:
         cost = cost_at_kl(points(curves[key]), TARGETS[-1])
         return None if cost is None else cost.share
 
-    shown = chosen(methods, curves, least)
+    return chosen(methods, curves, least)
+
+
+def chosen_clips(curves: Curves, methods: dict[str, Any]) -> list[str]:
+    """The methods that a table of clips shows: those that are best at the least of `SAVINGS`."""
+    right = has_accuracy(curves)
+    measure = _accuracy if right else _divergence
+    return chosen(methods, curves, lambda key: _rank(measure(curves, key, SAVINGS[0]), right))
+
+
+def has_accuracy(curves: Curves) -> bool:
+    """Whether the classes of the clips are those of the model."""
+    return all("accuracy" in entry.values for curve in curves.values() for entry in curve)
+
+
+def draw(results: Results, folder: Path) -> list[Path]:
+    """The plots of the page, with as few methods as its tables; returns them."""
+    drawn = []
+    for name, (part, subjects, title) in SWEEP_PLOTS.items():
+        result = results.part(part)
+        curves = {} if result is None else curves_of(result, subjects)
+        if result is None or not any(not key.startswith("dense") for key in curves):
+            continue
+        select = chosen_clips if name.startswith("videomae") else chosen_frames
+        path = folder / f"{name}_few.png"
+        plots.fidelity(curves, result["methods"], "share", title, path, select(curves, result["methods"]))
+        drawn.append(path)
+    return drawn
+
+
+def frames(subjects: str, title: str, plot: str, result: dict[str, Any]) -> Block:
+    """What a divergence costs, frame by frame: ours and the best others."""
+    curves, methods = curves_of(result, subjects), result["methods"]
+    shown = chosen_frames(curves, methods)
     rows = [row for row in result["rows"] if row["key"][0].endswith(f" {subjects}")]
+    if not rows:
+        return []
     count = rows[0].get("clips") or len(subjects_of(result, subjects))
     return [
-        picture("KL to the dense model over multiply-adds", plot),
+        picture("KL to the dense model over multiply-adds", f"{plot}_few"),
         f"{result['model']}, {count} {title}: multiply-adds in % of the dense model's for the same KL, the methods of "
         f"this package and the {SHOWN_BASELINES} best others. A dash: not reached.",
         Table(
@@ -55,12 +91,14 @@ def frames(subjects: str, title: str, plot: str, result: dict[str, Any]) -> Bloc
 def clips(subjects: str, title: str, plot: str, result: dict[str, Any]) -> Block:
     """What a saving costs on clips: accuracy where classes are known, else divergence."""
     curves, methods = curves_of(result, subjects), result["methods"]
-    right = all("accuracy" in entry.values for curve in curves.values() for entry in curve)
+    if "dense" not in curves:
+        return []
+    right = has_accuracy(curves)
     measure, text = (_accuracy, "{:.1%}".format) if right else (_divergence, kl_text)
-    shown = chosen(methods, curves, lambda key: _rank(measure(curves, key, SAVINGS[0]), right))
+    shown = chosen_clips(curves, methods)
     what = f"accuracy (dense {curves['dense'][0].values['accuracy']:.1%})" if right else "KL to the dense model"
     return [
-        picture("KL to the dense model over multiply-adds", plot),
+        picture("KL to the dense model over multiply-adds", f"{plot}_few"),
         f"{result['model']}, {title}: {what} by how many times fewer the multiply-adds are. A dash: not reached.",
         Table(
             ("method", *(f"{saving}x fewer" for saving in SAVINGS)),
@@ -149,7 +187,8 @@ def growth(*results: dict[str, Any]) -> Block:
     for result in results:
         axis = result["rows"][0]["key"][0]
         model = result["rows"][0]["key"][1]
-        first, *_, last = (row for row in result["rows"] if axis == "size" or row["key"][1] == model)
+        along = [row for row in result["rows"] if axis == "size" or row["key"][1] == model]
+        first, last = along[0], along[-1]
         ends = (
             f"{row['key'][2]}: {row['wall_clock_ratio']:.1f}x of {row['multiply_add_ratio']:.1f}x"
             for row in (first, last)

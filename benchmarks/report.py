@@ -218,6 +218,7 @@ def draw(results: Results, images: Path) -> list[Path]:
         result = results.part(part)
         if result is not None:
             drawn += draw_sweep(result, subjects, title, name, folder)
+    drawn += overview.draw(results, folder)
     for part, plot, path in (
         ("latency", plots.latency, folder / "latency.png"),
         ("peak", plots.memory, folder / "memory.png"),
