@@ -133,6 +133,8 @@ KINDS: dict[str, Tolerance] = {
     ),
 }
 """By the name of a value."""
+OF_PARTS = {("stream_state", "mib"): STATE}
+"""By part and name, where a name stands for something else."""
 NOT_JUDGED = {
     **dict.fromkeys(
         (
@@ -268,7 +270,7 @@ def compare(ours: Results, yours: Results, parts: list[str] | None = None) -> Ou
 def _of_cell(part: str, key: str, ours: dict[str, Any], yours: dict[str, Any], frames: Any) -> Iterator[Comparison]:
     theirs = dict(values(yours))
     for path, own in values(ours):
-        tolerance = kind_of(path)
+        tolerance = OF_PARTS.get((part, path[-1]), kind_of(path))
         if tolerance is None or path not in theirs:
             continue
         allowed = max(tolerance.relative * abs(own), tolerance.absolute)

@@ -134,6 +134,13 @@ def test_every_value_of_the_results_is_judged_or_has_a_reason_why_not(committed:
     assert kind_of(("clips", "0.05", "kl")) is DIVERGENCE and kind_of(("frames",)) is COUNT
 
 
+def test_the_same_name_is_another_kind_of_value_in_another_part(tmp_path: Path) -> None:
+    cells = {"a": {"settings": {}, "mib": 100.0}}
+    for part, allowed in (("peak", 40.0), ("stream_state", 1.0)):
+        (one,) = compare(*(written(tmp_path / f"{part}{n}.json", cells, part) for n in range(2))).comparisons
+        assert one.tolerance == pytest.approx(allowed)
+
+
 def test_the_committed_results_repeat_themselves(committed: Results) -> None:
     outcome = compare(committed, committed)
     assert not outcome.outside and len(outcome.comparisons) > 10_000

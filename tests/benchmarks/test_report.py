@@ -210,6 +210,7 @@ def test_a_report_of_a_quick_run_says_so(results: Results, tmp_path: Path, monke
     assert done.exit_code == 0 and "docs/streams.md" in done.stdout
     assert "--quick: stream_state come from a quick run" in " ".join(done.stderr.split())
     assert "**From a quick run (`--quick`)" in document.read_text() and "| ViT-tiny | 3.0 |" in document.read_text()
+    assert "% From a quick run" in (tmp_path / "docs" / "tables" / "stream_state.tex").read_text()
 
 
 def test_the_readme_names_the_best_baselines_after_ours(results: Results) -> None:
