@@ -13,14 +13,16 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+import hf_ttr
 from benchmarks import __main__ as command_line
 from benchmarks import common, measures, store
-from benchmarks.common import MissingData
+from benchmarks.common import ROOT, MissingData
 from benchmarks.fidelity import described, sweep_cells
 from benchmarks.measures import Clip, Reference
 from benchmarks.methods.base import Method, StreamMethod
 from benchmarks.runner import Cell, Part, run_parts
 from benchmarks.store import ResultError, Results
+from hf_ttr.video import read_frames
 
 
 class FakeDense(Method):
@@ -310,3 +312,16 @@ class TestCommandLine:
         for arguments in (["run", "--out"], ["report", "--results"]):
             result = CliRunner().invoke(command_line.app, [*arguments, str(tmp_path / "results.json")])
             assert result.exit_code == 1 and "is not a result file" in " ".join(result.output.split())
+
+
+def test_frames_are_chosen_by_the_benchmarks_themselves() -> None:
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(ROOT / "hf_ttr" / "assets" / "vit-demo")
+    video = ROOT / "hf_ttr" / "assets" / "demo.mp4"
+    frames, _ = read_frames(video, lambda total: range(total))
+    every = processor(frames, do_sample_frames=False, return_tensors="pt").pixel_values[0]
+    assert torch.equal(common.first_frames(processor, video, 3)[0], every[:3])
+    assert torch.equal(common.demo_clip(5), every[:5])
+    assert torch.equal(common.spread_frames(processor, video, 3)[0], every[[0, round((len(every) - 1) / 2), -1]])
+    more = common.first_frames(processor, video, len(every) + 2)[0]
+    assert torch.equal(more[: len(every)], every) and torch.equal(more[-1], every[-1])
+    assert torch.equal(common.spread_frames(processor, video, len(every) + 2)[0], more)
