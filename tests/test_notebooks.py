@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-import hf_ttr
-
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
@@ -39,9 +37,6 @@ def test_a_notebook_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(socket.socket, "connect", forbidden)
     monkeypatch.setattr(subprocess, "run", forbidden)
-    if not hasattr(hf_ttr, "example"):
-        assets = Path(hf_ttr.__file__).parent / "assets"
-        monkeypatch.setattr(hf_ttr, "example", lambda name: str(assets / name), raising=False)
     names: dict[str, Any] = {}
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import hf_ttr
 from benchmarks.common import RESULTS, ROOT
 from benchmarks.paper import build
 from benchmarks.paper.build import DOCUMENTS, asked_for, generated, sources, stamp
@@ -151,8 +150,6 @@ def test_the_code_of_the_poster_runs_in_any_folder(tmp_path: Path, monkeypatch: 
     lines = [line.replace(r"\_", "_") for line in re.findall(r"\\code\{((?:import|from|pipe)[^{}]*)\}", text)]
     assert len(lines) == 4 and "example" in lines[2]
     monkeypatch.chdir(tmp_path)
-    if not hasattr(hf_ttr, "example"):
-        pytest.skip("hf_ttr.example is not there")
     names: dict[str, Any] = {}
     exec("\n".join([*lines[:-1], f"found = {lines[-1]}"]), names)
     assert names["found"][0]["label"] == "space shuttle"
