@@ -28,7 +28,7 @@ _ENGINE_OPTIONS = (
     "function_to_apply",
 )
 _SOURCE_OPTIONS = ("live", "protocols", "timeout", "reconnect", "fps")
-_STREAMS_OPTIONS = ("capacity", "snapshots", "snapshot_every", "resume", "kept")
+_STREAMS_OPTIONS = ("capacity", "snapshots", "snapshot_every", "resume", "kept", "keeps_all")
 
 
 class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
@@ -86,8 +86,9 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         Classifies one or many streams as their frames come.
 
         Args:
-            source: a path, an http(s) or rtsp URL, a camera (`"/dev/video0"`, `"camera:0"`), an iterator of frames, or
-                anything else that `hf_ttr.streaming.open_source` takes; or a dict of names and sources, or a list of
+            source: a path, an http(s) or rtsp URL, a camera (`"/dev/video0"`, `"camera:0"`), each with `live:` in front
+                if it is to be treated as live, an iterator of frames, or anything else that
+                `hf_ttr.streaming.open_source` takes; or a dict of names and sources, or a list of
                 paths and URLs, for many streams at once.
             window (`int`, *optional*): frames of a result; by default 1, of a VideoMAE as many as it sees at once.
             stride (`int`, *optional*): frames from one window to the next; by default that many.
@@ -96,7 +97,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             options: `frame_sampling_rate`, `latency_budget_ms`, `max_threshold`, `verify_every`, `max_divergence`,
                 `batch_size`, `function_to_apply` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`,
                 `timeout`, `reconnect`, `fps` (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`,
-                `snapshot_every`, `resume`, `kept` (see `hf_ttr.streaming.VideoStreams`).
+                `snapshot_every`, `resume`, `kept`, `keeps_all` (see `hf_ttr.streaming.VideoStreams`).
 
         Returns:
             `hf_ttr.streaming.VideoStreams`: an iterator of `hf_ttr.streaming.StreamResult`: stream, timestamps, labels
@@ -104,13 +105,15 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             context manager where it may not.
 
         Raises:
-            SourceError: if no source can be opened; where some can, the others are faults in `statistics`.
+            SourceError: if no source can be opened, which the iterator may raise as well; where some can, the others
+                are faults in `statistics`. Live sources are looked for until they are there, see `reconnect`.
             SnapshotError: if a run cannot go on as it was, or its folder cannot be written.
             TypeError: if an option has another name.
             ValueError: if an option is out of range, or does not fit the model.
         """
         from .streaming import FrameSource, StreamEngine, StreamOptions, VideoStreams, open_source
         from .streaming.names import origin, shown_names, unique_names
+        from .streaming.options import check_source_options
 
         known = (*_ENGINE_OPTIONS, *_SOURCE_OPTIONS, *_STREAMS_OPTIONS)
         if unknown := sorted(options.keys() - set(known)):
@@ -121,6 +124,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         def of(names: tuple[str, ...]) -> dict[str, Any]:
             return {name: options[name] for name in names if name in options}
 
+        check_source_options(**of(("timeout", "fps", "reconnect")))
         processor = _as_video_processor(self.video_processor or self.image_processor)
         engine_options = of(_ENGINE_OPTIONS)
         # As a call of the pipeline has it.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checks import is_number, is_whole
-from ..scores import ScoreKind
 
+
+if TYPE_CHECKING:
+    from ..scores import ScoreKind
 
 _FREE = ("top_k", "batch_size")
 """Options that are of no account when a stream goes on."""
@@ -115,3 +117,22 @@ class StreamOptions:
                 )
         if self.max_threshold is not None and threshold is not None and self.max_threshold < threshold:
             raise ValueError(f"max_threshold is {self.max_threshold:g}, but the model's threshold is {threshold:g}.")
+
+
+def check_source_options(timeout: float = 10.0, fps: float = 25.0, reconnect: float | None = None) -> None:
+    """
+    Looks at what is asked of sources, before any is opened.
+
+    Args:
+        timeout, fps, reconnect: as for `hf_ttr.streaming.open_source`.
+
+    Raises:
+        ValueError: if one is out of range; one sentence.
+    """
+    for name, value, is_fine in (
+        ("timeout", timeout, timeout > 0),
+        ("fps", fps, fps > 0),
+        ("reconnect", reconnect, reconnect is None or reconnect >= 0),
+    ):
+        if not is_fine:
+            raise ValueError(f"`{name}` is {value:g}; pass a larger number.")
