@@ -61,9 +61,7 @@ class ResultFile:
         ResultFileError: if it cannot be opened, is in use, holds something else, or holds results and is not resumed.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], resume: bool = False, choice: ResultChoice | None = None
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], resume: bool = False, choice: ResultChoice | None = None) -> None:
         self.path = os.fspath(path)
         self._choice = ResultChoice() if choice is None else choice
         self._shown = shown(self.path, None)
