@@ -36,7 +36,7 @@ BY_IMPORTANCE = (
 """The other columns; where they do not all have room, the last of these go first."""
 
 LEAST_WIDTH = 24
-"""Characters that a name or a label may take of every line before other columns have theirs; longer ones are wrapped."""
+"""Characters of a line that a name or a label has before other columns have theirs; longer ones are wrapped."""
 
 GAP = 2
 """Characters between two columns."""
@@ -44,7 +44,7 @@ GAP = 2
 UNKNOWN_WIDTH = 160
 """Characters of a line where stderr is no terminal."""
 
-_STYLES = {FAILED: "red", RECONNECTING: "red", STALLED: "yellow", OPENING: "yellow", LIVE: "green"}
+_STYLES: dict[str, str] = {FAILED: "red", RECONNECTING: "red", STALLED: "yellow", OPENING: "yellow", LIVE: "green"}
 
 
 @dataclass
@@ -88,7 +88,7 @@ class _Line:
 
 class StreamTable:
     """
-    Shows one line for each stream, as long as it is entered and stderr is a terminal; elsewhere, a line for each change.
+    Shows one line for each stream, as long as it is entered and stderr is a terminal; elsewhere, a line at each change.
 
     Names, labels and faults are of others: they are shown without what would steer the terminal.
 
@@ -136,13 +136,13 @@ class StreamTable:
         self._console.print(self.render(in_the_end=True))
         for name, statistics in self._streams.statistics.items():
             facts = [
-                f"{count} {what}"
-                for count, what in (
-                    (statistics.dropped, "frames dropped, as they came too fast"),
-                    (statistics.damaged_packets, "damaged packets skipped"),
-                    (statistics.repaired_timestamps, "timestamps repaired"),
-                    (statistics.reconnections, "times reconnected"),
-                    (statistics.exceeded, f"of {statistics.checks} dense checks above --max-divergence"),
+                f"{count} {one if count == 1 else many}{what}"
+                for count, one, many, what in (
+                    (statistics.dropped, "frame", "frames", " dropped, as they came too fast"),
+                    (statistics.damaged_packets, "packet", "packets", " damaged and skipped"),
+                    (statistics.repaired_timestamps, "timestamp", "timestamps", " repaired"),
+                    (statistics.reconnections, "reconnection", "reconnections", ""),
+                    (statistics.exceeded, "of", "of", f" {statistics.checks} dense checks above --max-divergence"),
                 )
                 if count
             ]
@@ -154,9 +154,7 @@ class StreamTable:
             self._say(error)
         if path is not None:
             total = sum(line.results for line in self._lines.values())
-            self._say(
-                f"{written} results in {path}" if written == total else f"{written} of {total} results in {path}"
-            )
+            self._say(f"{written if written == total else f'{written} of {total}'} results in {path}")
 
     def _say(self, text: str) -> None:
         self._console.print(shown(text, None), markup=False, highlight=False, soft_wrap=True)
@@ -165,7 +163,8 @@ class StreamTable:
         if self._console.is_terminal:
             return
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        self._say(f"{now} {name}: {statistics.state}{_why(name, statistics)}")
+        why = _why(name, statistics)
+        self._say(f"{now} {name}: {statistics.state}{f', as it {why}' if why else ''}")
 
     def render(self, in_the_end: bool = False) -> Any:
         """The table as it is now, as wide as there is room."""
@@ -184,25 +183,19 @@ class StreamTable:
             if heading in WHO or any(cells[heading] for cells in rows)
         }
         for heading in _fitting(widths, self._console.width):
-            is_right = heading not in (*WHO, "state")
-            overflow = "fold" if heading in WHO else "ellipsis"
-            table.add_column(
-                heading, justify="right" if is_right else "left", no_wrap=heading not in WHO, overflow=overflow
-            )
+            if heading in WHO:
+                table.add_column(heading, overflow="fold")
+            else:
+                table.add_column(heading, no_wrap=True, justify="left" if heading == "state" else "right")
+        shown_headings = [str(column.header) for column in table.columns]
         for cells in rows:
             # Labels come from a checkpoint, names from the user: they are text, not markup.
-            table.add_row(
-                *(
-                    Text(
-                        cells[str(column.header)], _STYLES.get(cells["state"], "") if column.header == "state" else ""
-                    )
-                    for column in table.columns
-                )
-            )
+            styles = {"state": _STYLES.get(cells["state"], "")}
+            table.add_row(*(Text(cells[heading], styles.get(heading, "")) for heading in shown_headings))
         notes = [
-            Text(shown(f"{name}{_why(name, one)}", None), "yellow", no_wrap=True, overflow="ellipsis")
+            Text(shown(f"{name}: {why}; it is tried again", None), "yellow", no_wrap=True, overflow="ellipsis")
             for name, one in statistics.items()
-            if one.fault is not None
+            if (why := _why(name, one))
         ]
         return Group(table, *notes)
 
@@ -249,12 +242,12 @@ def _fitting(widths: dict[str, int], room: int) -> list[str]:
 
 
 def _why(name: str, statistics: StreamStatistics) -> str:
-    """What goes behind the name or state of a stream that is looked for."""
+    """Why a stream is not there that is looked for; nothing of others."""
     if statistics.fault is None:
         return ""
     from ..streaming.base import reason_of
 
-    return f" {reason_of(statistics.fault, name)}; it is tried again"
+    return reason_of(statistics.fault, name)
 
 
 def _moment(time: datetime | None) -> str:

@@ -43,8 +43,8 @@ class StreamResult:
         multiply_adds, dense_multiply_adds: spent since the last result of the stream, dense checks included; and what
             the dense model would have spent.
         latency_ms: from the arrival of the last frame to the result, in milliseconds.
-        waiting_ms, computing_ms: what that is made of: first the frame waits, for its turn or for others of its window,
-            then it is prepared and goes through the model. A file is read ahead: its frames always wait.
+        waiting_ms, computing_ms: what that is made of: the frame waits for its turn, is prepared, and goes through the
+            model. A file is read ahead: its frames always wait.
         threshold: in force for the stream; `None` where a budget or mode "off" decides.
         dropped: frames of the stream that were dropped so far because they came faster than they could be looked at.
         divergence: of a dense check, where there was one.

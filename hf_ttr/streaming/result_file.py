@@ -54,7 +54,7 @@ class ResultFile:
         choice (`ResultChoice`, *optional*): which results are written, and what of them; by default all.
 
     Attributes:
-        last (`dict[str, StreamResult]`): the last result of each stream that was in the file, as far as it was written.
+        last (`dict[str, StreamResult]`): the last result of each stream in the file, as far as it was written.
         is_regular (`bool`): whether it is a file, and no pipe or device.
 
     Raises:

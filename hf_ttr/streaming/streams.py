@@ -247,8 +247,6 @@ class VideoStreams:
         self._statistics[name].error = fault
         if fault is not None:
             scrub(fault)
-            if len(self._statistics) > 1:  # else it is raised
-                logger.warning(shown(fault, None))
 
     @property
     def statistics(self) -> dict[str, StreamStatistics]:
@@ -283,10 +281,10 @@ class VideoStreams:
         opening = self._openings.get(name)
         return OPENING, None if opening is None else opening.passing
 
-    def _tell_states(self) -> None:
-        """Says which streams stall, vanish and come back, twice a second at most."""
+    def _tell_states(self, at_once: bool = False) -> None:
+        """Says which streams stall, vanish, come back and fail, twice a second at most."""
         now = time.monotonic()
-        if now - self._told_at < WAIT:
+        if now - self._told_at < WAIT and not at_once:
             return
         self._told_at = now
         for name, statistics in self.statistics.items():
@@ -297,6 +295,9 @@ class VideoStreams:
             before, self._told[name] = self._told.get(name), state
             if self.on_state is not None:
                 self.on_state(name, statistics)
+            elif state == FAILED:
+                if len(self._statistics) > 1:  # else it is raised
+                    logger.warning(shown(statistics.error, None))
             elif state in (OPENING, STALLED, RECONNECTING) or (before and state in (LIVE, READING)):
                 why = "" if statistics.fault is None else f" ({shown(reason_of(statistics.fault, name), None)})"
                 logger.warning(f"{label(name)} is {state}{why}.")
@@ -432,6 +433,7 @@ class VideoStreams:
                 self._all_given = number == len(results)
                 yield result
             self._let_go()
+        self._tell_states(at_once=True)
         self._raise_if_all_failed()
 
     def _wait(self, seconds: float = WAIT) -> None:

@@ -24,7 +24,7 @@ from ..streaming.clips import encode, pictures, send, serving
 ASSETS = Path(hf_ttr.__file__).parent / "assets"
 VIT, VIDEOMAE = str(ASSETS / "vit-demo"), str(ASSETS / "videomae-demo")
 DEMO, MOTION = str(ASSETS / "demo.mp4"), str(ASSETS / "motion-demo.mp4")
-VARIES = ("latency_ms",)
+VARIES = ("latency_ms", "waiting_ms", "computing_ms", "arrived_at")
 
 
 @pytest.fixture
@@ -72,14 +72,17 @@ def test_results_go_to_stdout(runner: CliRunner) -> None:
     [
         (["missing.mp4", "--model", VIT], "The stream 'missing.mp4' does not exist"),
         ([DEMO, "--model", "./missing"], "The model folder './missing' does not exist"),
-        ([DEMO, "--model", VIT, "--window", "0"], "window is 0, but must be a whole number of at least 1."),
+        ([DEMO, "--model", VIT, "--window", "0"], "--window is 0, but must be a whole number of at least 1."),
         ([DEMO, "--model", VIT, "--mode", "causal"], "--mode is 'causal', but a stream is causal"),
         ([DEMO, "--model", VIT, "--resume"], "--resume goes on with a result file; pass it as --out."),
-        ([DEMO, "--model", VIDEOMAE, "--lookahead", "2"], "lookahead is 2, but this model sees whole windows anyway"),
+        (
+            [DEMO, "--model", VIDEOMAE, "--lookahead", "2"],
+            "--lookahead is 2, but this model sees whole windows anyway",
+        ),
         (["a=" + DEMO, "a=" + DEMO, "--model", VIT], "Two sources have the name 'a'"),
         (["http://example.com/a.mp4", "--model", VIT, "--protocol", "file"], "'http'"),
         (["gopher://example.com/a.mp4", "--model", VIT], "'gopher'"),
-        ([DEMO, "--model", VIT, "--max-divergence", "0.1"], "say with verify_every how often"),
+        ([DEMO, "--model", VIT, "--max-divergence", "0.1"], "say with --verify-every how often"),
     ],
     ids=lambda value: "" if isinstance(value, list) else value[:30],
 )
