@@ -86,10 +86,9 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         Classifies one or many streams as their frames come.
 
         Args:
-            source: a path, an http(s) or rtsp URL, a camera (`"/dev/video0"`, `"camera:0"`), with `live:` in front if it
-                is to be treated as live, an iterator of frames, or anything else that
-                `hf_ttr.streaming.open_source` takes; or a dict of names and sources, or a list of paths and URLs, for
-                many streams at once.
+            source: a path, an http(s) or rtsp URL, a camera (`"/dev/video0"`, `"camera:0"`), an iterator of frames, or
+                anything else that `hf_ttr.streaming.open_source` takes; or a dict of names and sources, or a list of
+                paths and URLs, for many streams at once. `live:` in front of a text has it treated as live.
             window (`int`, *optional*): frames of a result; by default 1, of a VideoMAE as many as it sees at once.
             stride (`int`, *optional*): frames from one window to the next; by default that many.
             lookahead (`int`): frames of delay, which let tokens be interpolated instead of held; not of a VideoMAE.

@@ -88,7 +88,7 @@ class _Line:
 
 class StreamTable:
     """
-    Shows one line for each stream, as long as it is entered and stderr is a terminal; elsewhere, a line at each change.
+    Shows a line for each stream, as long as it is entered and stderr is a terminal; elsewhere, a line at each change.
 
     Names, labels and faults are of others: they are shown without what would steer the terminal.
 

@@ -436,12 +436,12 @@ class VideoStreams:
         self._tell_states(at_once=True)
         self._raise_if_all_failed()
 
-    def _wait(self, seconds: float = WAIT) -> None:
+    def _wait(self, seconds: float | None = None) -> None:
         self._wake.clear()
         parts: list[FrameReader | Opening] = [*self._readers.values(), *self._openings.values()]
         if not self._stopping and not any(part.ready for part in parts):
             self._is_waiting = True
-            self._wake.wait(seconds)
+            self._wake.wait(WAIT if seconds is None else seconds)
             self._is_waiting = False
 
     def _feed(self, name: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hf_ttr.streaming import ResultFile
 from ..streaming.clips import encode, pictures, send, serving
 
 
+stream_command = sys.modules["hf_ttr.cli.stream"]
 ASSETS = Path(hf_ttr.__file__).parent / "assets"
 VIT, VIDEOMAE = str(ASSETS / "vit-demo"), str(ASSETS / "videomae-demo")
 DEMO, MOTION = str(ASSETS / "demo.mp4"), str(ASSETS / "motion-demo.mp4")
@@ -82,6 +84,11 @@ def test_results_go_to_stdout(runner: CliRunner) -> None:
         (["a=" + DEMO, "a=" + DEMO, "--model", VIT], "Two sources have the name 'a'"),
         (["http://example.com/a.mp4", "--model", VIT, "--protocol", "file"], "'http'"),
         (["gopher://example.com/a.mp4", "--model", VIT], "'gopher'"),
+        ([DEMO, "--model", VIT, "--timeout", "0"], "--timeout is 0; pass a larger number."),
+        ([DEMO, "--model", VIT, "--reconnect", "-1"], "--reconnect is -1; pass a larger number."),
+        ([DEMO, "--model", VIT, "--every", "2"], "--every chooses what is written; pass --out as well."),
+        ([DEMO, "--model", VIT, "--out", "-", "--every", "0"], "--every is 0.0, but must be a number of seconds"),
+        ([DEMO, "--model", VIT, "--out", "-", "--fields", "lable"], "--fields has 'lable', which no result has"),
         ([DEMO, "--model", VIT, "--max-divergence", "0.1"], "say with --verify-every how often"),
     ],
     ids=lambda value: "" if isinstance(value, list) else value[:30],
@@ -91,6 +98,47 @@ def test_bad_input_is_one_sentence(runner: CliRunner, arguments: list[str], mess
     assert result.exit_code == 2
     assert message in result.stderr.replace("\n", " ") and "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_chosen_results_and_fields(runner: CliRunner, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    command = [
+        "stream",
+        MOTION,
+        "--model",
+        VIDEOMAE,
+        "--stride",
+        "16",
+        "--on-change",
+        "--fields",
+        "arrived_at,end,label",
+    ]
+    result = runner.invoke(app, [*command, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    written = lines(out)
+    assert [one["label"] for one in written][:3] == ["moves left", "stays still", "turns clockwise"]
+    assert {tuple(one) for one in written} == {("stream", "number", "arrived_at", "end", "label")}
+    assert all(datetime.fromisoformat(one["arrived_at"]).tzinfo is not None for one in written)
+    again = runner.invoke(app, [*command, "--out", str(out)])
+    assert again.exit_code == 2 and "go on behind them with --resume" in again.stderr.replace("\n", " ")
+    again = runner.invoke(app, [*command, "--out", str(out), "--resume"])
+    assert again.exit_code == 0 and lines(out) == written
+    to_stdout = runner.invoke(app, [*command, "--out", "-"])
+    assert [json.loads(line)["number"] for line in to_stdout.stdout.splitlines()] == [one["number"] for one in written]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here.")
+def test_nobody_reads_a_pipe_with_a_name(runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `--out /dev/stdout | head` does."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    load = stream_command.load_pipeline
+    # By then the pipe is open.
+    monkeypatch.setattr(
+        stream_command, "load_pipeline", lambda *given, **options: (os.close(reader), load(*given, **options))[1]
+    )
+    result = runner.invoke(app, ["stream", DEMO, "--model", VIT, "--window", "8", "--out", str(tmp_path / "pipe")])
+    assert result.exit_code == 141 and "Error" not in result.output and "snapshot" not in result.output
 
 
 def test_a_damaged_file_keeps_what_came_before(runner: CliRunner, tmp_path: Path) -> None:
