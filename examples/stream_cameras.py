@@ -5,7 +5,8 @@ Classifies several cameras with one model, in time and as good as asked for, and
 
 Thresholds rise while results come later than the latency budget, and fall where a look at the dense model finds that
 the scores differ by more than allowed. On the terminal is what changes: a label, each look at the dense model, and a
-camera that stalls, vanishes or is back. Files work like cameras. Ctrl-C ends it; with --resume it goes on behind the last result in the file.
+camera that stalls, vanishes or is back. Files work like cameras. Ctrl-C ends it; with --resume it goes on behind the
+last result in the file.
 """
 
 import argparse

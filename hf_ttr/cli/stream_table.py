@@ -193,7 +193,7 @@ class StreamTable:
             styles = {"state": _STYLES.get(cells["state"], "")}
             table.add_row(*(Text(cells[heading], styles.get(heading, "")) for heading in shown_headings))
         notes = [
-            Text(shown(f"{name}: {why}; it is tried again", None), "yellow", no_wrap=True, overflow="ellipsis")
+            Text(shown(f"{name}: {why}", None), "yellow")
             for name, one in statistics.items()
             if (why := _why(name, one))
         ]

@@ -76,7 +76,8 @@ class ReconnectingSource(FrameSource):
                 except SourceError as error:
                     fault = error
                 self._drop()
-                self.state, self.fault = (RECONNECTING if count else OPENING), fault
+                if not self._closing.is_set():
+                    self.state, self.fault = (RECONNECTING if count else OPENING), fault
                 lost = time.monotonic() if lost is None else lost
                 remaining = lost + self._reconnect - time.monotonic()
                 if remaining <= 0 and not self._closing.is_set():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 import hf_ttr
 from hf_ttr.cli import app
-from hf_ttr.streaming import ResultFile
+from hf_ttr.streaming import ResultChoice, ResultFile, StreamResult
 
 from ..streaming.clips import encode, pictures, send, serving
 
@@ -26,6 +27,7 @@ stream_command = sys.modules["hf_ttr.cli.stream"]
 ASSETS = Path(hf_ttr.__file__).parent / "assets"
 VIT, VIDEOMAE = str(ASSETS / "vit-demo"), str(ASSETS / "videomae-demo")
 DEMO, MOTION = str(ASSETS / "demo.mp4"), str(ASSETS / "motion-demo.mp4")
+SHORT = ("arrived_at", "label", "score")
 VARIES = ("latency_ms", "waiting_ms", "computing_ms", "arrived_at")
 
 
@@ -182,20 +184,32 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, An
     return lines(out)
 
 
+def test_the_sizes_that_the_page_has(uninterrupted: list[dict[str, Any]]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "streams.md").read_text()
+    for options, fields in (("all of every frame", None), ("`--fields arrived_at,label,score`", SHORT)):
+        found = re.search(rf"^\| {re.escape(options)} \| (\d+) \| ([\d.]+) MB", page, re.MULTILINE)
+        assert found is not None
+        size, megabytes = found.groups()
+        choice = ResultChoice(fields=fields)
+        results = [StreamResult.from_dict(one) for one in uninterrupted if one["stream"] == "demo.mp4"]
+        sizes = [len(json.dumps(choice.facts(result))) + 1 for result in results]
+        assert sum(sizes) / len(sizes) == pytest.approx(int(size), rel=0.05)
+        assert float(megabytes) == pytest.approx(int(size) * 25 * 3600 / 1e6, rel=0.01)
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=["kill", "term", "ctrl-c"])
 def test_nothing_is_lost_and_nothing_twice(
     how: signal.Signals, tmp_path: Path, uninterrupted: list[dict[str, Any]]
 ) -> None:
     out = tmp_path / "results.jsonl"
     arguments = [DEMO, f"b={DEMO}", "--model", VIT, "--out", str(out), "--snapshot-every", "0"]
-    for count in (10, 60):
-        process = start([*arguments, *(["--resume"] if out.exists() else [])])
-        wait_for_lines(out, count, process)
-        process.send_signal(how)
-        _, errors = process.communicate(timeout=180)
-        assert process.returncode == (-9 if how == signal.SIGKILL else 130), errors
-        assert "Traceback" not in errors
-        assert len(lines(out)) < len(uninterrupted)
+    process = start(arguments)
+    wait_for_lines(out, 40, process)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == (-9 if how == signal.SIGKILL else 130), errors
+    assert "Traceback" not in errors
+    assert len(lines(out)) < len(uninterrupted)
     process = start([*arguments, "--resume"])
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors

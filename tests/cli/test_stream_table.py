@@ -100,7 +100,7 @@ def test_a_table_of_short_names_has_its_numbers_at_80() -> None:
     headings = ["stream", "label", "score", "state", "last seen", "computed", "cost"]
     assert first.split() == " ".join(headings).split()
     assert row.split()[:4] == ["gate", "tabby", "0.50", "reconnecting"]
-    assert fault == "gate: cannot be opened (Connection refused); it is tried again"
+    assert fault == "gate: cannot be opened (Connection refused)"
 
 
 def test_waiting_is_that_of_cameras_alone() -> None:
