@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..display import shown
-from ..streaming.states import FAILED, LIVE, OPENING, RECONNECTING, STALLED
+from ..streaming.states import ENDED, FAILED, LIVE, OPENING, READING, RECONNECTING, STALLED
 from .stream_options import as_options
 
 
@@ -107,6 +107,7 @@ class StreamTable:
         self._clock = clock
         self._lines = {name: _Line() for name in streams.statistics}
         self._console = _stderr() if console is None else console
+        self._troubled: set[str] = set()
         self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self.render, transient=True)
         # Where there is no table, changes are said; where there is one, they are seen.
         streams.on_state = self._say_state
@@ -160,8 +161,11 @@ class StreamTable:
         self._console.print(shown(text, None), markup=False, highlight=False, soft_wrap=True)
 
     def _say_state(self, name: str, statistics: StreamStatistics) -> None:
-        if self._console.is_terminal:
+        # That a file is read, and that it ends, is nothing to be told unless something was wrong with it.
+        is_usual = not statistics.is_live and statistics.state in (READING, ENDED) and name not in self._troubled
+        if self._console.is_terminal or is_usual:
             return
+        self._troubled.add(name)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         why = _why(name, statistics)
         self._say(f"{now} {name}: {statistics.state}{f', as it {why}' if why else ''}")
