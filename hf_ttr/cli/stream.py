@@ -214,7 +214,9 @@ def _as_input_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise InputError(as_options(f"{first_line(error)}.")) from error
+        # Those of the library are one line, however long.
+        text = str(error) if "\n" not in str(error) else first_line(error)
+        raise InputError(as_options(f"{text.rstrip('.')}.")) from error
 
 
 def _watch(

@@ -138,7 +138,7 @@ class FidelityGuard:
 _GUARD_STATE = ("checks", "exceeded", "limit", "_ceiling", "_since", "_doubts")
 
 
-def percentile(values: Sequence[float] | deque[float], percent: float) -> float:
+def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest value that at least so many percent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

@@ -32,7 +32,8 @@ class StreamOptions:
         top_k (`int`): number of labels of a result; all if the model has fewer.
         frame_sampling_rate (`int`): look at every so many-th frame of a source.
         latency_budget_ms (`float`, *optional*): how late results may come, in milliseconds. While the 95th percentile
-            of the latency is above, the threshold is raised, up to `max_threshold`; then it comes down again.
+            of the latency is above, the threshold is raised, up to `max_threshold`; then it comes down again. Of
+            files, which are read ahead, it is the time of computing.
         max_threshold (`float`, *optional*): by default four times the threshold of the model.
         verify_every (`int`, *optional*): after so many frames the model runs without reuse on a frame (or window) as
             well, which tells how far the result was from that; the stream goes on from what was computed there.
