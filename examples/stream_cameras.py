@@ -4,8 +4,9 @@ Classifies several cameras with one model, in time and as good as asked for, and
     python examples/stream_cameras.py gate=rtsp://192.0.2.7/live yard=/dev/video0 --model MODEL --out results.jsonl
 
 Thresholds rise while results come later than the latency budget, and fall where a look at the dense model finds that
-the scores differ by more than allowed. On the terminal is what changes: a label, and each look at the dense model.
-Files work like cameras. Ctrl-C ends it; with --resume it goes on behind the last result in the file.
+the scores differ by more than allowed. On the terminal is what changes: a label, each look at the dense model, and a
+camera that stalls, vanishes or is back. Files work like cameras. Ctrl-C ends it; with --resume it goes on behind the
+last result in the file.
 """
 
 import argparse
@@ -39,7 +40,7 @@ def changes(results: Iterator[StreamResult], file: ResultFile) -> Iterator[str]:
         if labels.get(result.stream) == result.label and check is None:
             continue
         labels[result.stream] = result.label
-        line = f"{result.stream} {result.end:.1f} s: {result.label} ({result.score:.2f})"
+        line = f"{result.arrived_at} {result.stream}: {result.label} ({result.score:.2f})"
         line += f", {result.computed_share:.0%} computed, {result.latency_ms:.0f} ms, {result.dropped} dropped"
         if result.threshold is not None:
             line += f", threshold {result.threshold:.3f}"
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--latency-budget-ms", type=float, default=200.0)
     parser.add_argument("--verify-every", type=int, default=250, help="frames from one dense check to the next")
     parser.add_argument("--max-divergence", type=float, default=0.02, help="in nats")
-    parser.add_argument("--reconnect", type=float, default=60.0, help="seconds to wait for a camera that vanished")
+    parser.add_argument("--reconnect", type=float, help="seconds to look for a camera that is off; else for ever")
     arguments = parser.parse_args()
     pipe = pipeline("video-classification-reuse", model=arguments.model)
     try:

@@ -37,7 +37,7 @@ _ENGINE_OPTIONS = (
     "function_to_apply",
 )
 _SOURCE_OPTIONS = ("live", "protocols", "timeout", "reconnect", "fps")
-_STREAMS_OPTIONS = ("capacity", "snapshots", "snapshot_every", "resume", "kept")
+_STREAMS_OPTIONS = ("capacity", "snapshots", "snapshot_every", "resume", "kept", "keeps_all")
 
 
 class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
@@ -123,7 +123,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         Args:
             source: a path, an http(s) or rtsp URL, a camera (`"/dev/video0"`, `"camera:0"`), an iterator of frames, or
                 anything else that `hf_ttr.streaming.open_source` takes; or a dict of names and sources, or a list of
-                paths and URLs, for many streams at once.
+                paths and URLs, for many streams at once. `live:` in front of a text has it treated as live.
             window (`int`, *optional*): frames of a result; by default 1, of a VideoMAE as many as it sees at once.
             stride (`int`, *optional*): frames from one window to the next; by default that many.
             lookahead (`int`): frames of delay, which let tokens be interpolated instead of held; not of a VideoMAE.
@@ -131,7 +131,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             options: `frame_sampling_rate`, `latency_budget_ms`, `max_threshold`, `verify_every`, `max_divergence`,
                 `batch_size`, `function_to_apply` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`,
                 `timeout`, `reconnect`, `fps` (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`,
-                `snapshot_every`, `resume`, `kept` (see `hf_ttr.streaming.VideoStreams`).
+                `snapshot_every`, `resume`, `kept`, `keeps_all` (see `hf_ttr.streaming.VideoStreams`).
 
         Returns:
             `hf_ttr.streaming.VideoStreams`: an iterator of `hf_ttr.streaming.StreamResult`: stream, timestamps, labels
@@ -139,13 +139,15 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             context manager where it may not.
 
         Raises:
-            SourceError: if no source can be opened; where some can, the others are faults in `statistics`.
+            SourceError: if no source can be opened, which the iterator may raise as well; where some can, the others
+                are faults in `statistics`. Live sources are looked for until they are there, see `reconnect`.
             SnapshotError: if a run cannot go on as it was, or its folder cannot be written.
             TypeError: if an option has another name.
             ValueError: if an option is out of range, or does not fit the model.
         """
         from .streaming import FrameSource, StreamEngine, StreamOptions, VideoStreams, open_source
         from .streaming.names import origin, shown_names, unique_names
+        from .streaming.options import check_source_options
 
         known = (*_ENGINE_OPTIONS, *_SOURCE_OPTIONS, *_STREAMS_OPTIONS)
         if unknown := sorted(options.keys() - set(known)):
@@ -156,6 +158,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         def of(names: tuple[str, ...]) -> dict[str, Any]:
             return {name: options[name] for name in names if name in options}
 
+        check_source_options(**of(("timeout", "fps", "reconnect")))
         processor = _as_video_processor(self.video_processor or self.image_processor)
         engine_options = of(_ENGINE_OPTIONS)
         # As a call of the pipeline has it.
@@ -240,8 +243,8 @@ class AutoModelWithReuse:
         saved = config.get("dtype") or config.get("torch_dtype")
         if kwargs.get("dtype") == "auto" and saved == "float16" and not torch.accelerator.is_available():
             logger.warning(
-                "%s has float16 weights, which are loaded as float32: there is no GPU, and most CPUs are several times "
-                "slower with float16; dtype=torch.float16 keeps it.",
+                "%s has float16 weights, which are loaded as float32: there is no GPU, and with float16 most CPUs are "
+                "several times slower; dtype=torch.float16 keeps it.",
                 shown(name, None),
             )
             kwargs["dtype"] = torch.float32

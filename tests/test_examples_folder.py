@@ -236,7 +236,7 @@ def test_stream_cameras(
     assert [len(own) for own in by_stream.values()] == [10, 10]
     checks = sum(one["divergence"] is not None for one in results)
     assert checks >= 4 and sum("nats from dense" in line for line in printed) == checks < len(printed) + 1
-    with pytest.raises(SystemExit, match="holds results already; resume it"):
+    with pytest.raises(SystemExit, match="holds results already; go on behind them with --resume"):
         call("stream_cameras.py", *arguments, monkeypatch=monkeypatch)
     call("stream_cameras.py", *arguments, "--verify-every", 4, "--resume", monkeypatch=monkeypatch)
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 20

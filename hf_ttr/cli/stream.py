@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import INTERRUPTED, InputError, ends_quietly, first_line
+from ..streaming.options import StreamOptions, check_source_options
+from ..streaming.result_choice import ResultChoice
+from ..streaming.result_file import ResultFile, ResultFileError
+from .errors import INTERRUPTED, PIPE_CLOSED, InputError, ends_quietly, first_line
 from .loading import load_pipeline, quiet
-from .options import Budget, Device, FrameSamplingRate, Model, Reduction, Threshold, Wanted
+from .options import Budget, Device, Dtype, Model, Reduction, Threshold, Wanted, as_path, check_paths
+from .stream_options import as_options
 
 
 if TYPE_CHECKING:
-    from ..streaming import ResultFile, VideoStreams
+    from ..streaming import VideoStreams
     from .stream_table import StreamTable
 
 SNAPSHOTS = ".snapshots"
@@ -34,91 +38,163 @@ def stream(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Files, http(s) or rtsp URLs, cameras (/dev/video0 or camera:0); NAME=SOURCE gives one a name.",
+            help="Files, http(s) or rtsp URLs, cameras (/dev/video0 or camera:0). NAME=SOURCE gives one a name, "
+            "live:SOURCE says that it is live, file:URL that an address is a file.",
             show_default=False,
         ),
     ],
     model: Model,
     window: Annotated[
-        int | None, typer.Option(help="Frames of a result; by default 1, of a VideoMAE what it sees at once.")
+        int | None,
+        typer.Option(
+            metavar="FRAMES", help="Frames of a result.", show_default="1, of a VideoMAE what it sees at once"
+        ),
     ] = None,
-    stride: Annotated[int | None, typer.Option(help="Frames from one window to the next.")] = None,
-    lookahead: Annotated[int, typer.Option(help="Frames of delay, for reuse of what comes later.")] = 0,
+    stride: Annotated[
+        int | None,
+        typer.Option(metavar="FRAMES", help="Frames from one window to the next.", show_default="as --window"),
+    ] = None,
+    lookahead: Annotated[
+        int, typer.Option(metavar="FRAMES", help="Frames that a result comes later, to reuse what comes in them.")
+    ] = 0,
     threshold: Threshold = None,
     budget: Budget = None,
     mode: Annotated[
-        str | None, typer.Option(metavar="MODE", help="off for the dense model; else the streams decide.")
+        str | None,
+        typer.Option(
+            metavar="off", help="Run the dense model.", show_default="causal, with --lookahead bidirectional"
+        ),
     ] = None,
     reduction: Reduction = None,
-    frame_sampling_rate: FrameSamplingRate = None,
-    top_k: Annotated[int, typer.Option(help="Number of labels of a result.")] = 5,
+    frame_sampling_rate: Annotated[
+        int, typer.Option(metavar="FRAMES", help="Look at every so many-th frame; the others cost next to nothing.")
+    ] = 1,
+    top_k: Annotated[int, typer.Option(metavar="LABELS", help="Number of labels of a result.")] = 5,
     latency_budget_ms: Annotated[
-        float | None, typer.Option(help="Raise the threshold while results come later than that.")
+        float | None,
+        typer.Option(metavar="MILLISECONDS", help="Raise the threshold while results come later than that."),
     ] = None,
-    max_threshold: Annotated[float | None, typer.Option(help="How far; by default four times the threshold.")] = None,
+    max_threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="THRESHOLD",
+            help="Highest threshold that --latency-budget-ms may set.",
+            show_default="four times that of the model",
+        ),
+    ] = None,
     verify_every: Annotated[
-        int | None, typer.Option(help="Compare with the dense model after so many frames.", metavar="FRAMES")
+        int | None,
+        typer.Option(metavar="FRAMES", help="Frames from one comparison with the dense model to the next."),
     ] = None,
     max_divergence: Annotated[
-        float | None, typer.Option(help="Lower the threshold where scores differ more than that (KL, in nats).")
+        float | None,
+        typer.Option(
+            metavar="NATS",
+            help="Lower the threshold where --verify-every finds that scores differ more than that (KL divergence).",
+        ),
     ] = None,
     out: Annotated[
         str | None, typer.Option(metavar="FILE.jsonl", help="Write each result as a line of JSON; - is stdout.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on behind the last result in --out.")] = False,
-    snapshot_every: Annotated[float, typer.Option(help="Seconds between snapshots, for --resume.")] = 30.0,
-    live: Annotated[
-        bool | None, typer.Option("--live/--no-live", help="Drop frames that come too fast; by default as the source.")
+    every: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Write one result of a stream in so many seconds of it."),
     ] = None,
+    on_change: Annotated[
+        bool,
+        typer.Option(
+            "--on-change", help="Write a result where the best label changes; with --every, also if it does not."
+        ),
+    ] = False,
+    min_score: Annotated[
+        float | None, typer.Option(metavar="SCORE", help="Write no result whose best score is lower.")
+    ] = None,
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Write these fields of a result, such as arrived_at,label,score.",
+            show_default="all but label and score, which labels has",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on behind the last result in --out.")] = False,
+    snapshot_every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Seconds between snapshots, for --resume.")
+    ] = 30.0,
     reconnect: Annotated[
-        float, typer.Option(help="Seconds to wait for a live source that vanished to come back.")
-    ] = 0.0,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer of the network.")] = 10.0,
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long to look for a live source that is off or has vanished; 0 is not at all.",
+            show_default="for ever",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long to wait for an answer of the network.")
+    ] = 10.0,
     protocol: Annotated[
         list[str] | None,
-        typer.Option(help="A protocol that may be used; by default file, http, https and rtsp."),
+        typer.Option(
+            metavar="NAME",
+            help="A protocol that sources may use; may come several times.",
+            show_default="file, http, https, rtsp",
+        ),
     ] = None,
     device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Classify live streams, many at once, with reuse from frame to frame. Ctrl-C ends it."""
     if mode not in (None, "off"):
         raise InputError(f"--mode is '{mode}', but a stream is causal, or with --lookahead bidirectional, or off.")
     if resume and out in (None, "-"):
         raise InputError("--resume goes on with a result file; pass it as --out.")
-    wanted = Wanted(threshold, budget, mode, reduction, None, frame_sampling_rate)
-    options: dict[str, Any] = {
-        "frame_sampling_rate": wanted.rate or 1,
+    chosen = {"every": every, "min_score": min_score, "on_change": on_change or None, "fields": fields}
+    if out is None and (given := [name for name, value in chosen.items() if value is not None]):
+        raise InputError(f"--{given[0].replace('_', '-')} chooses what is written; pass --out as well.")
+    settings: dict[str, Any] = {
+        "frame_sampling_rate": frame_sampling_rate,
         "latency_budget_ms": latency_budget_ms,
         "max_threshold": max_threshold,
         "verify_every": verify_every,
         "max_divergence": max_divergence,
-        "live": live,
-        "reconnect": reconnect,
-        "timeout": timeout,
     }
+    with _as_input_errors():
+        StreamOptions(window, stride, lookahead, top_k, **settings)
+        check_source_options(timeout=timeout, reconnect=reconnect)
+        choice = ResultChoice(every, on_change, min_score, None if fields is None else _split(fields))
+        if not snapshot_every >= 0:
+            raise ValueError(f"snapshot_every is {snapshot_every:g}, but must be a number of seconds.")
+    wanted = Wanted(threshold, budget, mode, reduction, dtype=dtype)
+    check_paths(model)
+    sources = _named(source)
+    _check_files(sources)
+    options: dict[str, Any] = {**settings, "reconnect": reconnect, "timeout": timeout}
     if protocol:
         options["protocols"] = protocol
     with _stopped_by_signals() as signals:
-        from ..streaming import ResultFile, ResultFileError
         from .stream_table import StreamTable
 
-        sources = _named(source)
         try:
-            with ResultFile(out, resume) if out not in (None, "-") else nullcontext() as file:
+            with ResultFile(out, resume, choice) if out not in (None, "-") else nullcontext() as file:
                 if file is not None and file.is_regular:
                     options |= {
                         "snapshots": f"{out}{SNAPSHOTS}",
                         "snapshot_every": snapshot_every,
                         "resume": resume,
                         "kept": {name: result.number + 1 for name, result in file.last.items()},
+                        "keeps_all": choice.takes_all,
                     }
                 with quiet():
-                    pipe = load_pipeline(model, wanted.settings, device, task="video-classification-reuse")
+                    pipe = load_pipeline(
+                        model, wanted.settings, device, task="video-classification-reuse", dtype=dtype
+                    )
                     signals.check()
                     streams = _begun(pipe, sources, window, stride, lookahead, top_k, options)
                     signals.streams = streams
-                    _watch(streams, StreamTable(streams), file, signals, to_stdout=out == "-")
+                    _watch(streams, StreamTable(streams), file or (choice if out == "-" else None), signals)
         except ResultFileError as error:
+            if isinstance(error.__cause__, BrokenPipeError):
+                raise typer.Exit(PIPE_CLOSED) from None
             raise InputError(str(error)) from error
 
 
@@ -128,31 +204,42 @@ def _begun(pipe: Any, sources: dict[str, str], *settings: Any) -> VideoStreams:
     from ..streaming import SourceError
 
     *positions, options = settings
-    try:
-        streams: VideoStreams = pipe.stream(sources, *positions, **options)
-    except (SourceError, SnapshotError) as error:
-        raise InputError(str(error)) from error
-    except ValueError as error:
-        raise InputError(f"{first_line(error)}.") from error
+    with _as_input_errors():
+        try:
+            streams: VideoStreams = pipe.stream(sources, *positions, **options)
+        except (SourceError, SnapshotError) as error:
+            raise InputError(as_options(str(error))) from error
     return streams
 
 
+@contextmanager
+def _as_input_errors() -> Iterator[None]:
+    """Says what is wrong with an argument of the library as what is wrong with an option of the command."""
+    try:
+        yield
+    except ValueError as error:
+        # Those of the library are one line, however long.
+        text = str(error) if "\n" not in str(error) else first_line(error)
+        raise InputError(as_options(f"{text.rstrip('.')}.")) from error
+
+
 def _watch(
-    streams: VideoStreams, table: StreamTable, file: ResultFile | None, signals: _Signals, to_stdout: bool
+    streams: VideoStreams, table: StreamTable, output: ResultFile | ResultChoice | None, signals: _Signals
 ) -> None:
-    """Takes the results until the streams end, or the user ends them."""
+    """Takes the results until the streams end, or the user ends them; a choice alone is for stdout."""
     import json
 
     from ..streaming import SourceError
 
     fault: SourceError | None = None
+    written = 0
     try:
         with streams, table:
             for result in streams:
-                if file is not None:
-                    file.write(result)
-                elif to_stdout:
-                    typer.echo(json.dumps(result.to_dict(), allow_nan=False))
+                if isinstance(output, ResultFile):
+                    written += output.write(result)
+                elif output is not None and output.takes(result):
+                    typer.echo(json.dumps(output.facts(result), allow_nan=False))
                 table.add(result)
                 signals.check()
     except KeyboardInterrupt:
@@ -160,10 +247,27 @@ def _watch(
     except SourceError as error:
         fault = error
     signals.are_answered = True
-    table.print_summary(None if file is None else file.path)
+    table.print_summary(output.path if isinstance(output, ResultFile) else None, written, fault)
     signals.check()
     if fault is not None:
-        raise InputError(str(fault)) from fault
+        raise InputError(as_options(str(fault))) from fault
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _check_files(sources: dict[str, str]) -> None:
+    """Says before the model is loaded that there is nothing to look at: what is no address is a file, or a camera."""
+    from ..display import shown
+
+    missing = [
+        name
+        for name, text in sources.items()
+        if ":" not in text and not text.startswith("/dev/") and not os.path.lexists(text)
+    ]
+    if missing and len(missing) == len(sources):
+        raise InputError(f"The stream '{shown(missing[0])}' does not exist; check the path.")
 
 
 def _named(sources: list[str]) -> dict[str, str]:
@@ -187,7 +291,7 @@ def _named(sources: list[str]) -> dict[str, str]:
         if name in named:
             raise InputError(f"Two sources have the name '{name}'; give each its own, as NAME=SOURCE.")
         named[name] = text
-    return named
+    return {name: as_path(text) for name, text in named.items()}
 
 
 class _Signals:

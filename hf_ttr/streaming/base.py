@@ -12,10 +12,18 @@ from ..display import shown
 from ..video import VideoDecodingError
 from ..video.errors import one_line
 from .frame import Frame
+from .states import LIVE, READING
 
 
 class SourceError(VideoDecodingError):
-    """A stream cannot be opened or read on; one sentence names the stream, the fault and the remedy."""
+    """A stream cannot be opened or read on; one sentence names the stream, the fault and the remedy.
+
+    Attributes:
+        retry_seconds (`float`): For how long it is worth trying again, as the fault may pass by itself; 0 where it
+            lies in what was asked for.
+    """
+
+    retry_seconds: float = 0.0
 
 
 class FrameSource(ABC):
@@ -33,6 +41,8 @@ class FrameSource(ABC):
         repaired_timestamps (`int`): Number of frames whose time was missing, or not after the frame before, and was
             replaced.
         reconnections (`int`): Number of times that the source vanished and came back.
+        state (`str`): What it does, see `hf_ttr.streaming.states`; whether frames come is known to who reads them.
+        fault (`SourceError`, *optional*): Why it is not there, while it is looked for.
     """
 
     def __init__(self, name: str, is_live: bool) -> None:
@@ -41,6 +51,8 @@ class FrameSource(ABC):
         self.damaged_packets = 0
         self.repaired_timestamps = 0
         self.reconnections = 0
+        self.state = LIVE if is_live else READING
+        self.fault: SourceError | None = None
         self._closing = threading.Event()
         self._begun = False
 
@@ -98,4 +110,9 @@ def label(name: str) -> str:
     return f"The stream '{shown(name)}'"
 
 
-__all__ = ["FrameSource", "SourceError", "label", "one_line"]
+def reason_of(fault: SourceError, name: str) -> str:
+    """What a fault says was wrong, for a sentence that names the stream already: without its name and the remedy."""
+    return str(fault).rstrip(".").removeprefix(f"{label(name)} ").partition(";")[0]
+
+
+__all__ = ["FrameSource", "SourceError", "label", "one_line", "reason_of"]

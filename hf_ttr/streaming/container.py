@@ -53,6 +53,13 @@ class OpenVideo:
         form = self.container.format
         return not (form.flags & _NO_TIMESTAMPS or form.name.endswith("_pipe") or form.name == "image2pipe")
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether it has neither timestamps nor a length, as pictures that are pushed, or is a playlist that grows."""
+        if "hls" in self.container.format.name:
+            return self.container.duration is None
+        return self.container.size <= 0 and not self.has_timestamps
+
     def close(self) -> None:
         """Free the container and the file."""
         self.container.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..checks import is_number
@@ -137,7 +138,7 @@ class FidelityGuard:
 _GUARD_STATE = ("checks", "exceeded", "limit", "_ceiling", "_since", "_doubts")
 
 
-def percentile(values: deque[float] | list[float], percent: float) -> float:
+def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest value that at least so many percent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

@@ -31,7 +31,7 @@ from .base import SourceError, label, one_line
 from .caches import StreamCaches
 from .control import FidelityGuard, LatencyControl
 from .options import LARGEST_FACTOR, StreamOptions
-from .result import Divergence, StreamResult, is_count, is_divergence
+from .result import Divergence, StreamResult, is_count, is_divergence, iso_time
 from .track import Call, FrameTrack, Seen, Track, Window, WindowTrack
 
 
@@ -138,6 +138,8 @@ class StreamEngine:
         self._caches = StreamCaches()
         self._lanes: dict[str, Lane] = {}
         self._identity: dict[str, Any] | None = None
+        # When the call began that the results are of.
+        self._called = 0.0
 
     def _settings(self, settings: TemporalReuseConfig) -> TemporalReuseConfig:
         """Those of the model, in the mode that fits: without a delay nothing is known of what comes."""
@@ -201,7 +203,14 @@ class StreamEngine:
         return self._lane(name).track.wanted()
 
     def push(
-        self, name: str, pixels: Any, index: int, time: float, arrival: float | None = None, dropped: int = 0
+        self,
+        name: str,
+        pixels: Any,
+        index: int,
+        time: float,
+        arrival: float | None = None,
+        dropped: int = 0,
+        is_live: bool = True,
     ) -> None:
         """
         Takes the next frame of a stream; every `frame_sampling_rate`-th is looked at.
@@ -214,6 +223,8 @@ class StreamEngine:
             time (`float`): its timestamp, in seconds.
             arrival (`float`, *optional*): when it arrived, by `time.monotonic()`; by default now.
             dropped (`int`): frames of the stream that were dropped so far.
+            is_live (`bool`): whether it came in its own time, so that `latency_budget_ms` is for all of its latency.
+                That of frames which are read as fast as they are taken is for the time of computing.
 
         Raises:
             ValueError: if index or time cannot be those of a frame.
@@ -222,11 +233,14 @@ class StreamEngine:
         if not (is_count(index) and is_number(time)):
             raise ValueError(f"a frame has index {index!r} and time {time!r}; pass a whole number, and seconds.")
         if index % self.options.frame_sampling_rate == 0:
+            began = _now()
             values = self.processor(
                 [pixels() if callable(pixels) else pixels], do_sample_frames=False, return_tensors="pt"
             )
             tensor = values["pixel_values"][0, 0].to(self.model.device)
-            lane.track.add(Seen(index, time, _now() if arrival is None else arrival), tensor)
+            now = _now()
+            arrival = began if arrival is None else arrival
+            lane.track.add(Seen(index, time, arrival, _wall() - (now - arrival), now - began, is_live), tensor)
         if isinstance(lane.track, WindowTrack):
             # What its track holds is part of a snapshot.
             lane.next_frame = index + 1
@@ -265,6 +279,7 @@ class StreamEngine:
         for group in groups.values():
             for start in range(0, len(group), self.options.batch_size):
                 results += self._run(group[start : start + self.options.batch_size])
+        self._called = _now()
         for lane in idle:
             results += self._results(lane, lane.track.finish)
             lane.finished = True
@@ -460,6 +475,7 @@ class StreamEngine:
     def _run(self, group: list[tuple[Lane, Call]]) -> list[StreamResult]:
         """Classifies the frames of streams that are all new, or all not."""
         logits: dict[str, torch.Tensor] = {}
+        self._called = _now()
         self._together(group, lambda part: self._call(part, logits))
         if self.settings.mode != "off":
             due = [(lane, call) for lane, call in group if not lane.error and lane.guard.is_due(len(call.new))]
@@ -555,8 +571,10 @@ class StreamEngine:
         scores = to_scores(window.logits, self._kind)
         best = scores.topk(min(self.options.top_k, len(scores)))
         names = self.model.config.id2label
-        latency = 1000 * (_now() - window.last.arrival)
-        self.latency.observe(latency)
+        now, seen = _now(), window.last
+        latency = 1000 * max(0.0, now - seen.arrival)
+        computing = min(latency, 1000 * (now - self._called + seen.preparing))
+        self.latency.observe(latency if seen.is_live else computing)
         result = StreamResult(
             stream=lane.name,
             number=lane.results,
@@ -575,6 +593,9 @@ class StreamEngine:
             threshold=self.threshold(lane.name),
             dropped=lane.dropped,
             divergence=lane.divergence,
+            waiting_ms=latency - computing,
+            computing_ms=computing,
+            arrived_at=iso_time(seen.arrived_at),
         )
         lane.results += 1
         lane.computed_tokens = lane.total_tokens = lane.multiply_adds = lane.dense_multiply_adds = 0
@@ -619,3 +640,7 @@ def _digest(value: Any) -> str:
 
 def _now() -> float:
     return time.monotonic()
+
+
+def _wall() -> float:
+    return time.time()

@@ -10,6 +10,27 @@ from typing import Any
 from ..display import shown, without_secrets
 
 
+def said_kind(text: str) -> tuple[str, bool | None]:
+    """
+    A path or address, and whether the user said in front of it that it is live.
+
+    `live:` may stand in front of anything, `file:` in front of an address with a `//` of its own.
+
+    Args:
+        text (`str`): Such as `live:http://host/video` or `file:http://host/clip`.
+
+    Returns:
+        `tuple[str, bool | None]`: What is to be opened; `None` where nothing was said.
+    """
+    kind, _, rest = text.partition(":")
+    if not os.path.lexists(text):
+        if kind.lower() == "live" and rest:
+            return rest, True
+        if kind.lower() == "file" and re.match(r"[a-z][\w+.-]+://", rest, re.IGNORECASE):
+            return rest, False
+    return text, None
+
+
 def unique_names(sources: Iterable[Any]) -> list[str]:
     """
     A name for each source: that of its file or address, with a number where several have the same.
@@ -21,7 +42,7 @@ def unique_names(sources: Iterable[Any]) -> list[str]:
         name = ""
         if isinstance(source, (str, os.PathLike)):
             # Without the secrets first: a part of one is not known for what it is.
-            name = os.path.basename(without_secrets(os.fsdecode(source)).rstrip("/"))
+            name = os.path.basename(without_secrets(said_kind(os.fsdecode(source))[0]).rstrip("/"))
         name = shown(name) or f"stream {number}"
         same, unique = 1, name
         while unique in names:
@@ -53,6 +74,6 @@ def origin(source: Any) -> str | None:
         source = None if source.get("bytes") else source.get("path")
     if not isinstance(source, (str, os.PathLike)):
         return None
-    text = os.fsdecode(source)
+    text, _ = said_kind(os.fsdecode(source))
     is_address = re.match(r"[a-z][\w+.-]+:", text, re.IGNORECASE) and not os.path.exists(text)
     return without_secrets(text) if is_address else os.path.abspath(text)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from ..display import scrub
 from .base import FrameSource, SourceError, label, one_line
+from .reconnection import FIRST_PAUSE, LONGEST_PAUSE
 
 
 class Opening:
     """
-    A source that is being opened by a thread of its own.
+    A source that is being opened by a thread of its own, again and again while its fault may pass.
 
     Args:
         opener (`Callable[[], FrameSource]`): Opens the source, however long that takes.
@@ -20,16 +22,18 @@ class Opening:
 
     Attributes:
         source (`FrameSource`, *optional*): The source, once it is open.
-        error (`Exception`, *optional*): Why it could not be opened.
+        error (`Exception`, *optional*): Why it could not be opened, and is not tried again.
+        passing (`SourceError`, *optional*): Why it could not be opened last, while it is tried again.
     """
 
     def __init__(self, opener: Callable[[], FrameSource], name: str, wake: threading.Event) -> None:
         self.source: FrameSource | None = None
         self.error: Exception | None = None
+        self.passing: SourceError | None = None
         self._opener = opener
         self._name = name
         self._wake = wake
-        self._closed = False
+        self._closing = threading.Event()
         self._lock = threading.Lock()
         threading.Thread(target=self._run, name=f"opening of {name}", daemon=True).start()
 
@@ -49,22 +53,32 @@ class Opening:
         return fault
 
     def _run(self) -> None:
-        try:
-            source = self._opener()
-        except Exception as error:
-            self.error = error
-        else:
-            with self._lock:
-                self.source = source
-                is_late = self._closed
-            if is_late:
-                source.close()
+        began, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                source = self._opener()
+            except Exception as error:
+                remaining = getattr(error, "retry_seconds", 0.0) - (time.monotonic() - began)
+                if remaining > 0 and not self._closing.is_set():
+                    assert isinstance(error, SourceError)
+                    self.passing = error
+                    self._closing.wait(min(pause, remaining))
+                    pause = min(2 * pause, LONGEST_PAUSE)
+                    continue
+                self.error = error
+            else:
+                with self._lock:
+                    self.source = source
+                    is_late = self._closing.is_set()
+                if is_late:
+                    source.close()
+            break
         self._wake.set()
 
     def close(self) -> None:
         """Close the source, or have it closed as soon as it is open; this waits for nothing."""
         with self._lock:
-            self._closed = True
+            self._closing.set()
             source = self.source
         if source is not None:
             source.close()

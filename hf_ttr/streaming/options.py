@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checks import is_number, is_whole
-from ..scores import ScoreKind
 
+
+if TYPE_CHECKING:
+    from ..scores import ScoreKind
 
 _FREE = ("top_k", "batch_size")
 """Options that are of no account when a stream goes on."""
@@ -30,7 +32,8 @@ class StreamOptions:
         top_k (`int`): number of labels of a result; all if the model has fewer.
         frame_sampling_rate (`int`): look at every so many-th frame of a source.
         latency_budget_ms (`float`, *optional*): how late results may come, in milliseconds. While the 95th percentile
-            of the latency is above, the threshold is raised, up to `max_threshold`; then it comes down again.
+            of the latency is above, the threshold is raised, up to `max_threshold`; then it comes down again. Of
+            files, which are read ahead, it is the time of computing.
         max_threshold (`float`, *optional*): by default four times the threshold of the model.
         verify_every (`int`, *optional*): after so many frames the model runs without reuse on a frame (or window) as
             well, which tells how far the result was from that; the stream goes on from what was computed there.
@@ -115,3 +118,22 @@ class StreamOptions:
                 )
         if self.max_threshold is not None and threshold is not None and self.max_threshold < threshold:
             raise ValueError(f"max_threshold is {self.max_threshold:g}, but the model's threshold is {threshold:g}.")
+
+
+def check_source_options(timeout: float = 10.0, fps: float = 25.0, reconnect: float | None = None) -> None:
+    """
+    Looks at what is asked of sources, before any is opened.
+
+    Args:
+        timeout, fps, reconnect: as for `hf_ttr.streaming.open_source`.
+
+    Raises:
+        ValueError: if one is out of range; one sentence.
+    """
+    for name, value, is_fine in (
+        ("timeout", timeout, timeout > 0),
+        ("fps", fps, fps > 0),
+        ("reconnect", reconnect, reconnect is None or reconnect >= 0),
+    ):
+        if not is_fine:
+            raise ValueError(f"`{name}` is {value:g}; pass a larger number.")

@@ -11,6 +11,7 @@ from typing import Any
 from ..display import scrub
 from .base import FrameSource, SourceError, one_line
 from .frame import Frame
+from .states import OPENING, RECONNECTING, SILENCE, STALLED, StreamState, is_silent
 
 
 DEFAULT_CAPACITY = 8
@@ -34,6 +35,7 @@ class FrameReader:
             the queue.
         dropped (`int`): Number of frames that were dropped because the queue was full.
         received (`int`): Number of frames that the source gave, those that were dropped included.
+        last_arrival (`float`, *optional*): When the last of them came, by `time.monotonic()`.
 
     Raises:
         ValueError: `capacity` is not positive, or `start` is negative.
@@ -64,6 +66,8 @@ class FrameReader:
         self.error: SourceError | None = None
         self.dropped = 0
         self.received = 0
+        self.last_arrival: float | None = None
+        self._usual_gap: float | None = None
         self._capacity = capacity
         self._drop_oldest = source.is_live if drop_oldest is None else drop_oldest
         self._frames = source.frames(start)
@@ -86,6 +90,20 @@ class FrameReader:
         """Whether there is something to do at once: a frame to take, or an end to notice."""
         with self._changed:
             return self._done or bool(self._queue)
+
+    @property
+    def state(self) -> StreamState:
+        """What the stream does, as long as there are frames to take or to come."""
+        with self._changed:
+            if self.source.state in (OPENING, RECONNECTING):
+                return self.source.state
+            if self.last_arrival is None:
+                return OPENING
+            # One that waits for room in the queue has more to give.
+            is_waiting = not self._done and (self._drop_oldest or len(self._queue) < self._capacity)
+            if is_waiting and is_silent(time.monotonic() - self.last_arrival, self._usual_gap):
+                return STALLED
+            return self.source.state
 
     def get(self, timeout: float = 0.0) -> Frame | None:
         """Take the oldest frame.
@@ -171,6 +189,7 @@ class FrameReader:
         """Put a frame into the queue, waiting for room if need be; whether to go on reading."""
         with self._changed:
             self.received += 1
+            self._note_arrival()
             if not self._drop_oldest:
                 self._changed.wait_for(lambda: len(self._queue) < self._capacity or self._closing)
             if self._closing:
@@ -181,6 +200,14 @@ class FrameReader:
             self._queue.append(frame)
             self._tell()
             return True
+
+    def _note_arrival(self) -> None:
+        now = time.monotonic()
+        if self.last_arrival is not None:
+            # A mean that forgets, so that neither the beginning nor an interruption counts for long.
+            gap, usual = now - self.last_arrival, self._usual_gap
+            self._usual_gap = gap if usual is None else usual + (min(gap, max(SILENCE, 10 * usual)) - usual) / 10
+        self.last_arrival = now
 
     def _tell(self) -> None:
         self._changed.notify_all()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 
-from .base import FrameSource, SourceError
+from .base import FrameSource, SourceError, reason_of
 from .frame import Frame
+from .states import LIVE, OPENING, RECONNECTING
 
 
 FIRST_PAUSE = 0.1
@@ -26,11 +27,21 @@ class ReconnectingSource(FrameSource):
         timeout (`float`): Seconds that opening may take.
         reconnect (`float`): Seconds without a frame, from the loss of the source or from the beginning, after which it
             is given up.
+        opened (`FrameSource`, *optional*): The source, where it is open already.
     """
 
-    def __init__(self, opener: Callable[[float], FrameSource], name: str, timeout: float, reconnect: float) -> None:
+    def __init__(
+        self,
+        opener: Callable[[float], FrameSource],
+        name: str,
+        timeout: float,
+        reconnect: float,
+        opened: FrameSource | None = None,
+    ) -> None:
         super().__init__(name, is_live=True)
+        self.state = OPENING
         self._opener = opener
+        self._opened = opened
         self._timeout = timeout
         self._reconnect = reconnect
         self._source: FrameSource | None = None
@@ -45,7 +56,7 @@ class ReconnectingSource(FrameSource):
         try:
             while not self._closing.is_set():
                 try:
-                    self._source = self._opener(opening)
+                    self._source, self._opened = self._opened or self._opener(opening), None
                     offset: float | None = None
                     # One that was opened while this was closed is closed in the end.
                     for frame in self._source.frames() if not self._closing.is_set() else ():
@@ -54,6 +65,7 @@ class ReconnectingSource(FrameSource):
                             self.reconnections += count > 0
                         last, seen = offset + frame.time, time.monotonic()
                         lost, pause = None, FIRST_PAUSE
+                        self.state, self.fault = LIVE, None
                         self._count(self._source)
                         yield frame.moved(last, count)
                         count += 1
@@ -64,6 +76,8 @@ class ReconnectingSource(FrameSource):
                 except SourceError as error:
                     fault = error
                 self._drop()
+                if not self._closing.is_set():
+                    self.state, self.fault = (RECONNECTING if count else OPENING), fault
                 lost = time.monotonic() if lost is None else lost
                 remaining = lost + self._reconnect - time.monotonic()
                 if remaining <= 0 and not self._closing.is_set():
@@ -75,7 +89,7 @@ class ReconnectingSource(FrameSource):
             self.close()
 
     def _given_up(self, count: int, fault: SourceError | None) -> SourceError:
-        why = str(fault).rstrip(".").partition(f"{self.label} ")[2].partition(";")[0] if fault else "ended"
+        why = reason_of(fault, self.name) if fault else "ended"
         what = f"vanished after {count} frames and gave none for" if count else "gave no frame for"
         return SourceError(
             f"{self.label} {what} {self._reconnect:g} s (it {why}); check the network and its sender, or raise "
@@ -96,5 +110,6 @@ class ReconnectingSource(FrameSource):
     def close(self) -> None:
         """Close the source, and open it no more."""
         super().close()
-        if (source := self._source) is not None:
-            source.close()
+        for source in (self._source, self._opened):
+            if source is not None:
+                source.close()

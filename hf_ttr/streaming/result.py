@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 from ..checks import is_number, is_whole
@@ -42,17 +43,21 @@ class StreamResult:
         multiply_adds, dense_multiply_adds: spent since the last result of the stream, dense checks included; and what
             the dense model would have spent.
         latency_ms: from the arrival of the last frame to the result, in milliseconds.
+        waiting_ms, computing_ms: what that is made of: the frame waits for its turn, is prepared, and goes through the
+            model. A file is read ahead: its frames always wait.
         threshold: in force for the stream; `None` where a budget or mode "off" decides.
         dropped: frames of the stream that were dropped so far because they came faster than they could be looked at.
         divergence: of a dense check, where there was one.
+        arrived_at: when the last frame arrived here: date, time to the millisecond and offset of the local time zone,
+            as ISO 8601 has it. Of a file, when it was read.
     """
 
     stream: str
     number: int
-    first_frame: int
-    last_frame: int
-    start: float
-    end: float
+    first_frame: int = 0
+    last_frame: int = 0
+    start: float = 0.0
+    end: float = 0.0
     labels: list[dict[str, Any]] = field(default_factory=list)
     computed_share: float = 1.0
     multiply_adds: int = 0
@@ -61,6 +66,9 @@ class StreamResult:
     threshold: float | None = None
     dropped: int = 0
     divergence: Divergence | None = None
+    waiting_ms: float = 0.0
+    computing_ms: float = 0.0
+    arrived_at: str | None = None
 
     @property
     def label(self) -> str:
@@ -79,19 +87,34 @@ class StreamResult:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StreamResult:
         """
-        What `to_dict` gave, checked like any input.
+        What `to_dict` gave, or some of its fields, checked like any input.
+
+        Fields that were not written have the values of a result of which nothing is known; `stream` and `number` are
+        always there, and `label` and `score` may stand for `labels`.
 
         Raises:
             ValueError: if it is no result; it names the first field that is wrong.
         """
-        names = [one.name for one in fields(cls)]
-        if not isinstance(values, Mapping) or set(values) != set(names):
+        if not isinstance(values, Mapping) or not {"stream", "number"} <= set(values) <= set(RESULT_FIELDS):
             raise ValueError("its fields are not those of a result")
-        for name in names:
-            if not _CHECKS[name](values[name]):
+        for name, value in values.items():
+            if not _CHECKS[name](value):
                 raise ValueError(f"{name} is not what a result has there")
-        divergence = values["divergence"]
-        return cls(**{**values, "divergence": None if divergence is None else Divergence(**divergence)})
+        known = {name: value for name, value in values.items() if name not in ("label", "score")}
+        if "label" in values:
+            known.setdefault("labels", [{"label": values["label"], "score": values.get("score", 0.0)}])
+        if known.get("divergence") is not None:
+            known["divergence"] = Divergence(**known["divergence"])
+        return cls(**known)
+
+
+RESULT_FIELDS = (*(one.name for one in fields(StreamResult)), "label", "score")
+"""Fields that a result can be written with; the last two are of its best label alone."""
+
+
+def iso_time(seconds: float) -> str:
+    """Date, time to the millisecond and offset of the local time zone, of seconds since 1970."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")
 
 
 def is_count(value: Any) -> bool:
@@ -109,6 +132,13 @@ def is_divergence(value: Any) -> bool:
 
 def _is_positive(value: Any) -> bool:
     return is_number(value) and value >= 0
+
+
+def _is_moment(value: Any) -> bool:
+    try:
+        return value is None or datetime.fromisoformat(value).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_labels(value: Any) -> bool:
@@ -136,4 +166,9 @@ _CHECKS = {
     "threshold": lambda value: value is None or _is_positive(value),
     "dropped": is_count,
     "divergence": is_divergence,
+    "waiting_ms": is_number,
+    "computing_ms": is_number,
+    "arrived_at": _is_moment,
+    "label": lambda value: isinstance(value, str),
+    "score": is_number,
 }

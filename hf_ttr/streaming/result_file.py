@@ -14,7 +14,8 @@ from typing import BinaryIO
 from ..checks import first_line
 from ..display import shown
 from ..locks import try_lock
-from .result import StreamResult
+from .result import RESULT_FIELDS, StreamResult
+from .result_choice import ResultChoice
 
 
 BLOCK = 2**22
@@ -30,7 +31,8 @@ MOST_STREAMS = 100_000
 _SYSTEM = ("/dev/std", "/dev/fd/", "/proc/")
 # How `write` begins a line.
 _HEAD = b'{"stream": "'
-_BEGINNING = re.compile(rb'\{"stream": "(?:[^"\\]|\\.)*", "number": \d+, "first_frame": ')
+_FIELDS = "|".join(RESULT_FIELDS).encode()
+_BEGINNING = re.compile(rb'\{"stream": "(?:[^"\\]|\\.)*", "number": \d+, "(?:' + _FIELDS + rb')": ')
 
 
 class ResultFileError(ValueError):
@@ -49,17 +51,19 @@ class ResultFile:
         path (`str` or `os.PathLike`): of the file; it must be new or empty, unless `resume` is set.
         resume (`bool`): whether to go on behind the last result; a half-written last line is removed. The last result
             of each stream is read back and checked, of the other lines only how they begin and end.
+        choice (`ResultChoice`, *optional*): which results are written, and what of them; by default all.
 
     Attributes:
-        last (`dict[str, StreamResult]`): the last result of each stream that was in the file.
+        last (`dict[str, StreamResult]`): the last result of each stream in the file, as far as it was written.
         is_regular (`bool`): whether it is a file, and no pipe or device.
 
     Raises:
         ResultFileError: if it cannot be opened, is in use, holds something else, or holds results and is not resumed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], resume: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], resume: bool = False, choice: ResultChoice | None = None) -> None:
         self.path = os.fspath(path)
+        self._choice = ResultChoice() if choice is None else choice
         self._shown = shown(self.path, None)
         self.last: dict[str, StreamResult] = {}
         self._end = 0
@@ -79,7 +83,7 @@ class ResultFile:
             elif resume:
                 raise ResultFileError(
                     f"the result file '{self._shown}' is a pipe or a device, of which nothing can be read back; pass "
-                    "a file, or do not resume."
+                    "a file, or leave --resume out."
                 )
         except BaseException:
             self._file.close()
@@ -93,7 +97,8 @@ class ResultFile:
         self._end = self._file.seek(0, os.SEEK_END)
         if self._end and not resume:
             raise ResultFileError(
-                f"the result file '{self._shown}' holds results already; resume it, or pass the name of a new one."
+                f"the result file '{self._shown}' holds results already; go on behind them with --resume (in Python "
+                "resume=True), or pass the name of a new one."
             )
         if not self._end:
             return
@@ -101,6 +106,7 @@ class ResultFile:
             complete = self._read()
             if complete < self._end:
                 self._mend(complete)
+            self._choice.go_on_from(self.last)
         except OSError as error:
             raise ResultFileError(
                 f"the result file '{self._shown}' cannot be read ({_reason(error)}); pass another."
@@ -181,10 +187,10 @@ class ResultFile:
 
     def write(self, result: StreamResult) -> bool:
         """
-        Adds a result, unless it is in the file already.
+        Adds a result, unless it is in the file already or is left out by choice.
 
         Returns:
-            `bool`: whether it was new.
+            `bool`: whether it was written.
 
         Raises:
             ResultFileError: if it cannot be written, for example to a full disk; the file ends with the last result.
@@ -192,7 +198,9 @@ class ResultFile:
         before = self.last.get(result.stream)
         if before is not None and result.number <= before.number:
             return False
-        line = json.dumps(result.to_dict(), allow_nan=False).encode() + b"\n"
+        if not self._choice.takes(result):
+            return False
+        line = json.dumps(self._choice.facts(result), allow_nan=False).encode() + b"\n"
         try:
             written = 0
             while written < len(line):
@@ -206,7 +214,7 @@ class ResultFile:
                 self._file.truncate(self._end)
             raise ResultFileError(
                 f"the result file '{self._shown}' cannot be written ({_reason(error)}); what came before is complete: "
-                "make room and resume."
+                "make room, and go on with --resume."
             ) from error
         self._end += len(line)
         self.last[result.stream] = result

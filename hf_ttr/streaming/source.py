@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import PIL.Image
 
 from ..display import shown
-from ..video import ConfinedVideo, VideoLimits
+from ..video import VIDEO_ENDINGS, ConfinedVideo, VideoLimits
 from ..video.limits import DEFAULT_LIMITS
 from ..video.reach import EVERYWHERE, Reach
 from .address import PROTOCOLS, read_address
@@ -18,6 +20,8 @@ from .arrays import ArraySource
 from .base import FrameSource, SourceError
 from .container import open_address, open_binary, open_file
 from .decoding import DEFAULT_FPS, DecodedSource
+from .names import said_kind
+from .options import check_source_options
 from .reconnection import ReconnectingSource
 
 
@@ -31,7 +35,7 @@ def open_source(
     protocols: Sequence[str] = PROTOCOLS,
     live: bool | None = None,
     timeout: float = 10.0,
-    reconnect: float = 0.0,
+    reconnect: float | None = None,
     fps: float = DEFAULT_FPS,
     limits: VideoLimits = DEFAULT_LIMITS,
 ) -> FrameSource:
@@ -44,8 +48,9 @@ def open_source(
         source: One of
 
             - a path (`str` or `os.PathLike`) or a `file://` URL; a pipe is read as it comes;
-            - an `http://` or `https://` URL, read as it comes, or an `rtsp://` one, which is live;
+            - an `http://` or `https://` URL, or an `rtsp://` one, which is live;
             - a camera, which is live: `/dev/video0`, `camera:0` or, on Windows, `camera:NAME`;
+            - any of these with `live:` in front, or an address with `file:` in front, which says what it is;
             - `bytes`, or a binary file: from its start, or as it comes if it cannot seek;
             - `{"path": ..., "bytes": ...}`, an undecoded video of the `datasets` library; a `ConfinedVideo` is
               one whose path is read only where its `reach` allows it;
@@ -58,11 +63,13 @@ def open_source(
         protocols (`Sequence[str]`): The protocols that may be used, of `"file"`, which includes the cameras,
             `"http"`, `"https"`, `"rtsp"` and `"rtsps"`.
         live (`bool`, *optional*): Whether frames come in their own time and are dropped by a reader that is too slow.
-            Cameras, RTSP and pictures that are pushed over HTTP (`multipart/x-mixed-replace`) are live by default,
-            and nothing else. Live frames without timestamps of their own have the time of their arrival.
+            Cameras and RTSP are live by default, and of what comes over HTTP what has neither timestamps nor a
+            length, as pictures that are pushed (`multipart/x-mixed-replace`), and playlists that grow. Live frames
+            without timestamps of their own have the time of their arrival. What stands in front of a source goes
+            before this.
         timeout (`float`): Seconds without an answer of the network after which opening or reading fails.
-        reconnect (`float`): Seconds for which a live URL or camera that has vanished is opened again and again before
-            it is given up. 0 does not open it again.
+        reconnect (`float`, *optional*): Seconds for which a live URL or camera that is not there, or has vanished, is
+            opened again and again before it is given up; by default for ever. 0 does not open it again.
         fps (`float`): Frames per second, for frames of an iterable that is not live and has no times.
         limits (`VideoLimits`): How large the frames may be, and how many tracks and redirections there may be.
 
@@ -73,13 +80,8 @@ def open_source(
         SourceError: The source does not exist, is not allowed, or is no video.
         ValueError: `timeout` or `fps` is not positive, or `reconnect` is negative.
     """
-    for argument, value, fine in (
-        ("timeout", timeout, timeout > 0),
-        ("fps", fps, fps > 0),
-        ("reconnect", reconnect, reconnect >= 0),
-    ):
-        if not fine:
-            raise ValueError(f"`{argument}` is {value:g}; pass a larger number.")
+    check_source_options(timeout=timeout, fps=fps, reconnect=reconnect)
+    patience = math.inf if reconnect is None else reconnect
     if isinstance(source, FrameSource):
         return source
     reach = EVERYWHERE
@@ -87,7 +89,7 @@ def open_source(
         reach = source.reach if isinstance(source, ConfinedVideo) else reach
         source = source.get("bytes") or source.get("path")
     if isinstance(source, (str, os.PathLike)):
-        return _open_text(source, name, protocols, live, timeout, reconnect, limits, reach)
+        return _open_text(source, name, protocols, live, timeout, patience, limits, reach)
     if isinstance(source, (bytes, bytearray, memoryview)):
         name = name or "bytes"
         return DecodedSource(open_binary(source, name, limits), name, bool(live), limits)
@@ -108,11 +110,12 @@ def _open_text(
     protocols: Sequence[str],
     live: bool | None,
     timeout: float,
-    reconnect: float,
+    patience: float,
     limits: VideoLimits,
     reach: Reach,
 ) -> FrameSource:
-    text = os.fsdecode(source)
+    text, said = said_kind(os.fsdecode(source))
+    live = live if said is None else said
     address = read_address(text, protocols)
     if address is None:
         name = name or shown(text)
@@ -126,9 +129,17 @@ def _open_text(
     def reopen(seconds: float) -> FrameSource:
         video = open_address(address, name, timeout, is_live, limits, opening=seconds)
         # Pictures that are pushed one by one are live, whatever the address looks like.
-        is_pushed = live is None and video.container.format.name == "mpjpeg"
-        return DecodedSource(video, name, is_live or is_pushed, limits)
+        return DecodedSource(video, name, is_live or (live is None and video.is_endless), limits)
 
-    if is_live and reconnect > 0:
-        return ReconnectingSource(reopen, name, timeout, reconnect)
-    return reopen(timeout)
+    if is_live and patience > 0:
+        return ReconnectingSource(reopen, name, timeout, patience)
+    try:
+        opened = reopen(timeout)
+    except SourceError as fault:
+        # A camera that is off, perhaps: nobody knows before it was there. What is called like a file is one.
+        if live is None and not re.split("[?#]", text)[0].lower().endswith(VIDEO_ENDINGS):
+            fault.retry_seconds = patience
+        raise
+    if opened.is_live and patience > 0:
+        return ReconnectingSource(reopen, name, timeout, patience, opened)
+    return opened

@@ -6,8 +6,11 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from transformers.utils import logging
@@ -15,19 +18,27 @@ from transformers.utils import logging
 from ..cache_snapshot import SnapshotError
 from ..checks import first_line
 from ..display import scrub, shown
-from .base import FrameSource, SourceError, label, one_line
+from .base import FrameSource, SourceError, label, one_line, reason_of
+from .control import percentile
 from .engine import StreamEngine
 from .frame import Frame
 from .opening import Opening
 from .reader import DEFAULT_CAPACITY, FrameReader
 from .result import StreamResult
 from .snapshot_folder import SnapshotFolder
+from .states import ENDED, FAILED, LIVE, OPENING, READING, RECONNECTING, STALLED, StreamState
 
 
 logger = logging.get_logger(__name__)
 
 WAIT = 0.5
-"""Seconds after which it is looked whether a snapshot is due, though no frame came."""
+"""Seconds after which it is looked whether a snapshot is due or a state has changed, though no frame came."""
+
+AT_ONCE = 0.5
+"""Seconds in which a source is found not to be there at once."""
+
+RECENT = 100
+"""Results that percentiles are taken from."""
 
 PATIENCE = 0.8
 """Seconds that closing waits for the loop, and for all readers together."""
@@ -46,6 +57,11 @@ class StreamStatistics:
         checks, exceeded: dense checks, and those that found more than `max_divergence`.
         ended: whether the stream is over.
         error (`SourceError`, *optional*): what ended it, if it was a fault: of its source, its frames or its scores.
+        state: what it does, see `hf_ttr.streaming.states`.
+        fault (`SourceError`, *optional*): why it is not there, while it is looked for.
+        is_live: whether its frames come in their own time; `False` until it is open.
+        last_seen (`datetime`, *optional*): when its last frame came, those that were dropped included.
+        waiting_ms, computing_ms (`float`, *optional*): 95th percentiles over the last results, see `StreamResult`.
     """
 
     frames: int = 0
@@ -58,6 +74,12 @@ class StreamStatistics:
     exceeded: int = 0
     ended: bool = False
     error: SourceError | None = None
+    state: StreamState = OPENING
+    fault: SourceError | None = None
+    is_live: bool = False
+    last_seen: datetime | None = None
+    waiting_ms: float | None = None
+    computing_ms: float | None = None
 
 
 class VideoStreams:
@@ -65,7 +87,9 @@ class VideoStreams:
     Classifies streams as their frames come; an iterator of `StreamResult`, and a context manager that closes them.
 
     A stream that cannot be opened, read or classified ends with the results of the frames that came before; the others
-    go on. The fault is in `statistics` and is logged. Where all streams failed, the first fault is raised at the end.
+    go on. A live one is looked for meanwhile. What it does is in `statistics`, and is logged as it changes: the
+    fault that ends a stream, and that one stalls, vanishes and is back. Where all streams failed, the first fault is
+    raised at the end.
     A snapshot that cannot be written is logged once and tried again later; results go on.
 
     Args:
@@ -81,13 +105,19 @@ class VideoStreams:
             them come again, with the same numbers. A stream that ended with a fault is tried again.
         kept (`Mapping[str, int]`, *optional*): of streams that go on, how many results are kept of them: a snapshot
             must not be ahead of that, and live streams count on from there.
+        keeps_all (`bool`): whether all results are kept; if not, a snapshot may be ahead of those that are.
         origins (`Mapping[str, str]`, *optional*): what sources are known by, such as paths; a run that goes on must
             have the same.
+
+    Attributes:
+        on_state (`Callable[[str, StreamStatistics], None]`, *optional*): called with the name and the statistics of a
+            stream whose state has changed, in the thread that takes the results; without one it is logged.
 
     Raises:
         SnapshotError: if a snapshot does not fit, the run before had another model, other options or other sources, or
             the folder cannot be written; one sentence.
-        SourceError: if none of the functions could open a source.
+        SourceError: if none of the functions could open a source, and that is known at once; else the iterator
+            raises it.
         ValueError: if an argument is out of range.
     """
 
@@ -101,8 +131,11 @@ class VideoStreams:
         resume: bool = False,
         kept: Mapping[str, int] | None = None,
         origins: Mapping[str, str] | None = None,
+        keeps_all: bool = True,
     ) -> None:
         self.engine = engine
+        self.on_state: Callable[[str, StreamStatistics], None] | None = None
+        self._keeps_all = keeps_all
         self._kept = kept
         self._capacity = capacity
         self._folder = None if snapshots is None else SnapshotFolder(snapshots)
@@ -114,6 +147,9 @@ class VideoStreams:
         self._readers: dict[str, FrameReader] = {}
         self._past: dict[str, tuple[int, float, int]] = {}
         self._statistics: dict[str, StreamStatistics] = {}
+        self._recent: dict[str, deque[tuple[float, float]]] = {}
+        self._told: dict[str, StreamState] = {}
+        self._told_at = -math.inf
         self._sources = {name: source for name, source in sources.items() if isinstance(source, FrameSource)}
         # One thread at a time is in the loop; whose turn it is may close without waiting for itself.
         self._turn = threading.Lock()
@@ -129,11 +165,14 @@ class VideoStreams:
             self._prepare(list(sources), resume, origins or {})
             for name, source in sources.items():
                 self._start(name, source)
-            while self._openings and not self._readers:
+            end = time.monotonic() + AT_ONCE
+            while self._openings and not self._readers and (remaining := end - time.monotonic()) > 0:
                 self._take_opened()
-                if not self._readers:
-                    self._wait()
-            if not self._readers:
+                if any(opening.passing for opening in self._openings.values()):
+                    break
+                if self._openings and not self._readers:
+                    self._wait(min(remaining, 0.05))
+            if not self._readers and not self._openings:
                 self._raise_if_all_failed()
         except BaseException:
             self.close()
@@ -148,7 +187,7 @@ class VideoStreams:
             path = self.snapshot_path(name)
             if resume and path is not None and os.path.lexists(path):
                 self.engine.load(name, path)
-                if kept is not None and self.engine.result_count(name) > kept:
+                if kept is not None and self._keeps_all and self.engine.result_count(name) > kept:
                     raise SnapshotError(
                         f"the snapshot '{shown(path, None)}' has seen {self.engine.result_count(name)} results of the "
                         f"stream '{shown(name)}', of which {kept} are there; delete it to look at the stream again "
@@ -157,6 +196,7 @@ class VideoStreams:
             else:
                 self.engine.add(name)
             self._statistics[name] = StreamStatistics(results=self.engine.result_count(name))
+            self._recent[name] = deque(maxlen=RECENT)
         if self._folder is not None:
             self._folder.begin(names, self.engine.identity(), origins, resume)
 
@@ -207,23 +247,60 @@ class VideoStreams:
         self._statistics[name].error = fault
         if fault is not None:
             scrub(fault)
-            if len(self._statistics) > 1:  # else it is raised
-                logger.warning(shown(fault, None))
 
     @property
     def statistics(self) -> dict[str, StreamStatistics]:
-        """What became of each stream so far."""
-        held = self.engine.names
+        """What became of each stream so far; any thread may ask."""
         for name, statistics in self._statistics.items():
             if (source := self._sources.get(name)) is not None:
-                for counter in ("damaged_packets", "repaired_timestamps", "reconnections"):
+                for counter in ("damaged_packets", "repaired_timestamps", "reconnections", "is_live"):
                     setattr(statistics, counter, getattr(source, counter))
-            if name in self._readers:
-                statistics.frames = self._readers[name].received
-                statistics.dropped = self._readers[name].dropped + self._past[name][2]
-            if name in held:
+            if (reader := self._readers.get(name)) is not None:
+                statistics.frames = reader.received
+                statistics.dropped = reader.dropped + self._past[name][2]
+                if reader.last_arrival is not None:
+                    ago = timedelta(seconds=time.monotonic() - reader.last_arrival)
+                    statistics.last_seen = datetime.now().astimezone() - ago
+            statistics.state, statistics.fault = self._state(name, statistics, reader)
+            with suppress(ValueError):  # of one that is over nothing is held
                 statistics.checks, statistics.exceeded = self.engine.checks(name)
+            if recent := tuple(self._recent[name]):
+                waiting, computing = zip(*recent)
+                statistics.waiting_ms, statistics.computing_ms = percentile(waiting, 95), percentile(computing, 95)
         return self._statistics
+
+    def _state(
+        self, name: str, statistics: StreamStatistics, reader: FrameReader | None
+    ) -> tuple[StreamState, SourceError | None]:
+        """What a stream does, and why it is not there while it is looked for."""
+        if statistics.ended:
+            return (ENDED if statistics.error is None else FAILED), None
+        if reader is not None:
+            state = reader.state
+            return state, reader.source.fault if state in (OPENING, RECONNECTING) else None
+        opening = self._openings.get(name)
+        return OPENING, None if opening is None else opening.passing
+
+    def _tell_states(self, at_once: bool = False) -> None:
+        """Says which streams stall, vanish, come back and fail, twice a second at most."""
+        now = time.monotonic()
+        if now - self._told_at < WAIT and not at_once:
+            return
+        self._told_at = now
+        for name, statistics in self.statistics.items():
+            # One that is being opened for the first time is nothing new yet.
+            state = statistics.state
+            if state == self._told.get(name) or (state == OPENING and statistics.fault is None):
+                continue
+            before, self._told[name] = self._told.get(name), state
+            if self.on_state is not None:
+                self.on_state(name, statistics)
+            elif state == FAILED:
+                if len(self._statistics) > 1:  # else it is raised
+                    logger.warning(shown(statistics.error, None))
+            elif state in (OPENING, STALLED, RECONNECTING) or (before and state in (LIVE, READING)):
+                why = "" if statistics.fault is None else f" ({shown(reason_of(statistics.fault, name), None)})"
+                logger.warning(f"{label(name)} is {state}{why}.")
 
     @property
     def snapshot_error(self) -> str | None:
@@ -340,6 +417,7 @@ class VideoStreams:
                 self._save_all()
                 return
             self._take_opened()
+            self._tell_states()
             for name in list(self._readers):
                 self._feed(name)
             if not self.engine.is_ready:
@@ -351,17 +429,19 @@ class VideoStreams:
             results = self.engine.step()
             for number, result in enumerate(results, start=1):
                 self._statistics[result.stream].results += 1
+                self._recent[result.stream].append((result.waiting_ms, result.computing_ms))
                 self._all_given = number == len(results)
                 yield result
             self._let_go()
+        self._tell_states(at_once=True)
         self._raise_if_all_failed()
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float | None = None) -> None:
         self._wake.clear()
         parts: list[FrameReader | Opening] = [*self._readers.values(), *self._openings.values()]
         if not self._stopping and not any(part.ready for part in parts):
             self._is_waiting = True
-            self._wake.wait(WAIT)
+            self._wake.wait(WAIT if seconds is None else seconds)
             self._is_waiting = False
 
     def _feed(self, name: str) -> None:
@@ -400,6 +480,7 @@ class VideoStreams:
             time=frame.time + seconds,
             arrival=frame.arrival,
             dropped=dropped + dropped_before,
+            is_live=self._readers[name].source.is_live,
         )
 
     def _let_go(self) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import torch
 
 from ..checks import is_number
 from .result import is_count
+
+
+LATEST = 250_000_000_000
+"""Seconds since 1970 that no date is found for; it is about the year 9900."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +26,17 @@ class Seen:
         index: of the frame in its source.
         time: its timestamp, in seconds.
         arrival: when it arrived, by the monotonic clock.
+        arrived_at: the same, in seconds since 1970.
+        preparing: seconds that it took to make of it what the model gets.
+        is_live: whether it came in its own time.
     """
 
     index: int
     time: float
     arrival: float
+    arrived_at: float = 0.0
+    preparing: float = 0.0
+    is_live: bool = True
 
 
 @dataclass
@@ -132,14 +143,19 @@ class Track:
         seen = notes.get("seen")
         if not isinstance(seen, list) or len(seen) != min(notes["frames"], self.window):
             raise ValueError("the frames of its last window are not as many as it has")
-        if not all(isinstance(one, list) and len(one) == 2 and is_count(one[0]) and is_number(one[1]) for one in seen):
-            raise ValueError("the frames of its last window have no index and time")
+        for one in seen:
+            is_whole_of_it = isinstance(one, list) and len(one) == 3 and is_count(one[0]) and is_number(one[1])
+            if not (is_whole_of_it and is_number(one[2]) and 0 <= one[2] < LATEST):
+                raise ValueError("the frames of its last window have no index, time and arrival")
         if len(seen) != (0 if states is None else len(states)):
             raise ValueError("its tensors are not those of its last window")
         if states is not None and not (states.is_floating_point() and bool(states.isfinite().all())):
             raise ValueError("its tensors hold what is no finite number")
+        # The clock of the process that saw them is not that of this one.
+        now = monotonic()
         return [
-            (Seen(index, time, 0.0), state) for (index, time), state in zip(seen, () if states is None else states)
+            (Seen(index, time, now, arrived_at), state)
+            for (index, time, arrived_at), state in zip(seen, () if states is None else states)
         ]
 
 
@@ -199,7 +215,7 @@ class FrameTrack(Track):
         tensors = {}
         if self._answers:
             tensors["answers"] = torch.stack([logits for _, logits in self._answers])
-        seen = [[seen.index, seen.time] for seen, _ in self._answers]
+        seen = [[seen.index, seen.time, seen.arrived_at] for seen, _ in self._answers]
         return tensors, {"frames": self.frames, "covered": self._covered, "seen": seen}
 
     def restore(self, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:
@@ -258,7 +274,7 @@ class WindowTrack(Track):
         tensors = {}
         if self._frames:
             tensors["frames"] = torch.stack([pixels for _, pixels in self._frames])
-        seen = [[seen.index, seen.time] for seen, _ in self._frames]
+        seen = [[seen.index, seen.time, seen.arrived_at] for seen, _ in self._frames]
         return tensors, {"frames": self.frames, "answered": self._answered, "seen": seen}
 
     def restore(self, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,17 @@ from typer.testing import CliRunner
 
 import hf_ttr
 from hf_ttr.cli import app
-from hf_ttr.streaming import ResultFile
+from hf_ttr.streaming import ResultChoice, ResultFile, StreamResult
 
 from ..streaming.clips import encode, pictures, send, serving
 
 
+stream_command = sys.modules["hf_ttr.cli.stream"]
 ASSETS = Path(hf_ttr.__file__).parent / "assets"
 VIT, VIDEOMAE = str(ASSETS / "vit-demo"), str(ASSETS / "videomae-demo")
 DEMO, MOTION = str(ASSETS / "demo.mp4"), str(ASSETS / "motion-demo.mp4")
-VARIES = ("latency_ms",)
+SHORT = ("arrived_at", "label", "score")
+VARIES = ("latency_ms", "waiting_ms", "computing_ms", "arrived_at")
 
 
 @pytest.fixture
@@ -72,14 +76,22 @@ def test_results_go_to_stdout(runner: CliRunner) -> None:
     [
         (["missing.mp4", "--model", VIT], "The stream 'missing.mp4' does not exist"),
         ([DEMO, "--model", "./missing"], "The model folder './missing' does not exist"),
-        ([DEMO, "--model", VIT, "--window", "0"], "window is 0, but must be a whole number of at least 1."),
+        ([DEMO, "--model", VIT, "--window", "0"], "--window is 0, but must be a whole number of at least 1."),
         ([DEMO, "--model", VIT, "--mode", "causal"], "--mode is 'causal', but a stream is causal"),
         ([DEMO, "--model", VIT, "--resume"], "--resume goes on with a result file; pass it as --out."),
-        ([DEMO, "--model", VIDEOMAE, "--lookahead", "2"], "lookahead is 2, but this model sees whole windows anyway"),
+        (
+            [DEMO, "--model", VIDEOMAE, "--lookahead", "2"],
+            "--lookahead is 2, but this model sees whole windows anyway",
+        ),
         (["a=" + DEMO, "a=" + DEMO, "--model", VIT], "Two sources have the name 'a'"),
         (["http://example.com/a.mp4", "--model", VIT, "--protocol", "file"], "'http'"),
         (["gopher://example.com/a.mp4", "--model", VIT], "'gopher'"),
-        ([DEMO, "--model", VIT, "--max-divergence", "0.1"], "say with verify_every how often"),
+        ([DEMO, "--model", VIT, "--timeout", "0"], "--timeout is 0; pass a larger number."),
+        ([DEMO, "--model", VIT, "--reconnect", "-1"], "--reconnect is -1; pass a larger number."),
+        ([DEMO, "--model", VIT, "--every", "2"], "--every chooses what is written; pass --out as well."),
+        ([DEMO, "--model", VIT, "--out", "-", "--every", "0"], "--every is 0.0, but must be a number of seconds"),
+        ([DEMO, "--model", VIT, "--out", "-", "--fields", "lable"], "--fields has 'lable', which no result has"),
+        ([DEMO, "--model", VIT, "--max-divergence", "0.1"], "say with --verify-every how often"),
     ],
     ids=lambda value: "" if isinstance(value, list) else value[:30],
 )
@@ -88,6 +100,47 @@ def test_bad_input_is_one_sentence(runner: CliRunner, arguments: list[str], mess
     assert result.exit_code == 2
     assert message in result.stderr.replace("\n", " ") and "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_chosen_results_and_fields(runner: CliRunner, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    command = [
+        "stream",
+        MOTION,
+        "--model",
+        VIDEOMAE,
+        "--stride",
+        "16",
+        "--on-change",
+        "--fields",
+        "arrived_at,end,label",
+    ]
+    result = runner.invoke(app, [*command, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    written = lines(out)
+    assert [one["label"] for one in written][:3] == ["moves left", "stays still", "turns clockwise"]
+    assert {tuple(one) for one in written} == {("stream", "number", "arrived_at", "end", "label")}
+    assert all(datetime.fromisoformat(one["arrived_at"]).tzinfo is not None for one in written)
+    again = runner.invoke(app, [*command, "--out", str(out)])
+    assert again.exit_code == 2 and "go on behind them with --resume" in again.stderr.replace("\n", " ")
+    again = runner.invoke(app, [*command, "--out", str(out), "--resume"])
+    assert again.exit_code == 0 and lines(out) == written
+    to_stdout = runner.invoke(app, [*command, "--out", "-"])
+    assert [json.loads(line)["number"] for line in to_stdout.stdout.splitlines()] == [one["number"] for one in written]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here.")
+def test_nobody_reads_a_pipe_with_a_name(runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `--out /dev/stdout | head` does."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    load = stream_command.load_pipeline
+    # By then the pipe is open.
+    monkeypatch.setattr(
+        stream_command, "load_pipeline", lambda *given, **options: (os.close(reader), load(*given, **options))[1]
+    )
+    result = runner.invoke(app, ["stream", DEMO, "--model", VIT, "--window", "8", "--out", str(tmp_path / "pipe")])
+    assert result.exit_code == 141 and "Error" not in result.output and "snapshot" not in result.output
 
 
 def test_a_damaged_file_keeps_what_came_before(runner: CliRunner, tmp_path: Path) -> None:
@@ -131,20 +184,32 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, An
     return lines(out)
 
 
+def test_the_sizes_that_the_page_has(uninterrupted: list[dict[str, Any]]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "streams.md").read_text()
+    for options, fields in (("all of every frame", None), ("`--fields arrived_at,label,score`", SHORT)):
+        found = re.search(rf"^\| {re.escape(options)} \| (\d+) \| ([\d.]+) MB", page, re.MULTILINE)
+        assert found is not None
+        size, megabytes = found.groups()
+        choice = ResultChoice(fields=fields)
+        results = [StreamResult.from_dict(one) for one in uninterrupted if one["stream"] == "demo.mp4"]
+        sizes = [len(json.dumps(choice.facts(result))) + 1 for result in results]
+        assert sum(sizes) / len(sizes) == pytest.approx(int(size), rel=0.05)
+        assert float(megabytes) == pytest.approx(int(size) * 25 * 3600 / 1e6, rel=0.01)
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=["kill", "term", "ctrl-c"])
 def test_nothing_is_lost_and_nothing_twice(
     how: signal.Signals, tmp_path: Path, uninterrupted: list[dict[str, Any]]
 ) -> None:
     out = tmp_path / "results.jsonl"
     arguments = [DEMO, f"b={DEMO}", "--model", VIT, "--out", str(out), "--snapshot-every", "0"]
-    for count in (10, 60):
-        process = start([*arguments, *(["--resume"] if out.exists() else [])])
-        wait_for_lines(out, count, process)
-        process.send_signal(how)
-        _, errors = process.communicate(timeout=180)
-        assert process.returncode == (-9 if how == signal.SIGKILL else 130), errors
-        assert "Traceback" not in errors
-        assert len(lines(out)) < len(uninterrupted)
+    process = start(arguments)
+    wait_for_lines(out, 40, process)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == (-9 if how == signal.SIGKILL else 130), errors
+    assert "Traceback" not in errors
+    assert len(lines(out)) < len(uninterrupted)
     process = start([*arguments, "--resume"])
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors

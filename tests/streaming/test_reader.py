@@ -188,7 +188,7 @@ def test_close_does_not_wait_for_a_stalled_server():
         gate.wait(10)
 
     with serving(answer) as url:
-        reader = FrameReader(open_source(url, live=True, timeout=1.0), capacity=50)
+        reader = FrameReader(open_source(url, live=True, timeout=1.0, reconnect=0), capacity=50)
         wait_until(lambda: reader.received > 5)
         began = time.monotonic()
         reader.close(timeout=0.1)
@@ -268,7 +268,7 @@ def test_closing_at_any_moment_frees_the_connection():
     with serving(answer) as url:
         before = open_files()
         for _ in range(40):
-            reader = FrameReader(open_source(url, live=True, timeout=2.0), capacity=3)
+            reader = FrameReader(open_source(url, live=True, timeout=2.0, reconnect=0), capacity=3)
             time.sleep(chance.uniform(0, 0.01))
             reader.close(timeout=5)
             assert not reader._thread.is_alive()

@@ -65,7 +65,7 @@ def test_results_are_not_overwritten(tmp_path: Path) -> None:
     with ResultFile(path) as file:
         file.write(result(0))
     before = path.read_bytes()
-    with pytest.raises(ResultFileError, match=r"a\.jsonl' holds results already; resume it, or pass the name"):
+    with pytest.raises(ResultFileError, match=r"a\.jsonl' holds results already; go on behind them with --resume"):
         ResultFile(path)
     assert path.read_bytes() == before
     # It was let go of.

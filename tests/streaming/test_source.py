@@ -247,7 +247,7 @@ def test_missing_camera_is_one_sentence():
     with pytest.raises(
         SourceError, match=r"^The stream '/dev/video987' cannot be opened \(.*\); check the address .*$"
     ):
-        open_source("/dev/video987")
+        open_source("/dev/video987", reconnect=0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def test_url_is_read_as_it_comes():
             sent.append(place)
             time.sleep(0.002)
 
-    with serving(answer) as url, open_source(f"{url}/live.ts", live=True, timeout=1.0) as source:
+    with serving(answer) as url, open_source(f"{url}/live.ts", live=True, timeout=1.0, reconnect=0) as source:
         assert source.is_live
         assert next(source.frames()).index == 0
         assert len(sent) < len(data) / 4096
@@ -441,7 +441,10 @@ def test_pushed_pictures_are_live_and_have_the_times_of_their_arrival(live):
 def test_a_raw_stream_has_the_times_of_its_arrival_where_it_is_live(tmp_path):
     data = encode(pictures(40), ("h264", "libx264", "yuv420p"), codec_options={"tune": "zerolatency"})
     parts = [data[: len(data) // 2], data[len(data) // 2 : -50], data[-50:]]
-    with serving(pushed(parts, 0.5, "video/h264")) as url, open_source(f"{url}/a.h264", live=True) as source:
+    with (
+        serving(pushed(parts, 0.5, "video/h264")) as url,
+        open_source(f"{url}/a.h264", live=True, reconnect=0) as source,
+    ):
         frames = []
         with suppress(SourceError):  # it ends without having said how long it is
             for frame in source.frames():

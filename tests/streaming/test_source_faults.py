@@ -38,7 +38,7 @@ def assert_one_sentence(text: str) -> None:
 
 def assert_refused(source, message: str, **arguments) -> str:
     with pytest.raises(SourceError) as caught:
-        open_source(source, **arguments)
+        open_source(source, reconnect=0, **arguments)
     assert_one_sentence(str(caught.value))
     assert message in str(caught.value)
     return str(caught.value)
@@ -361,7 +361,7 @@ def test_server_that_stalls(live):
 
     with serving(answer) as url:
         began = time.monotonic()
-        frames, fault = read(open_source(url, live=live, timeout=0.5))
+        frames, fault = read(open_source(url, live=live, timeout=0.5, reconnect=0))
         gate.set()
     assert [index_of(frame) for frame in frames] == list(range(len(frames)))
     assert len(frames) >= 28

@@ -318,7 +318,12 @@ def test_closing_from_another_thread() -> None:
 def test_closing_takes_no_longer_for_many_that_stall() -> None:
     given: dict[str, Any] = {f"reads {number}": open_source(stalling(), name="x") for number in range(6)}
     gate = threading.Event()
-    given |= {f"opens {number}": lambda: gate.wait(8) for number in range(6)}
+
+    def opener() -> Any:
+        gate.wait(8)
+        return missing()
+
+    given |= {f"opens {number}": opener for number in range(6)}
     streams = VideoStreams(tiny_engine(), given)
     for _ in range(12):
         next(streams)
