@@ -73,14 +73,15 @@ def half_by_half(result: dict[str, Any]) -> dict[str, list[Calibration]]:
 
 def kept(halves: list[Calibration]) -> int:
     """On how many of the other halves the promise holds."""
-    return sum(bool(half.is_kept) for half in halves)
+    return sum(half.threshold is None or bool(half.is_kept) for half in halves)
 
 
 def table(result: dict[str, Any]) -> Block:
     """The table of part `calibration`."""
     rows = []
     for target, halves in half_by_half(result).items():
-        thresholds = [half.threshold for half in halves]
+        # Without one everything is computed.
+        thresholds = [half.threshold or 0.0 for half in halves]
         savings = [1.0 if half.check is None else half.check.saving for half in halves]
         rows.append(
             (
