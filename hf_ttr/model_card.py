@@ -31,6 +31,7 @@ from .display import shown
 from .evaluation.hub_results import EVAL_RESULTS, TASK, accuracy_entries
 from .files import replacing
 from .models import TemporalReuseVideoMAEConfig, TemporalReuseViTConfig
+from .reduction.base import UNKNOWN
 
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -457,6 +458,10 @@ def _read_config(model: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
     # Whatever transformers makes of values of other kinds.
     except Exception as error:
         reason = shown(plain(str(error))).rstrip(".") or type(error).__name__
+        if UNKNOWN in reason:
+            raise ValueError(
+                f"The model '{shown(name)}' cannot be used: {reason[reason.index(UNKNOWN) :]}."
+            ) from error
         raise ValueError(
             f"The config.json of the model '{shown(name)}' cannot be used ({reason}); replace it by a complete copy."
         ) from error
