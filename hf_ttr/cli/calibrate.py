@@ -211,10 +211,10 @@ def _unwritten(folder: str, error: OSError) -> InputError:
 
 def _videos(folder: str) -> tuple[list[str], list[str]]:
     """The paths of the videos in a folder, and what the user should know of the rest."""
-    from ..video import list_videos
-
     if not os.path.isdir(folder):
         raise InputError(f"The folder of videos '{shown(folder)}' does not exist; check the path.")
+    from ..video import list_videos
+
     listed = list_videos(folder)
     if not listed.videos:
         rest = f" (it has {len(listed.others)} other files)" if listed.others else ""
