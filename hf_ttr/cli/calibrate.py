@@ -124,16 +124,15 @@ def calibrate(
         calibration.broken = broken
     except (DataError, VideoDecodingError, ValueError) as error:
         raise InputError(sentence(error)) from error
-    is_kept = calibration.threshold is not None and calibration.is_kept is not False
     try:
         _check_out(out, overwrite)
-        _write(calibration, pipe.model.config.temporal_reuse if is_kept else None, out, model)
+        _write(calibration, pipe.model.config.temporal_reuse if calibration.holds else None, out, model)
         work.draw_curve(calibration, os.path.join(out, CURVE))
     except DataError as error:
         raise InputError(sentence(error)) from error
     except OSError as error:
         raise _unwritten(out, error) from error
-    if update and is_kept:
+    if update and calibration.holds:
         try:
             _update(config_path, calibration.threshold)
         except (OSError, ValueError) as error:
@@ -144,8 +143,8 @@ def calibrate(
     _print(calibration, out)
     if update:
         where = shown(config_path)
-        typer.echo(f"The threshold is in {where}" if is_kept else f"{where} is as it was")
-    if not is_kept:
+        typer.echo(f"The threshold is in {where}" if calibration.holds else f"{where} is as it was")
+    if not calibration.holds:
         raise typer.Exit(1)
 
 
@@ -292,8 +291,7 @@ def _print(calibration: Calibration, out: str) -> None:
     Console().print(table)
     typer.echo("")
     typer.echo(_verdict(calibration))
-    is_kept = calibration.threshold is not None and calibration.is_kept is not False
-    names = f"{RESULTS}, {SETTINGS} and {CURVE}" if is_kept else f"{RESULTS} and {CURVE}"
+    names = f"{RESULTS}, {SETTINGS} and {CURVE}" if calibration.holds else f"{RESULTS} and {CURVE}"
     typer.echo(f"{names} are in {shown(out)}")
 
 
@@ -305,7 +303,6 @@ def _verdict(calibration: Calibration) -> str:
         growth = calibration.growth
         more = "More videos would not help: what was measured there is itself no better than the target."
         if growth is not None:
-            # What was measured of so many is that of these, and the bound is near it.
             more = (
                 f"About {math.ceil(growth * len(calibration.videos)):,} videos to choose on, in place of "
                 f"{len(calibration.videos)}, would be enough if the same were measured of them."
@@ -327,9 +324,10 @@ def _verdict(calibration: Calibration) -> str:
 
 def _bounds(target: Target, point: Point) -> str:
     """What a point of the curve can promise, rounded to what is safe."""
-    parts = (
-        [] if target.agreement is None else [f"an agreement of {math.floor(1e4 * point.agreement_bound) / 1e4:.4f}"]
-    )
+    parts = []
+    if target.agreement is not None:
+        # Of few videos the bound may lie below what any share is.
+        parts.append(f"an agreement of {max(math.floor(1e4 * point.agreement_bound) / 1e4, 0):.4f}")
     if target.kl is not None:
         is_number = math.isfinite(point.kl_bound)
         parts.append(f"a KL of {math.ceil(1e5 * point.kl_bound) / 1e5:.5f}" if is_number else "no KL")

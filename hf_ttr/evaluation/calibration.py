@@ -76,6 +76,11 @@ class Calibration:
     held_out: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is a threshold that keeps the promise, also on the others where there are any."""
+        return self.threshold is not None and self.is_kept is not False
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON can hold it: what is no number is `None`."""
         found: dict[str, Any] = _without_nan(asdict(self))
