@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 
 import torch
@@ -56,7 +57,10 @@ def write_weights(path: str, folder: str, dtype: str | None) -> None:
             weights[name] = _cast(name, file.get_tensor(name), dtype)
         metadata = file.metadata() or {"format": "pt"}
     with replacing(target) as temporary:
+        # safetensors makes files that others may not read.
+        mode = stat.S_IMODE(os.stat(temporary).st_mode)
         save_file(weights, temporary, metadata=metadata)
+        os.chmod(temporary, mode)
 
 
 def write_size(index: str, weights: Iterable[str]) -> None:

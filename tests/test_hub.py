@@ -157,6 +157,8 @@ def test_weights_are_written_in_the_dtype_that_is_asked_for(dtype: str, tmp_path
     assert hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(tmp_path / "target").dtype == getattr(
         torch, dtype
     )
+    modes = {path.stat().st_mode for path in (tmp_path / "target").iterdir()}
+    assert len(modes) == 1, "others may read all of it, or nothing"
     index = json.loads((tmp_path / "target" / "model.safetensors.index.json").read_text())
     assert index["metadata"]["total_size"] == sum(weight.nbytes for weight in found.values())
     # float16 that is asked for is kept, and what is kept is copied.
