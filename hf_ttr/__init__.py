@@ -1,23 +1,35 @@
-"""Temporal token reuse for Hugging Face video transformers: the same labels for a fraction of the compute."""
+"""
+Temporal token reuse for Hugging Face video transformers: the same weights, a fraction of the compute.
 
-from typing import Any
+Importing it makes its models and its pipeline known to transformers, and takes no time: what is in it is loaded when
+it is used, and registered when transformers' own Auto classes and pipelines are loaded.
+"""
 
-from . import metrics
-from .cache import TemporalReuseCache
-from .configuration import TemporalReuseConfig
-from .conversion import with_temporal_reuse
-from .models import (
-    TemporalReuseVideoMAEConfig,
-    TemporalReuseVideoMAEForVideoClassification,
-    TemporalReuseVideoMAEModel,
-    TemporalReuseViTConfig,
-    TemporalReuseViTForImageClassification,
-    TemporalReuseViTForVideoClassification,
-    TemporalReuseViTModel,
-)
-from .optimization import OptimizationReport, optimize
-from .pipeline import TemporalReuseVideoClassificationPipeline
-from .window_cache import TemporalReuseWindowCache
+from typing import TYPE_CHECKING
+
+from .lazy import lazy_names
+from .registration import register_when_loaded
+
+
+if TYPE_CHECKING:
+    from . import metrics
+    from .cache import TemporalReuseCache
+    from .configuration import TemporalReuseConfig
+    from .conversion import with_temporal_reuse
+    from .examples import example
+    from .models import (
+        TemporalReuseVideoMAEConfig,
+        TemporalReuseVideoMAEForVideoClassification,
+        TemporalReuseVideoMAEModel,
+        TemporalReuseViTConfig,
+        TemporalReuseViTForImageClassification,
+        TemporalReuseViTForVideoClassification,
+        TemporalReuseViTModel,
+    )
+    from .optimization import OptimizationReport, optimize
+    from .pipeline import TemporalReuseVideoClassificationPipeline
+    from .processing import TemporalReuseImageProcessor, TemporalReuseVideoProcessor
+    from .window_cache import TemporalReuseWindowCache
 
 
 __version__ = "0.1.0"
@@ -37,16 +49,33 @@ __all__ = [
     "TemporalReuseVideoMAEModel",
     "TemporalReuseVideoProcessor",
     "TemporalReuseWindowCache",
+    "example",
     "metrics",
     "optimize",
     "with_temporal_reuse",
 ]
 
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "cache": ["TemporalReuseCache"],
+        "configuration": ["TemporalReuseConfig"],
+        "conversion": ["with_temporal_reuse"],
+        "examples": ["example"],
+        "models": [
+            "TemporalReuseViTConfig",
+            "TemporalReuseViTForImageClassification",
+            "TemporalReuseViTForVideoClassification",
+            "TemporalReuseViTModel",
+            "TemporalReuseVideoMAEConfig",
+            "TemporalReuseVideoMAEForVideoClassification",
+            "TemporalReuseVideoMAEModel",
+        ],
+        "optimization": ["OptimizationReport", "optimize"],
+        "pipeline": ["TemporalReuseVideoClassificationPipeline"],
+        "processing": ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor"],
+        "window_cache": ["TemporalReuseWindowCache"],
+    },
+)
 
-def __getattr__(name: str) -> Any:
-    # The processors need Pillow, which the models do not.
-    if name in ("TemporalReuseImageProcessor", "TemporalReuseVideoProcessor"):
-        from . import processing
-
-        return getattr(processing, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+register_when_loaded()

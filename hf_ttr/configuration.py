@@ -9,10 +9,10 @@ from transformers import PretrainedConfig
 from transformers import __version__ as transformers_version
 
 from .checks import is_number, is_whole
+from .modes import MODES
 from .reduction.base import ModelShape, Reduction, as_reductions
 
 
-MODES = ("bidirectional", "causal", "off")
 REPRESENTATIVES = ("spread", "interpolate", "middle", "start")
 DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD = 0.1, 0.4
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,6 +26,24 @@ COLUMNS = 16
 
 MAX_PADDING = 0.07
 """Share of the columns that may be padding."""
+
+
+logger = logging.getLogger(__name__)
+
+
+def warn_of_slow_dtype(model: nn.Module) -> None:
+    """Says, once, that float16 is slow where it is: without a GPU, several times slower than float32."""
+    weight = next(model.parameters(), None)
+    if weight is not None and weight.dtype == torch.float16 and weight.device.type == "cpu":
+        _warn_of_float16()
+
+
+@cache
+def _warn_of_float16() -> None:
+    logger.warning(
+        "The model computes in float16 on the CPU, which takes several times as long as float32; load it with "
+        "dtype=torch.float32, or call model.float()."
+    )
 
 
 class FewRowsLinear(TorchFunctionMode):

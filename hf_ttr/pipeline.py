@@ -1,19 +1,28 @@
-"""The pipeline for videos that never end, and for everything that the stock one does."""
+"""The pipeline for videos that never end, and for everything that transformers' own does, whose place it takes."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from transformers import AutoModelForVideoClassification, VideoClassificationPipeline
+import torch
+from transformers import AutoModelForVideoClassification, PreTrainedConfig, VideoClassificationPipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .checkpoints import PARENT_TYPES, REUSE_TYPES
 from .conversion import with_temporal_reuse
+from .display import shown
 from .models.configuration_reuse import ReuseConfigMixin
 from .processing import TemporalReuseVideoProcessor
 
+
+logger = logging.getLogger(__name__)
+
+STOCK_TASK = "video-classification"
+"""The name of transformers' own pipeline."""
 
 TASK = "video-classification-reuse"
 """Its name for `transformers.pipeline`."""
@@ -35,11 +44,15 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
     """
     Classifies videos like transformers' `VideoClassificationPipeline`, and streams that never end.
 
-    A model without reuse gets it, with the default settings; its weights are shared. The processor of the checkpoint
-    becomes a `TemporalReuseVideoProcessor` that makes the same pixels.
+    It is what `pipeline("video-classification")` makes where this package is imported. A checkpoint that is named,
+    plain or with reuse, is loaded with reuse; an image classifier becomes one of videos. A video classifier that is
+    handed over as a model stays what it is, and a line says how it gets reuse; `"video-classification-reuse"` gives it
+    reuse, with the default settings and the same weights. Models that there is no reuse for run as without this
+    package. The processor of a model with reuse becomes a `TemporalReuseVideoProcessor` that makes the same pixels.
 
     Raises:
-        ValueError: if the checkpoint's processor makes pixels that that one does not.
+        ValueError: if the checkpoint's processor makes pixels that that one does not, or there is none; in
+            `"video-classification-reuse"`, if there is no reuse for the model.
 
     Example:
 
@@ -47,8 +60,8 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
     >>> import hf_ttr
     >>> from transformers import pipeline
 
-    >>> pipe = pipeline("video-classification-reuse", model="hf_ttr/assets/vit-demo")
-    >>> for result in pipe.stream("hf_ttr/assets/demo.mp4", window=32, lookahead=7, top_k=1):
+    >>> pipe = pipeline("video-classification", model=hf_ttr.example("vit-demo"))
+    >>> for result in pipe.stream(hf_ttr.example("demo.mp4"), window=32, lookahead=7, top_k=1):
     ...     print(f"{result.start:.2f} to {result.end:.2f} s: {result.label}")
     0.00 to 1.24 s: space shuttle
     1.28 to 2.52 s: space shuttle
@@ -56,10 +69,32 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
     """
 
     def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
-        if not isinstance(model.config, ReuseConfigMixin):
-            model = with_temporal_reuse(model)
-        processor = kwargs.get("video_processor") or kwargs.get("image_processor")
-        super().__init__(model, *args, **{**kwargs, "video_processor": _as_video_processor(processor)})
+        has_reuse = isinstance(model.config, ReuseConfigMixin)
+        if not has_reuse and _gets_reuse(model, kwargs.get("task")):
+            model, has_reuse = with_temporal_reuse(model), True
+        if has_reuse:
+            processor = kwargs.get("video_processor") or kwargs.get("image_processor") or _processor_of(model)
+            kwargs = {**kwargs, "video_processor": _as_video_processor(processor)}
+        super().__init__(model, *args, **kwargs)
+
+    def preprocess(  # type: ignore[override]
+        self, video: Any, num_frames: int | None = None, frame_sampling_rate: int | str | None = None
+    ) -> Any:
+        """
+        Makes pixels of a video, as transformers does; see `TemporalReuseVideoProcessor` for the sampling rate.
+
+        Args:
+            video: a path, an address, or what else the processor takes.
+            num_frames (`int`, *optional*): frames to take; by default as many as the model's config says.
+            frame_sampling_rate (`int` or `"spread"`, *optional*): step between them; by default as the processor says.
+        """
+        if not isinstance(self.video_processor, TemporalReuseVideoProcessor):
+            rate = {} if frame_sampling_rate is None else {"frame_sampling_rate": frame_sampling_rate}
+            return super().preprocess(video, num_frames, **rate)
+        options: dict[str, Any] = {"num_frames": num_frames or self.model.config.num_frames, "do_sample_frames": True}
+        if frame_sampling_rate is not None:
+            options["frame_sampling_rate"] = frame_sampling_rate
+        return self.video_processor(video, **options, return_tensors="pt").to(self.dtype)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """
@@ -153,9 +188,101 @@ def _by_name(source: Any, unique_names: Any) -> dict[str, Any]:
     return dict(zip(unique_names(sources), sources))
 
 
-PIPELINE_REGISTRY.register_pipeline(
-    TASK,
-    pipeline_class=TemporalReuseVideoClassificationPipeline,
-    pt_model=(AutoModelForVideoClassification,),
-    type="video",
-)
+def _gets_reuse(model: Any, task: str | None) -> bool:
+    """Whether a model that was handed over without reuse gets it; where not, though it could, a line says so."""
+    if task != STOCK_TASK:
+        return True
+    if model.config.model_type not in PARENT_TYPES:
+        return False
+    if not hasattr(model.config, "num_frames"):
+        # transformers has no video classifier of it.
+        return True
+    logger.warning(
+        "This %s runs dense, as it was made before the pipeline; pass its checkpoint by name, or "
+        "hf_ttr.with_temporal_reuse(model), to reuse tokens.",
+        type(model).__name__,
+    )
+    return False
+
+
+def _processor_of(model: Any) -> Any:
+    """The processor of the checkpoint that a model came from."""
+    name = model.config.name_or_path
+    try:
+        return TemporalReuseVideoProcessor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"there is no processor for the {type(model).__name__} in {name!r}; pass the one that it was trained with "
+            "as video_processor."
+        ) from error
+
+
+class AutoModelWithReuse:
+    """Loads a checkpoint that there is reuse for, plain or not, for the pipelines."""
+
+    @classmethod
+    def from_pretrained(cls, name: str, *args: Any, **kwargs: Any) -> Any:
+        """
+        Loads it, float16 as float32 where no other device than the CPU is, which is several times faster.
+
+        Args:
+            name (`str`): folder or Hub id.
+            args, kwargs: as transformers' Auto classes take them.
+
+        Raises:
+            ValueError: if there is no reuse for it, and transformers' own classes are to load it.
+        """
+        places = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
+        config, _ = PreTrainedConfig.get_config_dict(name, **{key: kwargs[key] for key in places if key in kwargs})
+        model_type = config.get("model_type")
+        if model_type not in PARENT_TYPES and model_type not in REUSE_TYPES:
+            raise ValueError(f"there is no temporal reuse for checkpoints of the type {model_type!r}.")
+        saved = config.get("dtype") or config.get("torch_dtype")
+        if kwargs.get("dtype") == "auto" and saved == "float16" and not torch.accelerator.is_available():
+            logger.warning(
+                "%s has float16 weights, which are loaded as float32: without a GPU they would be several times "
+                "slower; dtype=torch.float16 keeps them.",
+                shown(name, None),
+            )
+            kwargs["dtype"] = torch.float32
+        if model_type in REUSE_TYPES:
+            return AutoModelForVideoClassification.from_pretrained(name, *args, **kwargs)
+        task = kwargs.pop("_from_pipeline", None)
+        for private in ("code_revision", "trust_remote_code"):
+            kwargs.pop(private, None)
+        model = _class_of(model_type).from_pretrained(name, *args, **kwargs)
+        if task == STOCK_TASK and model.config.temporal_reuse.mode != "off":
+            logger.warning(
+                "%s runs with temporal token reuse (%s), as hf_ttr is imported; the dense model: "
+                'model_kwargs={"temporal_reuse": {"mode": "off"}}.',
+                shown(name, None),
+                _how(model.config),
+            )
+        return model
+
+
+def _how(config: Any) -> str:
+    """What decides what is reused."""
+    settings = config.temporal_reuse
+    threshold, budget = config.threshold_in_force, settings.compute_budget
+    parts = [("threshold", threshold), ("budget", budget)]
+    return ", ".join([settings.mode, *(f"{name} {value:g}" for name, value in parts if value is not None)])
+
+
+def _class_of(model_type: str) -> Any:
+    from . import models
+
+    return getattr(models, PARENT_TYPES[model_type])
+
+
+def _register() -> None:
+    """Puts the pipeline in the place of transformers' own, and beside it under a name of its own."""
+    tasks = PIPELINE_REGISTRY.supported_tasks
+    stock = tasks[STOCK_TASK]
+    known = (AutoModelWithReuse, *stock["pt"])
+    entry = {**stock, "impl": TemporalReuseVideoClassificationPipeline, "pt": known}
+    tasks[STOCK_TASK] = entry
+    tasks[TASK] = {name: value for name, value in entry.items() if name != "default"}
+
+
+_register()

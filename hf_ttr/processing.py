@@ -15,6 +15,7 @@ from transformers.utils import VIDEO_PROCESSOR_NAME, TensorType
 from transformers.video_processing_utils import BaseVideoProcessor
 
 from .remote_code import StaysInPackage, auto_map, is_own, write_loader
+from .sampling import check_sampling, choose_clips
 from .video import VideoDecodingError, read_frames
 
 
@@ -43,7 +44,7 @@ _VIDEOMAE_KEYS = ("size", "resample", "do_center_crop", "crop_size", "image_mean
 
 class _VideoSettings(ImagesKwargs, total=False):
     num_frames: int | None
-    frame_sampling_rate: int | None
+    frame_sampling_rate: int | str | None
     do_sample_frames: bool | None
 
 
@@ -58,27 +59,27 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
 
     Args:
         num_frames (`int`, *optional*): Number of frames that `TemporalReuseVideoProcessor` takes from a video.
-        frame_sampling_rate (`int`, *optional*): Step between these frames, in frames.
+        frame_sampling_rate (`int` or `"spread"`, *optional*): Step between these frames, in frames.
         do_sample_frames (`bool`): Whether frames are chosen at all.
         kwargs: The settings of `ViTImageProcessorPil`: `do_resize`, `size`, `resample`, `do_center_crop`,
             `crop_size`, `do_rescale`, `rescale_factor`, `do_normalize`, `image_mean`, `image_std`, `do_convert_rgb`.
 
     Raises:
         TypeError: A setting has an unknown name.
-        ValueError: `num_frames` or `frame_sampling_rate` is not a positive integer.
+        ValueError: `num_frames` is not a positive integer, or `frame_sampling_rate` neither one nor `"spread"`.
     """
 
     valid_kwargs = _VideoSettings
     do_convert_rgb = True
     do_sample_frames = True
     num_frames: int | None = None
-    frame_sampling_rate: int | None = None
+    frame_sampling_rate: int | str | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         settings = {key: value for key, value in kwargs.items() if key not in (*_TYPE_KEYS, "auto_map")}
         self._check_names(settings)
         super().__init__(**settings)
-        _check_sampling(self.num_frames, self.frame_sampling_rate)
+        check_sampling(self.num_frames, self.frame_sampling_rate)
         for name in ("size", "crop_size"):
             _check_size(name, getattr(self, name))
 
@@ -161,9 +162,9 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
     Args:
         num_frames (`int`, *optional*): Number of frames to take from each video. A shorter video is followed by
             copies of its last frame. All the frames are taken without it.
-        frame_sampling_rate (`int`, *optional*): Take the frames 0, `frame_sampling_rate`, 2 * `frame_sampling_rate`
-            and so on. Without it, the frames are spread over the whole video: `round(linspace(0, total - 1,
-            num_frames))`.
+        frame_sampling_rate (`int` or `"spread"`, *optional*): Take the frames 0, `frame_sampling_rate`, 2 *
+            `frame_sampling_rate` and so on; each frame without it. `"spread"` takes them from the whole video:
+            `round(linspace(0, total - 1, num_frames))`.
         do_sample_frames (`bool`): Whether to choose frames at all. If not, every frame is taken, whatever the two
             settings above.
         kwargs: The settings of `ViTImageProcessorPil`: `do_resize`, `size`, `resample`, `do_center_crop`,
@@ -171,7 +172,7 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
 
     Raises:
         TypeError: A setting has an unknown name.
-        ValueError: `num_frames` or `frame_sampling_rate` is not a positive integer.
+        ValueError: `num_frames` is not a positive integer, or `frame_sampling_rate` neither one nor `"spread"`.
 
     Example:
 
@@ -231,7 +232,7 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
     def _preprocess_image_like_inputs(  # type: ignore[override]
         self, images: Any, *, return_tensors: str | TensorType | None = None, **settings: Any
     ) -> BatchFeature:
-        _check_sampling(settings["num_frames"], settings["frame_sampling_rate"])
+        check_sampling(settings["num_frames"], settings["frame_sampling_rate"])
         clips = []
         videos = _as_batch(images)
         for number, video in enumerate(videos, start=1):
@@ -257,7 +258,7 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
         video: Any,
         *,
         num_frames: int | None,
-        frame_sampling_rate: int | None,
+        frame_sampling_rate: Any,
         do_sample_frames: bool | None,
         do_convert_rgb: bool | None,
         input_data_format: str | None,
@@ -274,7 +275,7 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
         **unused: Any,
     ) -> np.ndarray:
         def select(total: int) -> list[int]:
-            return _choose_frames(total, num_frames, frame_sampling_rate) if do_sample_frames else list(range(total))
+            return choose_clips(total, num_frames, frame_sampling_rate)[0] if do_sample_frames else list(range(total))
 
         def shrink(frame: np.ndarray) -> np.ndarray:
             frame = np.moveaxis(frame, -1, 0)
@@ -393,21 +394,6 @@ def _check_shape(shape: tuple[int, ...], size: Any) -> None:
             f"The frames of the video have {shape[1]} x {shape[0]} pixels; made {edge} pixels on the shorter "
             "side they would be endless on the other: cut them."
         )
-
-
-def _check_sampling(num_frames: Any, frame_sampling_rate: Any) -> None:
-    for name, value in (("num_frames", num_frames), ("frame_sampling_rate", frame_sampling_rate)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"`{name}` must be a positive integer or None, not {value!r}.")
-
-
-def _choose_frames(total: int, num_frames: int | None, frame_sampling_rate: int | None) -> list[int]:
-    """The indices of the frames to take from a video of `total` frames, at least one."""
-    if num_frames is None:
-        return list(range(0, total, frame_sampling_rate or 1))
-    if frame_sampling_rate is None and num_frames <= total:
-        return np.linspace(0, total - 1, num_frames).round().astype(int).tolist()
-    return [min(index * (frame_sampling_rate or 1), total - 1) for index in range(num_frames)]
 
 
 def _as_batch(videos: Any) -> list[Any]:

@@ -1,13 +1,82 @@
-"""`import hf_ttr` needs torch and transformers alone; everything else loads when it is used."""
+"""`import hf_ttr` loads nothing, what is used is loaded then, and transformers knows the models all the same."""
+
+from __future__ import annotations
 
 import subprocess
 import sys
 
 import pytest
 
+import hf_ttr
 
-@pytest.mark.parametrize("module", ["accelerate", "av", "datasets", "evaluate", "matplotlib", "triton", "typer"])
-def test_import_leaves_out(module: str) -> None:
+
+def run(code: str) -> None:
+    """Runs code in a new interpreter; it fails where the code does."""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_models_need_torch_and_transformers_alone() -> None:
     # `None` in sys.modules makes an import fail, as where the package is not installed.
-    code = f"import sys; sys.modules[{module!r}] = None; import hf_ttr; hf_ttr.TemporalReuseViTForVideoClassification"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run(
+        "import sys\n"
+        "others = ['accelerate', 'av', 'datasets', 'evaluate', 'matplotlib', 'triton', 'typer', 'rich']\n"
+        "sys.modules.update(dict.fromkeys(others))\n"
+        "import hf_ttr\n"
+        "assert not {'torch', 'transformers', 'numpy'} & sys.modules.keys()\n"
+        "assert {'TemporalReuseConfig', 'metrics', '__version__'} <= set(dir(hf_ttr))\n"
+        "assert 'torch' not in sys.modules\n"
+        "hf_ttr.TemporalReuseViTForVideoClassification, hf_ttr.TemporalReuseVideoMAEForVideoClassification\n"
+        "from transformers import AutoModelForVideoClassification\n"
+        "assert hf_ttr.TemporalReuseVideoMAEConfig in AutoModelForVideoClassification._model_mapping\n"
+    )
+
+
+def test_registered_when_transformers_is_loaded() -> None:
+    run(
+        "import sys, hf_ttr\n"
+        "import transformers\n"
+        "assert 'hf_ttr.models' not in sys.modules\n"
+        "from transformers import AutoConfig\n"
+        "assert type(AutoConfig.for_model('temporal_reuse_vit')) is hf_ttr.TemporalReuseViTConfig\n"
+        "from transformers import AutoModelForImageClassification as images\n"
+        "assert hf_ttr.TemporalReuseViTConfig in images._model_mapping\n"
+        "assert 'hf_ttr.pipeline' not in sys.modules\n"
+        "from transformers.models.auto import modeling_auto\n"
+        # Tools that look at a module find its own loader.
+        "assert type(modeling_auto.__loader__) is type(modeling_auto.__spec__.loader)\n"
+        "assert 'hf_ttr' not in type(modeling_auto.__loader__).__module__\n"
+        "from transformers import pipeline\n"
+        "from transformers.pipelines import PIPELINE_REGISTRY as registry\n"
+        "assert 'video-classification-reuse' in registry.get_supported_tasks()\n"
+        "assert registry.supported_tasks['video-classification']['impl'].__module__ == 'hf_ttr.pipeline'\n"
+        "assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith('hf_ttr')]\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from transformers import AutoConfig, ViTModel, pipeline\nimport hf_ttr",
+        "from hf_ttr.models.vit.modeling_temporal_reuse_vit import TemporalReuseViTModel\nimport hf_ttr",
+    ],
+    ids=["transformers", "a-module"],
+)
+def test_whatever_comes_first(first: str) -> None:
+    run(
+        f"{first}\n"
+        "from transformers import AutoModel, AutoConfig, pipeline\n"
+        "config = AutoConfig.for_model('temporal_reuse_vit', hidden_size=8, num_attention_heads=1)\n"
+        "assert AutoModel._model_mapping[type(config)] is hf_ttr.TemporalReuseViTModel\n"
+        "pipe = pipeline('video-classification', model=hf_ttr.example('vit-demo'))\n"
+        "assert type(pipe) is hf_ttr.TemporalReuseVideoClassificationPipeline\n"
+    )
+
+
+def test_names() -> None:
+    for name in hf_ttr.__all__:
+        assert getattr(hf_ttr, name) is not None
+    assert sorted(set(hf_ttr.__all__) - set(dir(hf_ttr))) == []
+    assert hf_ttr.video.list_videos.__module__ == "hf_ttr.video.listing"  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="module 'hf_ttr' has no attribute 'nothing'"):
+        hf_ttr.nothing  # type: ignore[attr-defined]  # noqa: B018

@@ -6,17 +6,33 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import SiglipImageProcessorPil, VideoClassificationPipeline, pipeline
+from transformers import (
+    SiglipImageProcessorPil,
+    TimesformerConfig,
+    TimesformerForVideoClassification,
+    VideoClassificationPipeline,
+    VideoMAEForVideoClassification,
+    VideoMAEImageProcessorPil,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
+    pipeline,
+)
 from transformers.pipelines import PIPELINE_REGISTRY
 
 import hf_ttr
-from hf_ttr import TemporalReuseVideoClassificationPipeline, TemporalReuseVideoProcessor
+from hf_ttr import (
+    TemporalReuseVideoClassificationPipeline,
+    TemporalReuseVideoProcessor,
+    linear,
+    with_temporal_reuse,
+)
 
 from .streaming.engines import assert_same, frames_of, processor, run, tiny_engine, tiny_model
 from .tiny import tiny_parent, tiny_videomae
@@ -37,13 +53,130 @@ def test_it_is_in_the_registry_and_can_be_chosen() -> None:
         model=str(ASSETS / "vit-demo"),
         pipeline_class=TemporalReuseVideoClassificationPipeline,
     )
-    stock = pipeline("video-classification", model=str(ASSETS / "vit-demo"))
-    assert type(stock) is VideoClassificationPipeline
+    by_name = pipeline("video-classification", model=str(ASSETS / "vit-demo"))
     video = str(ASSETS / "demo.mp4")
+    stock = VideoClassificationPipeline(by_name.model, video_processor=by_name.video_processor)
     expected = stock([video, video], num_frames=8, top_k=3)
-    for pipe in (by_task, by_class):
+    for pipe in (by_name, by_task, by_class):
         assert type(pipe) is TemporalReuseVideoClassificationPipeline
         assert pipe([video, video], num_frames=8, top_k=3) == expected
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of plain checkpoints, with the processors that transformers writes."""
+    folders = {}
+    parents = {"vit": tiny_parent(), "videomae": tiny_videomae(), "half": tiny_videomae().half()}
+    for name, model in parents.items():
+        folder = tmp_path_factory.mktemp(name)
+        model.save_pretrained(folder)
+        kind = ViTImageProcessorPil if name == "vit" else VideoMAEImageProcessorPil
+        size = {"height": 24, "width": 24} if name == "vit" else {"shortest_edge": 24}
+        kind(size=size, crop_size={"height": 24, "width": 24}).save_pretrained(folder)
+        folders[name] = str(folder)
+    return folders
+
+
+CLIP = str(ASSETS / "demo.mp4")
+
+
+@pytest.mark.parametrize("task", ["video-classification", "video-classification-reuse"])
+@pytest.mark.parametrize("kind", ["vit", "videomae"])
+def test_a_plain_checkpoint_by_its_name(plain: dict[str, str], kind: str, task: str, caplog: Any) -> None:
+    pipe = pipeline(task, model=plain[kind])
+    assert type(pipe.model).__name__.startswith("TemporalReuse")
+    assert isinstance(pipe.video_processor, TemporalReuseVideoProcessor)
+    pixels = pipe.video_processor(CLIP, num_frames=pipe.model.config.num_frames, return_tensors="pt").pixel_values
+    with torch.inference_mode():
+        expected = pipe.model(pixels)
+    assert expected.reuse is not None and expected.reuse.computed_share.item() < 1
+    (found,) = pipe(CLIP, top_k=1)
+    assert found["score"] == pytest.approx(expected.logits.softmax(-1).max().item(), abs=1e-6)
+    said = [record.getMessage() for record in caplog.records if record.name == "hf_ttr.pipeline"]
+    threshold = {"vit": 0.1, "videomae": 0.4}[kind]
+    if task == "video-classification":
+        (line,) = said
+        assert f"bidirectional, threshold {threshold}" in line and "the dense model: model_kwargs=" in line
+    else:
+        assert said == []
+
+
+@pytest.fixture
+def image_processors_may_be_used(transformers_log: list[str]) -> Iterator[None]:
+    """transformers calls it deprecated that its own video models come with processors of images."""
+    yield
+    transformers_log[:] = [line for line in transformers_log if "Using `image_processor`" not in line]
+
+
+@pytest.mark.usefixtures("image_processors_may_be_used")
+def test_mode_off_is_what_transformers_gives(plain: dict[str, str]) -> None:
+    """The same frames and the same pixels, and so the same scores bit for bit."""
+    off = pipeline("video-classification", model=plain["videomae"], model_kwargs={"temporal_reuse": {"mode": "off"}})
+    dense = VideoClassificationPipeline(
+        VideoMAEForVideoClassification.from_pretrained(plain["videomae"]),
+        image_processor=VideoMAEImageProcessorPil.from_pretrained(plain["videomae"]),
+    )
+    assert off(CLIP) == dense(CLIP)
+    assert off(CLIP, frame_sampling_rate=2) != dense(CLIP)
+
+
+@pytest.mark.usefixtures("image_processors_may_be_used")
+def test_models_that_were_made_before(plain: dict[str, str], caplog: Any) -> None:
+    dense = VideoMAEForVideoClassification.from_pretrained(plain["videomae"])
+    processor = VideoMAEImageProcessorPil.from_pretrained(plain["videomae"])
+    pipe = pipeline("video-classification", model=dense, image_processor=processor)
+    assert pipe.model is dense
+    assert "runs dense" in caplog.text and "hf_ttr.with_temporal_reuse(model)" in caplog.text
+    reuse = pipeline("video-classification-reuse", model=dense)  # its processor is found by its name
+    assert reuse.model.classifier is dense.classifier and reuse(CLIP)
+    images = ViTForImageClassification.from_pretrained(plain["vit"])
+    assert type(pipeline("video-classification", model=images).model).__name__ == (
+        "TemporalReuseViTForVideoClassification"
+    )
+    nowhere = with_temporal_reuse(tiny_parent())
+    with pytest.raises(ValueError, match=r"no processor for the TemporalReuseViTFor.*pass the one that .* as vid"):
+        pipeline("video-classification", model=nowhere)
+
+
+@pytest.mark.usefixtures("image_processors_may_be_used")
+def test_models_that_there_is_no_reuse_for(tmp_path: Path, caplog: Any) -> None:
+    config = TimesformerConfig(
+        image_size=24, patch_size=8, num_frames=2, hidden_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    TimesformerForVideoClassification(config).save_pretrained(tmp_path)
+    VideoMAEImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24}).save_pretrained(
+        tmp_path
+    )
+    pipe = pipeline("video-classification", model=str(tmp_path))
+    assert type(pipe.model) is TimesformerForVideoClassification and pipe.video_processor is None
+    stock = VideoClassificationPipeline(pipe.model, image_processor=pipe.image_processor)
+    assert pipe(CLIP) == stock(CLIP) and pipe(CLIP, num_frames=2, frame_sampling_rate=3) == stock(
+        CLIP, num_frames=2, frame_sampling_rate=3
+    )
+    assert not [record for record in caplog.records if record.name == "hf_ttr.pipeline"]
+    with pytest.raises(ValueError, match="there is no temporal reuse for a TimesformerForVideoClassification"):
+        pipeline("video-classification-reuse", model=str(tmp_path))
+
+
+@pytest.mark.parametrize("task", ["video-classification", "video-classification-reuse"])
+def test_float16_is_float32_on_the_cpu_unless_it_is_wanted(plain: dict[str, str], task: str, caplog: Any) -> None:
+    assert torch.accelerator.is_available() or pipeline(task, model=plain["half"]).model.dtype == torch.float32
+    assert torch.accelerator.is_available() or "has float16 weights, which are loaded as float32" in caplog.text
+    linear._warn_of_float16.cache_clear()
+    kept = pipeline(task, model=plain["half"], dtype=torch.float16, device="cpu")
+    assert kept.model.dtype == torch.float16
+    kept(CLIP)
+    assert "computes in float16 on the CPU" in caplog.text
+
+
+def test_sampling_of_a_call() -> None:
+    pipe = pipeline("video-classification", model=str(ASSETS / "vit-demo"))
+    seen: list[Any] = []
+    pipe.model.register_forward_pre_hook(lambda *call: seen.append(call[2]["pixel_values"]), with_kwargs=True)
+    for rate in (1, 5, "spread"):
+        pipe(CLIP, num_frames=4, frame_sampling_rate=rate)
+        expected = pipe.video_processor(CLIP, num_frames=4, frame_sampling_rate=rate, return_tensors="pt")
+        assert torch.equal(seen.pop(), expected.pixel_values)
 
 
 @pytest.mark.parametrize("parent", [tiny_parent, tiny_videomae], ids=["vit", "videomae"])

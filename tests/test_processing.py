@@ -177,10 +177,11 @@ def test_small_and_odd_frames_are_resized(height, width):
 
 
 SAMPLING = {
-    "uniform": (40, 5, None, [0, 10, 20, 29, 39]),
-    "uniform-one": (40, 1, None, [0]),
-    "uniform-all": (4, 4, None, [0, 1, 2, 3]),
-    "uniform-short": (3, 5, None, [0, 1, 2, 2, 2]),
+    "uniform": (40, 5, "spread", [0, 10, 20, 29, 39]),
+    "uniform-one": (40, 1, "spread", [0]),
+    "uniform-all": (4, 4, "spread", [0, 1, 2, 3]),
+    "uniform-short": (3, 5, "spread", [0, 1, 2, 2, 2]),
+    "nothing-said": (40, 4, None, [0, 1, 2, 3]),
     "everything": (6, None, None, [0, 1, 2, 3, 4, 5]),
     "rate-1": (40, 4, 1, [0, 1, 2, 3]),
     "rate-4": (40, 4, 4, [0, 4, 8, 12]),
@@ -265,7 +266,8 @@ def test_no_video():
 @pytest.mark.parametrize("value", [0, -1, 2.5, "8", True], ids=repr)
 @pytest.mark.parametrize("name", ["num_frames", "frame_sampling_rate"])
 def test_wrong_sampling(name, value):
-    message = f"`{name}` must be a positive integer or None, not {value!r}"
+    others = "" if name == "num_frames" else ", 'spread'"
+    message = f"`{name}` must be a positive integer{others} or None, not {value!r}"
     with pytest.raises(ValueError, match=message):
         TemporalReuseVideoProcessor(**{name: value})
     with pytest.raises(ValueError, match=message):
@@ -571,8 +573,8 @@ def test_videomae_in_the_stock_pipeline(videomae, clip, settings):
     pipe = pipeline("video-classification", model=videomae, device="cpu", model_kwargs={"temporal_reuse": settings})
     assert type(pipe.model) is TemporalReuseVideoMAEForVideoClassification
     assert type(pipe.video_processor) is TemporalReuseVideoProcessor
-    # The files name no number of frames: the pipeline takes as many as the model does.
-    frames, _ = read_frames(clip, lambda total: np.linspace(0, total - 1, 8).round().astype(int))
+    # The files name no number of frames: the pipeline takes as many as the model does, the first ones.
+    frames, _ = read_frames(clip, lambda total: range(8))
     processor = VideoMAEImageProcessorPil(**SMALL_VIDEOMAE)
     pixel_values = processor(frames, return_tensors="pt").pixel_values
     model = with_temporal_reuse(tiny_videomae(), {"threshold": 0.5, **settings})
@@ -615,7 +617,7 @@ def test_real_checkpoint_and_video():
     checkpoint, video = REAL_DATA / "models" / "vit-tiny-tin200", REAL_DATA / "videos" / "tea-pour.mp4"
     if not (checkpoint.is_dir() and video.is_file()):
         pytest.skip("The real checkpoint and videos are not on this machine: set HF_TTR_REAL_DATA to their folder.")
-    processor = TemporalReuseVideoProcessor.from_pretrained(checkpoint, num_frames=8)
+    processor = TemporalReuseVideoProcessor.from_pretrained(checkpoint, num_frames=8, frame_sampling_rate="spread")
     frames, _ = read_frames(video, lambda total: np.linspace(0, total - 1, 8).round().astype(int))
     expected = ViTImageProcessorPil.from_pretrained(checkpoint)(frames, return_tensors="pt").pixel_values
     assert torch.equal(processor(video, return_tensors="pt").pixel_values[0], expected)

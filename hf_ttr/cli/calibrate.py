@@ -54,7 +54,7 @@ def calibrate(
     ] = 0.95,
     num_clips: Annotated[int, typer.Option(metavar="N", help="Clips of each video.")] = 2,
     num_frames: NumFrames = None,
-    frame_sampling_rate: FrameSamplingRate = 1,
+    frame_sampling_rate: FrameSamplingRate = None,
     mode: Mode = None,
     reduction: Reduction = None,
     held_out: Annotated[
@@ -110,7 +110,8 @@ def calibrate(
             # A model of windows has one answer for each.
             answers = num_clips if config.window_frames else num_clips * frames
             _say_what_it_takes(target, len(paths), chosen_on, num_clips, answers, bool(config.window_frames))
-            protocol = Protocol(num_clips, 1, frames, frame_sampling_rate)
+            rate = wanted.rate or pipe.video_processor.frame_sampling_rate or 1
+            protocol = Protocol(num_clips, 1, frames, rate)
             folder = os.path.join(out, MEASUREMENTS)
             files = MeasurementFiles(folder, pipe.model, pipe.video_processor, protocol, work.THRESHOLDS)
             with progress_bar("videos", len(paths)) as progress:

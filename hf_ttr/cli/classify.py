@@ -1,16 +1,19 @@
-"""`hf-ttr classify`: the labels of a video, and what reuse saves on it."""
+"""`hf-ttr classify`: the labels of videos, and what reuse saves on them."""
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from ..display import shown
+from ..video.listing import list_videos
 from .errors import InputError, ends_quietly
 from .options import (
     Budget,
     Device,
+    Dtype,
     FrameSamplingRate,
     Mode,
     Model,
@@ -18,15 +21,24 @@ from .options import (
     Overwrite,
     Reduction,
     Threshold,
-    Video,
     Wanted,
+    as_path,
     check_at_least_1,
+    check_paths,
 )
 
 
 @ends_quietly
 def classify(
-    video: Video,
+    videos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="VIDEO...",
+            help="Video files, addresses, folders of videos, or example:demo.mp4.",
+            show_default=False,
+            callback=as_path,
+        ),
+    ],
     model: Model,
     threshold: Threshold = None,
     budget: Budget = None,
@@ -34,47 +46,105 @@ def classify(
     reduction: Reduction = None,
     num_frames: NumFrames = None,
     frame_sampling_rate: FrameSamplingRate = None,
-    top_k: Annotated[int, typer.Option(help="Number of labels to show.")] = 5,
-    compare_dense: Annotated[bool, typer.Option(help="Run the model without reuse as well, and compare.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    top_k: Annotated[int, typer.Option(metavar="N", help="Number of labels to show.")] = 5,
+    compare_dense: Annotated[
+        bool, typer.Option("--compare-dense/--no-compare-dense", help="Run the model without reuse too, and compare.")
+    ] = True,
+    timing: Annotated[
+        bool, typer.Option("--timing", help="Run it several times, after a warm-up, and give medians of the times.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object for each video, on a line, instead of a table.")
+    ] = False,
     picture: Annotated[
-        str | None, typer.Option(metavar="FILE.png", help="Draw which patches were computed, and write it here.")
+        str | None,
+        typer.Option(metavar="FILE.png", help="Draw which patches of the one video were computed, and write it here."),
     ] = None,
     overwrite: Overwrite = False,
     device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
-    """Classify a video with temporal token reuse. What is not given stays as the checkpoint says."""
-    wanted = Wanted(threshold, budget, mode, reduction, num_frames, frame_sampling_rate)
+    """Classify videos with temporal token reuse, and say what it saved. What is not given stays as the model says."""
+    wanted = Wanted(threshold, budget, mode, reduction, num_frames, frame_sampling_rate, dtype)
     check_at_least_1("top-k", top_k)
     if mode == "off" and picture is not None and not reduction:
         raise InputError("--picture has no meaning with --mode off, which reuses nothing; leave one out.")
+    check_paths(model, *videos)
+    found = _files(videos)
+    if picture is not None and len(found) > 1:
+        raise InputError(f"--picture is of one video, but there are {len(found)}; pass one, or see hf-ttr visualize.")
 
-    from .comparison import check_picture_path, compare
-    from .report import print_comparison, progress_on_stderr
+    from .comparison import Pipelines, check_picture_path, compare
+    from .report import ComparisonTable, print_comparison, progress_on_stderr
 
     if picture is not None:
         check_picture_path(picture, "--picture", overwrite)
+    broken, table = 0, ComparisonTable()
     with progress_on_stderr() as progress:
-        result = compare(
-            video,
+        pipelines = Pipelines.load(
             model,
             wanted.settings,
-            num_frames=num_frames,
-            frame_sampling_rate=frame_sampling_rate,
             with_dense=compare_dense,
             with_maps=picture is not None,
             device=device,
+            dtype=dtype,
             progress=progress,
         )
-        if picture is not None:
-            # It may have come while the model ran.
-            check_picture_path(picture, "--picture", overwrite)
-            result.save_picture(picture)
-    if as_json:
-        import json
+        for video in found:
+            try:
+                result = compare(
+                    video,
+                    pipelines,
+                    num_frames=num_frames,
+                    frame_sampling_rate=wanted.rate,
+                    with_maps=picture is not None,
+                    is_timed=timing,
+                    progress=progress,
+                )
+            except InputError as error:
+                if len(found) == 1:
+                    raise
+                broken += 1
+                typer.echo(f"Warning: {shown(error, None)}", err=True)
+                continue
+            if picture is not None:
+                # It may have come while the model ran.
+                check_picture_path(picture, "--picture", overwrite)
+                result.save_picture(picture)
+            if as_json:
+                import json
 
-        typer.echo(json.dumps({**result.as_dict(top_k), "picture": picture}, allow_nan=False))
-        return
-    print_comparison(result, top_k)
-    if picture is not None:
+                typer.echo(json.dumps({**result.as_dict(top_k), "picture": picture}, allow_nan=False))
+            elif len(found) > 1:
+                table.add(result)
+    if not as_json and len(found) > 1:
+        table.print()
+    elif not as_json:
+        print_comparison(result, top_k)
+    if picture is not None and not as_json:
         typer.echo(f"\nWhich patches were computed in which frame: {shown(picture)}")
+    if broken:
+        typer.echo(f"Warning: {broken} of {len(found)} videos could not be used.", err=True)
+        raise typer.Exit(1)
+
+
+def _files(videos: list[str]) -> list[str]:
+    """
+    The videos that are named, and those in the folders that are named, in order.
+
+    Raises:
+        InputError: if a folder holds none.
+    """
+    found: list[str] = []
+    for video in videos:
+        if not os.path.isdir(video):
+            found.append(video)
+            continue
+        listed = list_videos(video)
+        if not listed.videos:
+            rest = f" (it has {len(listed.others)} other files)" if listed.others else ""
+            raise InputError(f"The folder '{shown(video)}' holds no video{rest}; pass another.")
+        for note in listed.notes():
+            typer.echo(f"Warning: {shown(note, None)}", err=True)
+        found += [os.path.join(video, *path.split("/")) for path in listed.videos]
+    return found

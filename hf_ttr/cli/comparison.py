@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..display import scrub, shown
+from ..examples import as_named
 from ..ownership import TakenError, check_replaceable
 from .errors import InputError, first_line
 from .loading import load_pipeline, quiet
@@ -25,9 +26,18 @@ if TYPE_CHECKING:
     from transformers import VideoClassificationPipeline
 
     from ..flops import ReuseReport
+    from ..sampling import FrameSamplingRate
     from ..scores import ScoreKind
     from ..token_maps import TokenMaps
     from ..video import VideoInfo
+
+
+TIMED_RUNS = 3
+"""Of which times are medians, where they are asked for."""
+
+
+FASTEST_CAMERA = 240.0
+"""Frames per second; what a file states beyond that is damaged time stamps far more often than a camera."""
 
 
 @dataclass
@@ -127,8 +137,11 @@ class Comparison:
         device: where the model ran.
         info: the facts about the video.
         frame_indices: which frames of the video the model saw.
+        frame_sampling_rate: how they were chosen.
+        dtype: what the model computes with.
         tubelet_size (`int`, *optional*): how many frames share the tokens of a VideoMAE; `None` for a ViT.
         runs: number of timed runs.
+        is_warm: whether a run came before them that is not counted.
         scores: what turns logits to scores.
         reuse, dense: the measurements; in mode "off" there is no other than `reuse`, which is dense itself.
     """
@@ -139,8 +152,11 @@ class Comparison:
     device: str
     info: VideoInfo
     frame_indices: list[int]
+    frame_sampling_rate: FrameSamplingRate
+    dtype: str
     tubelet_size: int | None
     runs: int
+    is_warm: bool
     reuse: Measurement
     dense: Measurement | None
     scores: ScoreKind = "softmax"
@@ -149,6 +165,14 @@ class Comparison:
     def agreement(self) -> Agreement | None:
         """Of dense and reuse, where both ran."""
         return None if self.dense is None else Agreement.of(self.dense, self.reuse, self.scores)
+
+    @property
+    def seconds_between_frames(self) -> float | None:
+        """How far the frames that the model saw are apart, on average; `None` where it is not known."""
+        seen = sorted(set(self.frame_indices))
+        if len(seen) < 2 or not self.info.fps or self.info.fps > FASTEST_CAMERA:
+            return None
+        return (seen[-1] - seen[0]) / (len(seen) - 1) / self.info.fps
 
     @property
     def computed_share(self) -> float:
@@ -187,9 +211,12 @@ class Comparison:
             "model": self.model,
             "settings": self.settings,
             "device": self.device,
+            "dtype": self.dtype,
             "score_kind": self.scores,
             "video_frames": self.info.frames,
             "frames": len(self.frame_indices),
+            "frame_sampling_rate": self.frame_sampling_rate,
+            "seconds_between_frames": self.seconds_between_frames,
             "labels": [entry["label"] for entry in self.reuse.labels[:top_k]],
             "scores": [entry["score"] for entry in self.reuse.labels[:top_k]],
             "dense_labels": None if dense is None else [entry["label"] for entry in dense.labels[:top_k]],
@@ -226,7 +253,7 @@ class Comparison:
 
     def captions(self) -> list[str] | None:
         """The times of the shown frames in the video, if its frame rate is known."""
-        if not self.info.fps:
+        if not self.info.fps or self.seconds_between_frames is None:
             return None
         times = [self.frame_indices[index] / self.info.fps for index in self.shown_frames]
         # Frames that follow each other are less than a tenth of a second apart.
@@ -255,100 +282,136 @@ class Comparison:
             raise _unwritable(path, error.strerror or first_line(error)) from error
 
 
+@dataclass
+class Pipelines:
+    """
+    A model with reuse, and dense where that is to be compared.
+
+    Attributes:
+        model: as the user named it.
+        reuse, dense: the pipelines; no `dense` where the one with reuse reuses nothing.
+    """
+
+    model: str
+    reuse: Any
+    dense: Any | None
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        settings: dict[str, Any],
+        *,
+        with_dense: bool = True,
+        with_maps: bool = False,
+        device: str | None = None,
+        dtype: str | None = None,
+        progress: Callable[[str], None] = lambda step: None,
+    ) -> Pipelines:
+        """
+        Loads a model.
+
+        Args:
+            model: folder or Hub id of a ViT image classifier or a VideoMAE video classifier, plain or with reuse.
+            settings: settings of reuse that differ from those of the checkpoint.
+            with_dense: whether to load the model dense as well.
+            with_maps: whether something is to be drawn.
+            device, dtype: where to run, and with what; see `load_pipeline`.
+            progress: told what is being done.
+
+        Raises:
+            InputError: one sentence, if model, device or settings cannot be used.
+        """
+        progress("Loading the model")
+        with quiet():
+            reuse = load_pipeline(model, settings, device, dtype=dtype)
+            config = reuse.model.config
+            if config.temporal_reuse.mode == "off" and not config.temporal_reuse.active_reductions(
+                config.model_shape()
+            ):
+                if with_maps:
+                    raise InputError(
+                        f"The model '{shown(model)}' is set to mode 'off', which leaves nothing to draw; pass "
+                        "--mode bidirectional or causal, or a --reduction."
+                    )
+                with_dense = False
+            dense = None
+            if with_dense:
+                used = str(reuse.model.dtype).removeprefix("torch.")
+                dense = load_pipeline(model, {"mode": "off", "reduction": []}, device, dtype=used)
+        return cls(model, reuse, dense)
+
+
 def compare(
     video: str,
-    model: str,
-    settings: dict[str, Any],
+    pipelines: Pipelines,
     *,
     num_frames: int | None = None,
-    frame_sampling_rate: int | None = None,
-    with_dense: bool = True,
+    frame_sampling_rate: FrameSamplingRate | None = None,
     with_maps: bool = False,
-    device: str | None = None,
-    runs: int = 3,
+    is_timed: bool = False,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Comparison:
     """
     Classifies a clip with the stock pipeline, with reuse and dense, in turns.
 
     Args:
-        video: path of a video.
-        model: folder or Hub id of a ViT image classifier or a VideoMAE video classifier, plain or with reuse.
-        settings: settings of reuse that differ from those of the checkpoint.
+        video: path or address of a video.
+        pipelines: of the model.
         num_frames, frame_sampling_rate: how frames are chosen; by default as the checkpoint says.
-        with_dense: whether to run the model dense as well. Without it there is a single run, and no warm-up.
         with_maps: whether to keep the frames and the maps of tokens that pictures need.
-        device: where to run; by default where the pipeline puts it.
-        runs: how often each pipeline runs after its warm-up; times are medians.
+        is_timed: whether to run each once to warm up, and then `TIMED_RUNS` times; else each runs once, the one with
+            reuse first.
         progress: told what is being done.
 
     Raises:
-        InputError: one sentence, if video, model, device or settings cannot be used.
+        InputError: one sentence, if the video cannot be used.
     """
-    from ..processing import _choose_frames
+    from ..sampling import choose_clips
     from ..scores import score_kind
     from ..video import VideoDecodingError, read_frames
 
+    pipe = pipelines.reuse
+    config, processor = pipe.model.config, pipe.video_processor
+    tubelet_size = getattr(config, "tubelet_size", None)
+    rate = frame_sampling_rate or processor.frame_sampling_rate or 1
+    runs, warm_ups = (TIMED_RUNS, 1) if is_timed else (1, 0)
     try:
-        with _at_hand(video) as source:
-            progress("Looking at the video")
+        with _at_hand(video) as source, quiet():
+            progress(f"Looking at {shown(video, None)}")
             # One frame is enough to know whether the file can be read.
             _, info = read_frames(source, lambda total: [0])
-            with quiet():
-                progress("Loading the model")
-                pipelines = {"reuse": load_pipeline(model, settings, device)}
-                config = pipelines["reuse"].model.config
-                tubelet_size = getattr(config, "tubelet_size", None)
-                _check_num_frames(num_frames, video, info.frames, model, config.num_frames if tubelet_size else None)
-                reuse_settings = config.temporal_reuse
-                if reuse_settings.mode == "off" and not reuse_settings.active_reductions(config.model_shape()):
-                    if with_maps:
-                        raise InputError(
-                            f"The model '{shown(model)}' is set to mode 'off', which leaves nothing to draw; pass "
-                            "--mode bidirectional or causal, or a --reduction."
-                        )
-                    with_dense = False
-                if with_dense:
-                    pipelines["dense"] = load_pipeline(model, {"mode": "off", "reduction": []}, device)
-                for pipe in pipelines.values():
-                    processor: Any = pipe.video_processor
-                    if frame_sampling_rate is not None:
-                        # The pipeline takes the argument, but hands it to image processors only.
-                        processor.frame_sampling_rate = frame_sampling_rate
-
-                measurements = {name: Measurement() for name in pipelines}
-                warm_ups = 1 if with_dense else 0
-                runs = runs if with_dense else 1
-                for run in range(warm_ups + runs):
-                    for name, pipe in pipelines.items():
-                        progress(f"Run {run + 1} of {warm_ups + runs}: {name}")
-                        keep_maps = with_maps and name == "reuse" and run == 0
-                        _run(
-                            pipe,
-                            source,
-                            video,
-                            num_frames,
-                            measurements[name],
-                            timed=run >= warm_ups,
-                            keep_maps=keep_maps,
-                        )
+            model_frames = config.num_frames if tubelet_size else None
+            _check_num_frames(num_frames, video, info.frames, pipelines.model, model_frames)
+            chosen = {"reuse": pipe} | ({} if pipelines.dense is None else {"dense": pipelines.dense})
+            measurements = {name: Measurement() for name in chosen}
+            for run in range(warm_ups + runs):
+                for name, one in chosen.items():
+                    progress(f"{shown(video, None)}, run {run + 1} of {warm_ups + runs}: {name}")
+                    keep_maps = with_maps and name == "reuse" and run == 0
+                    sampling = {"num_frames": num_frames, "frame_sampling_rate": rate}
+                    is_counted = run >= warm_ups
+                    _run(one, source, video, sampling, measurements[name], timed=is_counted, keep_maps=keep_maps)
     except VideoDecodingError as error:
         raise InputError(shown(error, None)) from scrub(error)
-    pipe = pipelines["reuse"]
     for measurement in measurements.values():
         if not measurement.is_finite:
             raise InputError(
-                f"The model '{shown(model)}' gives scores that are no numbers (NaN); its weights are damaged."
+                f"The model '{shown(pipelines.model)}' gives scores that are no numbers (NaN); its weights are "
+                "damaged."
             )
     return Comparison(
-        video=shown(video, None),
-        model=shown(model, None),
-        settings=reuse_settings.settings_to_dict(),
+        video=shown(as_named(video), None),
+        model=shown(as_named(pipelines.model), None),
+        settings={**config.temporal_reuse.settings_to_dict(), "threshold": config.threshold_in_force},
         device=str(pipe.device),
         info=info,
-        frame_indices=_choose_frames(info.frames, num_frames or config.num_frames, processor.frame_sampling_rate),
+        frame_indices=choose_clips(info.frames, num_frames or config.num_frames, rate)[0],
+        frame_sampling_rate=rate,
+        dtype=str(pipe.model.dtype).removeprefix("torch."),
         tubelet_size=tubelet_size,
         runs=runs,
+        is_warm=warm_ups > 0,
         reuse=measurements["reuse"],
         dense=measurements.get("dense"),
         scores=score_kind(config.problem_type),
@@ -434,7 +497,7 @@ def _run(
     pipe: VideoClassificationPipeline,
     source: Any,
     video: str,
-    num_frames: int | None,
+    sampling: dict[str, Any],
     into: Measurement,
     *,
     timed: bool,
@@ -477,7 +540,7 @@ def _run(
     ]
     try:
         started = now()
-        into.labels = pipe(source, num_frames=num_frames, top_k=pipe.model.config.num_labels)
+        into.labels = pipe(source, **sampling, top_k=pipe.model.config.num_labels)
         if timed:
             into.all_seconds.append(now() - started)
             into.all_model_seconds.append(model_seconds)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from ..display import shown
-from .errors import InputError, ends_quietly
+from ..examples import example
+from .errors import InputError, ends_quietly, sentence
 from .options import Overwrite
 
 
-ASSETS = Path(str(resources.files("hf_ttr"))) / "assets"
-# For each kind of model its folder, its clip, and the step between frames if it is not as the checkpoint says.
-DEMOS: dict[str, tuple[str, str, int | None]] = {
-    "vit": ("vit-demo", "demo.mp4", None),
-    "videomae": ("videomae-demo", "motion-demo.mp4", 1),
-}
+# For each kind of model its example, and the clip for it.
+DEMOS = {"vit": ("vit-demo", "demo.mp4"), "videomae": ("videomae-demo", "motion-demo.mp4")}
 
 
 @ends_quietly
@@ -30,27 +26,42 @@ def demo(
     """Classify a short clip dense and with reuse, and draw what was computed. Needs no network and no GPU."""
     if model not in DEMOS:
         raise InputError(f"--model is '{model}', but must be one of {', '.join(DEMOS)}.")
-    folder, clip, frame_sampling_rate = DEMOS[model]
+    try:
+        folder, clip = map(example, DEMOS[model])
+    except FileNotFoundError as error:
+        raise InputError(f"{sentence(error)}") from error
 
-    from .comparison import check_picture_path, compare
-    from .report import print_comparison, progress_on_stderr
+    from .comparison import Pipelines, check_picture_path, compare
+    from .report import print_comparison, print_windows, progress_on_stderr
 
     check_picture_path(out, "--out", overwrite)
-    for name in (folder, clip):
-        if not (ASSETS / name).exists():
-            raise InputError(f"The demo's '{ASSETS / name}' is missing; install hf-ttr anew.")
     with progress_on_stderr() as progress:
-        result = compare(
-            str(ASSETS / clip),
-            str(ASSETS / folder),
-            {},
-            frame_sampling_rate=frame_sampling_rate,
-            with_maps=True,
-            device="cpu",
-            runs=5,
-            progress=progress,
-        )
+        pipelines = Pipelines.load(folder, {}, with_maps=True, device="cpu", progress=progress)
+        result = compare(clip, pipelines, with_maps=True, is_timed=True, progress=progress)
         result.save_picture(out)
-    result.video, result.model = clip, folder
+        windows = None if result.tubelet_size is None else list(_windows(pipelines.reuse, clip))
     print_comparison(result, top_k=3)
+    if windows is not None:
+        typer.echo("\nThe clip as a stream, window by window, each reusing what the one before left:\n")
+        print_windows(windows)
     typer.echo(f"\nWhich patches were computed in which frame: {shown(out)}")
+
+
+def _windows(pipe: Any, clip: str) -> Iterator[tuple[str, str, float, float]]:
+    """What `print_windows` prints, of windows that follow each other to the end of a clip."""
+    import torch
+
+    from ..video import read_frames
+
+    _, info = read_frames(clip, lambda total: [0])
+    length = pipe.model.config.num_frames
+    count = info.frames // length * length
+    pixels = pipe.video_processor(clip, num_frames=count, return_tensors="pt").pixel_values
+    cache = None
+    for start in range(0, count, length):
+        with torch.inference_mode():
+            output = pipe.model(pixels[:, start : start + length], past_key_values=cache, stride=length)
+        cache = output.past_key_values
+        report, label = output.reuse, pipe.model.config.id2label[output.logits.argmax().item()]
+        ratio = (report.dense_multiply_adds / report.multiply_adds).item()
+        yield f"frames {start} to {start + length - 1}", label, report.computed_share.item(), ratio

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 import typer
 
@@ -42,7 +42,7 @@ def ends_quietly(command: Callable[..., None]) -> Callable[..., None]:
                 # What is written at the very end fails without anybody noticing.
                 output.flush()
         except (InputError, CheckpointError) as error:
-            _end_with(shown(error, None))
+            end_with(shown(error, None))
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except (OSError, SystemExit):  # rich ends the program where nobody reads
@@ -52,7 +52,7 @@ def ends_quietly(command: Callable[..., None]) -> Callable[..., None]:
             if isinstance(output.fault, BrokenPipeError):
                 raise typer.Exit(PIPE_CLOSED) from None
             why = output.fault.strerror or output.fault
-            _end_with(f"the output cannot be written ({why}); make room, or write it elsewhere.")
+            end_with(f"the output cannot be written ({why}); make room, or write it elsewhere.")
 
     return wrapper
 
@@ -65,7 +65,8 @@ def write_what_there_is() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def _end_with(sentence: str) -> None:
+def end_with(sentence: str) -> NoReturn:
+    """Ends a command whose input cannot be used, with exit code 2 and what is wrong on stderr."""
     with suppress(OSError):
         typer.echo(f"Error: {sentence}", err=True)
     raise typer.Exit(2) from None

@@ -102,7 +102,7 @@ def evaluate(
                     typer.echo(f"Warning: {note}", err=True)
             pipe = load_pipeline(model, wanted.settings, device)
             config, processor = pipe.model.config, pipe.video_processor
-            rate = frame_sampling_rate or processor.frame_sampling_rate
+            rate = wanted.rate or processor.frame_sampling_rate or 1
             check_model_frames(num_frames, model, config.window_frames)
             protocol = Protocol(num_clips, views, num_frames or config.num_frames, rate)
             about = describe(pipe.model, videos, protocol, batch_size, compare_dense, model)

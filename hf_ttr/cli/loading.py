@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ..checkpoints import PARENT_TYPES, checkpoint_type, load_classifier, load_video_processor, naming_model
+from ..display import shown
+from ..examples import as_named
 from .errors import InputError, first_line
 
 
 def load_pipeline(
-    model: str, settings: dict[str, Any], device: str | None = None, task: str = "video-classification"
+    model: str,
+    settings: dict[str, Any],
+    device: str | None = None,
+    task: str = "video-classification",
+    dtype: str | None = None,
 ) -> Any:
     """
     The pipeline for a checkpoint, with the given settings of reuse; by default the stock one.
 
     Nothing in the checkpoint is executed: weights are read from safetensors alone, and no code is taken from the Hub.
+
+    Args:
+        model (`str`): folder or Hub id.
+        settings (`dict`): settings of reuse that differ from those of the checkpoint.
+        device (`str`, *optional*): where to run; by default where the pipeline puts it.
+        task (`str`): of the pipeline.
+        dtype (`str`, *optional*): of the weights, one of `DTYPES`; by default as they are saved, but float32 for
+            float16 on a CPU, which would be several times slower, and a line on stderr says so.
 
     Raises:
         InputError: if there is no such device.
@@ -32,15 +47,31 @@ def load_pipeline(
     processor = load_video_processor(model)
     if model_type in PARENT_TYPES:
         classifier = load_classifier(model, PARENT_TYPES[model_type], settings)
-        return pipeline(task, model=classifier, video_processor=processor, device=device)
+        return _with_dtype(pipeline(task, model=classifier, video_processor=processor, device=device), dtype, model)
     with naming_model(model, settings):
-        return pipeline(
+        made = pipeline(
             task,
             model=model,
             device=device,
             trust_remote_code=False,
             model_kwargs={"temporal_reuse": settings, "use_safetensors": True},
         )
+    return _with_dtype(made, dtype, model)
+
+
+def _with_dtype(pipe: Any, dtype: str | None, model: str) -> Any:
+    import torch
+
+    if dtype is None and pipe.device.type == "cpu" and pipe.model.dtype == torch.float16:
+        print(
+            f"The weights of '{shown(as_named(model), None)}' are float16, with which a CPU is several times slower; "
+            "they run as float32 (--dtype float16 keeps them).",
+            file=sys.stderr,
+        )
+        dtype = "float32"
+    if dtype is not None:
+        pipe.model.to(getattr(torch, dtype))
+    return pipe
 
 
 def _check_device(device: str | None) -> None:

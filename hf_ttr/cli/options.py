@@ -4,29 +4,67 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
+from ..display import shown
+from ..examples import with_examples
+from ..modes import MODES
+from ..sampling import SPREAD
+from ..sampling import FrameSamplingRate as SamplingRate
 from .errors import InputError, first_line
 
 
-Video = Annotated[str, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
+def as_path(value: Any) -> Any:
+    """What an argument stands for, or each of several: the path of an example where it names one."""
+    try:
+        return [with_examples(one) for one in value] if isinstance(value, (list, tuple)) else with_examples(value)
+    except (ValueError, FileNotFoundError) as error:
+        raise typer.BadParameter(f"{error}") from error
+
+
+DTYPES = ("float32", "bfloat16", "float16")
+"""What weights can be computed with."""
+
+Video = Annotated[
+    str,
+    typer.Argument(metavar="VIDEO", help="The video file, or example:demo.mp4.", show_default=False, callback=as_path),
+]
 Model = Annotated[
     str,
     typer.Option(
         metavar="DIR|ID",
-        help="Folder or Hub id of a ViT image classifier or VideoMAE video classifier, plain or with reuse.",
+        help="Folder or Hub id of a ViT image classifier or VideoMAE video classifier, plain or with reuse; or "
+        "example:vit-demo, example:videomae-demo.",
         show_default=False,
+        callback=as_path,
     ),
 ]
 Threshold = Annotated[
-    float | None, typer.Option(help="Largest relative error of a reused token; 0 computes every token.")
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Largest relative error of a reused token; 0 computes every token.",
+        show_default="the model's, or 0.1, for a VideoMAE 0.4",
+    ),
 ]
-Budget = Annotated[float | None, typer.Option(help="Share of tokens to compute, above 0 and at most 1.")]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="Share of tokens to compute, above 0 and at most 1, in the place of --threshold."
+    ),
+]
 Mode = Annotated[
-    str | None, typer.Option(metavar="MODE", help="bidirectional (for files), causal (for live streams) or off.")
+    str | None,
+    typer.Option(
+        metavar="MODE",
+        help="How to reuse: bidirectional (files), causal (live streams) or off.",
+        show_default="the model's, or bidirectional",
+    ),
 ]
 Reduction = Annotated[
     list[str] | None,
@@ -36,14 +74,36 @@ Reduction = Annotated[
     ),
 ]
 NumFrames = Annotated[
-    int | None, typer.Option(help="Number of frames to take from the video; that of a VideoMAE is fixed.")
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Frames to take from a video; that of a VideoMAE is fixed.",
+        show_default="the model's, or 16",
+    ),
 ]
-FrameSamplingRate = Annotated[int | None, typer.Option(help="Take every so many-th frame.")]
+FrameSamplingRate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|spread",
+        help="Take every N-th frame, from the first on; spread takes them from the whole video, seconds apart, where "
+        "less is reused.",
+        show_default="the model's, or 1",
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that are there and were not made by hf-ttr.")
 ]
 Device = Annotated[
-    str | None, typer.Option(help="Where to run, such as cpu or cuda; by default a GPU where there is one.")
+    str | None,
+    typer.Option(metavar="NAME", help="Where to run, such as cpu or cuda.", show_default="a GPU where there is one"),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(DTYPES),
+        help="What to compute with.",
+        show_default="as the weights are saved; on a CPU float32 for float16",
+    ),
 ]
 
 
@@ -61,11 +121,10 @@ class Wanted:
     mode: str | None = None
     reduction: list[str] | None = None
     num_frames: int | None = None
-    frame_sampling_rate: int | None = None
+    frame_sampling_rate: str | None = None
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
-        from ..configuration import MODES
-
         threshold, budget = self.threshold, self.budget
         if threshold is not None and budget is not None:
             raise InputError(
@@ -81,11 +140,20 @@ class Wanted:
         if self.mode is not None and self.mode not in MODES:
             raise InputError(f"--mode is '{self.mode}', but must be one of {', '.join(MODES)}.")
         check_at_least_1("num-frames", self.num_frames)
-        check_at_least_1("frame-sampling-rate", self.frame_sampling_rate)
+        _as_sampling_rate(self.frame_sampling_rate)
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise InputError(f"--dtype is '{self.dtype}', but must be one of {', '.join(DTYPES)}.")
+        for text in self.reduction or []:
+            _split_reduction(text)
         if self.mode == "off":
             for name, given in (("threshold", threshold), ("budget", budget)):
                 if given is not None:
                     raise InputError(f"--{name} has no meaning with --mode off, which reuses nothing; leave one out.")
+
+    @property
+    def rate(self) -> SamplingRate | None:
+        """Every how many frames one is taken."""
+        return _as_sampling_rate(self.frame_sampling_rate)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -107,6 +175,19 @@ def check_at_least_1(name: str, value: int | None) -> None:
         raise InputError(f"--{name} is {value}, but must be at least 1.")
 
 
+def check_paths(model: str, *videos: str) -> None:
+    """
+    Raises an `InputError` if a model or a video that can only be a path here is not there.
+
+    What it is, and whether it can be used, is for what loads it.
+    """
+    if not os.path.exists(model) and (model.startswith((".", "~", "/")) or model.count("/") > 1):
+        raise InputError(f"The model folder '{shown(model)}' does not exist; check the path.")
+    for video in videos:
+        if not os.path.lexists(video) and "://" not in video:
+            raise InputError(f"The video '{shown(video)}' does not exist; check the path.")
+
+
 def check_model_frames(num_frames: int | None, model: str, model_frames: int | None) -> None:
     """Raises an `InputError` if another number of frames is asked for than a model takes; `None` takes any."""
     if model_frames is not None and num_frames not in (None, model_frames):
@@ -115,15 +196,24 @@ def check_model_frames(num_frames: int | None, model: str, model_frames: int | N
         )
 
 
-def parse_reduction(text: str) -> dict[str, Any]:
-    """
-    A method with its settings, as it stands in a config, out of "method" or "method:setting=value:setting=value".
+def _as_sampling_rate(text: SamplingRate | str | None) -> SamplingRate | None:
+    if text is None or text == SPREAD:
+        return None if text is None else SPREAD
+    try:
+        rate = int(text)
+    except ValueError:
+        rate = 0
+    if rate < 1:
+        raise InputError(f"--frame-sampling-rate is '{text}', but must be a whole number of at least 1, or {SPREAD}.")
+    return rate
 
-    Raises:
-        InputError: if there is no such method, or a setting is wrong.
-    """
-    from ..reduction import as_reduction
 
+BUILT_IN_REDUCTIONS = ("pruning", "run_length", "tome", "vid_tldr", "vidtome")
+"""The methods that are there before a module of the user's own is imported."""
+
+
+def _split_reduction(text: str) -> dict[str, Any]:
+    """A method and its settings, read but not looked at; that a method is not known is found without loading any."""
     method, *parts = text.split(":")
     settings: dict[str, Any] = {"method": method}
     for part in parts:
@@ -136,7 +226,24 @@ def parse_reduction(text: str) -> dict[str, Any]:
             settings[name] = json.loads(value)
         except json.JSONDecodeError:
             settings[name] = value
+    if method not in BUILT_IN_REDUCTIONS and f"{__package__.partition('.')[0]}.reduction" not in sys.modules:
+        raise InputError(
+            f"--reduction is '{text}', but there is no reduction '{method}'; the methods are "
+            f"{', '.join(BUILT_IN_REDUCTIONS)}, and --import MODULE brings others."
+        )
+    return settings
+
+
+def parse_reduction(text: str) -> dict[str, Any]:
+    """
+    A method with its settings, as it stands in a config, out of "method" or "method:setting=value:setting=value".
+
+    Raises:
+        InputError: if there is no such method, or a setting is wrong.
+    """
+    from ..reduction import as_reduction
+
     try:
-        return as_reduction(settings).to_dict()
+        return as_reduction(_split_reduction(text)).to_dict()
     except ValueError as error:
         raise InputError(f"--reduction is '{text}', but {first_line(error)}.") from error

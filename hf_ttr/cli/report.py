@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,8 @@ def print_comparison(comparison: Comparison, top_k: int) -> None:
 
     console = Console()
     console.print(Text(_headline(comparison), "bold"), soft_wrap=True)
+    if (why := _why_slower(comparison)) is not None:
+        console.print(Text(why))
     console.print()
     console.print(table)
     console.print()
@@ -71,9 +74,95 @@ def print_comparison(comparison: Comparison, top_k: int) -> None:
         console.print(Text(remark, "dim"))
 
 
+class ComparisonTable:
+    """A line for each of several videos, and what they come to together."""
+
+    def __init__(self) -> None:
+        self.comparisons: list[Comparison] = []
+
+    def add(self, comparison: Comparison) -> None:
+        """Adds a video."""
+        self.comparisons.append(comparison)
+
+    def print(self) -> None:
+        """Prints the table to stdout, where there is a video in it."""
+        if not self.comparisons:
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        first = self.comparisons[0]
+        has_dense = first.dense is not None
+        headings = ["video", "label", "computed", "multiply-adds"]
+        table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for heading in headings + ["dense label"] * has_dense:
+            table.add_column(heading, overflow="fold", no_wrap=heading in ("computed", "multiply-adds"))
+        folder = _common_folder([one.video for one in self.comparisons])
+        for one in self.comparisons:
+            before, after = one.dense_multiply_adds, one.multiply_adds
+            cells = [
+                one.video.removeprefix(folder),
+                _label(one.reuse, 0),
+                f"{100 * one.computed_share:.1f} %",
+                "" if before is None or after is None else _times(before / after, "fewer", "more"),
+            ]
+            if has_dense and one.dense is not None:
+                agreement = one.agreement
+                is_same = agreement is not None and agreement.same_top_label
+                cells.append("the same" if is_same else _label(one.dense, 0))
+            table.add_row(*map(Text, cells))
+        console = Console()
+        where = [f"{len(first.frame_indices)} frames each of videos in {folder}"] if folder else []
+        head = ", ".join([*where, f"model {first.model}", settings_text(first.settings)])
+        console.print(Text(head, "bold"), soft_wrap=True)
+        console.print()
+        console.print(table)
+        console.print()
+        console.print(Text(self._total()))
+        for remark in self._remarks():
+            console.print(Text(remark, "dim"))
+
+    def _total(self) -> str:
+        before = sum(one.dense_multiply_adds or 0 for one in self.comparisons)
+        after = sum(one.multiply_adds or 0 for one in self.comparisons)
+        parts = [f"{len(self.comparisons)} videos"]
+        if before and after:
+            parts.append(f"{_times(before / after, 'fewer', 'more')} multiply-adds in all")
+        agreements = [one.agreement for one in self.comparisons if one.agreement is not None]
+        if agreements and agreements[0].same_top_label is not None:
+            same = sum(bool(one.same_top_label) for one in agreements)
+            parts.append(f"{same} of {len(agreements)} with the dense model's top label")
+        return "; ".join(parts) + "."
+
+    def _remarks(self) -> list[str]:
+        far = [hint for one in self.comparisons if (hint := _hint(one)) is not None]
+        return far[:1]
+
+
+def _common_folder(videos: list[str]) -> str:
+    """What the paths of all have in front, up to a separator; nothing where they share none."""
+    common = os.path.commonprefix(videos)
+    return common[: common.rfind("/") + 1]
+
+
 def _headline(comparison: Comparison) -> str:
-    parts = [f"{len(comparison.frame_indices)} frames of {comparison.video}", f"model {comparison.model}"]
-    return shown(", ".join([*parts, settings_text(comparison.settings)]), None)
+    parts = [f"{len(comparison.frame_indices)} frames of {comparison.video}{_distance(comparison)}"]
+    parts += [f"model {comparison.model}", settings_text(comparison.settings)]
+    return shown(", ".join(parts), None)
+
+
+def _distance(comparison: Comparison) -> str:
+    """How far frames are apart, and from when to when they are."""
+    gap, fps = comparison.seconds_between_frames, comparison.info.fps
+    if gap is None or not fps:
+        return ""
+    first, last = (comparison.frame_indices[index] / fps for index in (0, -1))
+    return f" ({_gap(gap)} apart, {first:.2f} to {last:.2f} s)"
+
+
+def _gap(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds < 0.1 else f"{seconds:.2g} s"
 
 
 def settings_text(settings: dict[str, Any]) -> str:
@@ -87,12 +176,36 @@ def settings_text(settings: dict[str, Any]) -> str:
     return ", ".join(parts + [method["method"] for method in settings["reduction"]])
 
 
+def print_windows(windows: Iterable[tuple[str, str, float, float]]) -> None:
+    """
+    Prints what the windows of a stream cost.
+
+    Args:
+        windows: of each, its frames, its label, the share of the tokens that were computed, and how many times fewer
+            multiply-adds that took.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("window", "label", "computed", "multiply-adds"):
+        table.add_column(heading)
+    for frames, label, share, ratio in windows:
+        cells = (frames, shown(label), f"{100 * share:.1f} %", _times(ratio, "fewer", "more"))
+        table.add_row(*map(Text, cells))
+    Console().print(table)
+
+
 def _column(settings: dict[str, Any]) -> str:
     """What the run that is compared with the dense one has."""
     return "with reuse" if settings["mode"] != "off" else "with fewer tokens"
 
 
 _DECISIVE = ("threshold", "compute_budget")
+
+MUCH = 0.5
+"""Share of the tokens above which a hint says why so many were computed."""
 
 
 def _agreement(agreement: Agreement, comparison: Comparison) -> str:
@@ -121,10 +234,43 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
             f"The choice of frames went past the end of the video: {distinct} are different, the others repeat the "
             "last one, which costs almost nothing with reuse."
         )
-    if comparison.dense is None:
-        yield f"Time of one run on {comparison.device}, without a warm-up."
-    else:
+    if (hint := _hint(comparison)) is not None:
+        yield hint
+    if comparison.is_warm:
         yield f"Times are medians of {comparison.runs} runs on {comparison.device}, after a warm-up."
+    else:
+        order = "" if comparison.dense is None else " of each, the one with reuse first"
+        yield f"Times of one run{order}, on {comparison.device}, without a warm-up; --timing measures them."
+
+
+SMALL = 10e9
+"""Multiply-adds of a dense call, below which what is not counted, such as the choice of tokens, can weigh more."""
+
+
+def _why_slower(comparison: Comparison) -> str | None:
+    """Where less was computed in more time: that it was, and why."""
+    before, after, dense = comparison.dense_multiply_adds, comparison.multiply_adds, comparison.dense
+    if before is None or after is None or dense is None or after >= before:
+        return None
+    if comparison.reuse.model_seconds <= dense.model_seconds:
+        return None
+    why = (
+        f"the model is so small ({_giga(before)} multiply-adds) that choosing tokens takes longer than computing them"
+        if before < SMALL
+        else "other work on this machine, or a first run, can be the reason"
+    )
+    return f"{_times(before / after, 'fewer', 'more')} multiply-adds, and slower here all the same: {why}."
+
+
+def _hint(comparison: Comparison) -> str | None:
+    """What to do where much is computed because frames are far apart."""
+    gap = comparison.seconds_between_frames
+    if gap is None or comparison.frame_sampling_rate == 1 or comparison.computed_share <= MUCH:
+        return None
+    return (
+        f"Much is computed, as the frames are {_gap(gap)} apart; with --frame-sampling-rate 1 they follow each other, "
+        "and more is reused."
+    )
 
 
 def _label(measurement: Measurement, rank: int) -> str:

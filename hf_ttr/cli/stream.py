@@ -87,7 +87,7 @@ def stream(
         raise InputError("--resume goes on with a result file; pass it as --out.")
     wanted = Wanted(threshold, budget, mode, reduction, None, frame_sampling_rate)
     options: dict[str, Any] = {
-        "frame_sampling_rate": frame_sampling_rate or 1,
+        "frame_sampling_rate": wanted.rate or 1,
         "latency_budget_ms": latency_budget_ms,
         "max_threshold": max_threshold,
         "verify_every": verify_every,

@@ -15,6 +15,7 @@ from .errors import InputError, ends_quietly, first_line
 from .options import (
     Budget,
     Device,
+    Dtype,
     FrameSamplingRate,
     Mode,
     Model,
@@ -24,6 +25,7 @@ from .options import (
     Threshold,
     Video,
     Wanted,
+    check_paths,
 )
 
 
@@ -58,27 +60,35 @@ def visualize(
     gif: Annotated[bool, typer.Option("--gif", help="Write the video as GIF, which plays anywhere.")] = False,
     overwrite: Overwrite = False,
     device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Draw what became of every token of a video: a page for browsers, a video, and pictures for papers."""
-    wanted = Wanted(threshold, budget, mode, reduction, num_frames, frame_sampling_rate)
+    wanted = Wanted(threshold, budget, mode, reduction, num_frames, frame_sampling_rate, dtype)
+    check_paths(model, video)
     kind = "gif" if gif else "mp4"
     _make_folder(out)
     for name in (PAGE, f"reuse.{kind}", *(f"{name}.png" for name, *_ in PICTURES)):
         _check(os.path.join(out, name), overwrite)
 
-    from .comparison import compare
+    from .comparison import Pipelines, compare
     from .report import progress_on_stderr
 
     with progress_on_stderr() as progress:
-        result = compare(
-            video,
+        pipelines = Pipelines.load(
             model,
             wanted.settings,
-            num_frames=num_frames,
-            frame_sampling_rate=frame_sampling_rate,
             with_dense=False,
             with_maps=True,
             device=device,
+            dtype=dtype,
+            progress=progress,
+        )
+        result = compare(
+            video,
+            pipelines,
+            num_frames=num_frames,
+            frame_sampling_rate=wanted.rate,
+            with_maps=True,
             progress=progress,
         )
         drawn = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..checks import is_whole
+from ..sampling import FrameSamplingRate, check_sampling, choose_clips
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Protocol:
         num_clips (`int`): clips of a video, evenly spread over it.
         views (`int`): 1, the frame as the processor makes it, or 3 squares along its longer side.
         num_frames (`int`): frames of a clip.
-        frame_sampling_rate (`int`, *optional*): step between them; without it each clip covers the whole video.
+        frame_sampling_rate (`int` or `"spread"`): step between them, see `hf_ttr.sampling`.
 
     Raises:
         ValueError: if one is out of range; one sentence.
@@ -29,7 +29,7 @@ class Protocol:
     num_clips: int = 1
     views: int = 1
     num_frames: int = 16
-    frame_sampling_rate: int | None = None
+    frame_sampling_rate: FrameSamplingRate = 1
 
     def __post_init__(self) -> None:
         for name in ("num_clips", "num_frames"):
@@ -38,8 +38,7 @@ class Protocol:
                 raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1.")
         if self.views not in (1, 3):
             raise ValueError(f"views is {self.views!r}, but must be 1, or 3 squares along the longer side.")
-        if self.frame_sampling_rate is not None and self.frame_sampling_rate < 1:
-            raise ValueError(f"frame_sampling_rate is {self.frame_sampling_rate}, but must be at least 1.")
+        check_sampling(self.num_frames, self.frame_sampling_rate)
 
     @property
     def parts(self) -> int:
@@ -48,14 +47,7 @@ class Protocol:
 
     def frames_of(self, total: int) -> list[list[int]]:
         """Indices of the frames of each clip in a video of `total` frames; a short one holds its last frame."""
-        rate = self.frame_sampling_rate
-        if rate is None:
-            # Clips of the same stretch, each between the frames of the others.
-            places = np.linspace(0, total - 1, self.num_frames * self.num_clips).round().astype(int)
-            return [places[number :: self.num_clips].tolist() for number in range(self.num_clips)]
-        room = max(0, total - 1 - (self.num_frames - 1) * rate)
-        starts = np.linspace(0, room, self.num_clips).round().astype(int) if self.num_clips > 1 else [room // 2]
-        return [[min(int(start) + number * rate, total - 1) for number in range(self.num_frames)] for start in starts]
+        return choose_clips(total, self.num_frames, self.frame_sampling_rate, self.num_clips)
 
     def pixel_values(self, processor: Any, source: Any) -> torch.Tensor:
         """

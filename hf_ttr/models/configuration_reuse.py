@@ -8,7 +8,12 @@ from typing import Any, ClassVar, TypeVar
 from transformers import PreTrainedConfig
 
 from ..checks import height_and_width, is_whole
-from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
+from ..configuration import (
+    DEFAULT_THRESHOLD,
+    DEFAULT_WINDOW_THRESHOLD,
+    TemporalReuseConfig,
+    as_temporal_reuse_config,
+)
 from ..reduction.base import ModelShape
 from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
 
@@ -71,6 +76,16 @@ class ReuseConfigMixin(StaysInPackage):
     def window_frames(self) -> int | None:
         """How many frames the model sees at once; `None` for one that looks at frames one by one."""
         return None
+
+    @property
+    def threshold_in_force(self) -> float | None:
+        """The error up to which tokens are reused; `None` in mode "off", and where a budget alone decides."""
+        settings = self.temporal_reuse
+        if settings.mode == "off" or (settings.threshold is None and settings.compute_budget is not None):
+            return None
+        return settings.effective_threshold(
+            DEFAULT_THRESHOLD if self.window_frames is None else DEFAULT_WINDOW_THRESHOLD
+        )
 
     def model_shape(self, tokens: int | None = None) -> ModelShape:
         """

@@ -1,11 +1,17 @@
 """Read the frames of a video: of a file, a URL, bytes, arrays or pictures, always as RGB `uint8` arrays."""
 
-from .errors import VideoDecodingError
-from .info import VideoInfo
-from .limits import VideoLimits
-from .listing import VIDEO_ENDINGS, VideoFolder, list_videos
-from .reach import ConfinedVideo, Reach
-from .reading import read_frames
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+
+if TYPE_CHECKING:
+    from .errors import VideoDecodingError
+    from .info import VideoInfo
+    from .limits import VideoLimits
+    from .listing import VIDEO_ENDINGS, VideoFolder, list_videos
+    from .reach import ConfinedVideo, Reach
+    from .reading import read_frames
 
 
 __all__ = [
@@ -19,3 +25,16 @@ __all__ = [
     "list_videos",
     "read_frames",
 ]
+
+# What reads needs torch, what lists does not.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "errors": ["VideoDecodingError"],
+        "info": ["VideoInfo"],
+        "limits": ["VideoLimits"],
+        "listing": ["VIDEO_ENDINGS", "VideoFolder", "list_videos"],
+        "reach": ["ConfinedVideo", "Reach"],
+        "reading": ["read_frames"],
+    },
+)

@@ -106,8 +106,13 @@ def test_json_is_what_the_model_gives(runner, files, model, options, settings):
 
     assert 0 < found["model_seconds"] < found["seconds"]
     assert 0 < found["dense_model_seconds"] < found["dense_seconds"]
-    assert (found["frames"], found["video_frames"], found["runs"]) == (frames, 12, 3)
-    assert found["settings"].items() >= settings.items()
+    assert (found["frames"], found["video_frames"], found["runs"]) == (frames, 12, 1)
+    in_force = {"reuse": 0.2, "vit": 0.1, "videomae-reuse": 0.2, "videomae": 0.4}[model]
+    if "compute_budget" in settings:
+        in_force = None
+    assert found["settings"].items() >= {"threshold": in_force, **settings}.items()
+    assert (found["frame_sampling_rate"], found["dtype"]) == (1, "float32")
+    assert found["seconds_between_frames"] == pytest.approx(0.1)
     assert found["video"] == str(files / "clip.mp4")
     assert found["model"] == str(files / model)
 
@@ -176,9 +181,17 @@ def test_short_video_is_held_for_a_videomae(runner, files, tmp_path, options):
     assert (found["frames"], found["video_frames"]) == (8, 5)
 
 
-def test_frames_for_a_videomae_are_spread_over_the_video(files):
-    result = comparison.compare(str(files / "clip.mp4"), str(files / "videomae"), {}, with_dense=False)
-    assert result.frame_indices == [0, 2, 3, 5, 6, 8, 9, 11]
+@pytest.mark.parametrize(("rate", "expected"), [(None, list(range(8))), ("spread", [0, 2, 3, 5, 6, 8, 9, 11])])
+def test_frames_follow_each_other_unless_they_are_to_be_spread(files, rate, expected):
+    pipelines = comparison.Pipelines.load(str(files / "videomae"), {}, with_dense=False)
+    result = comparison.compare(str(files / "clip.mp4"), pipelines, frame_sampling_rate=rate)
+    assert result.frame_indices == expected
+    pixels = TemporalReuseVideoProcessor.from_pretrained(files / "videomae")(
+        str(files / "clip.mp4"), num_frames=8, frame_sampling_rate=rate, return_tensors="pt"
+    ).pixel_values
+    with torch.inference_mode():
+        logits = pipelines.reuse.model(pixels).logits[0]
+    torch.testing.assert_close(result.reuse.logits, logits.double(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("model", ["vit", "videomae"])
@@ -207,7 +220,8 @@ def test_picture_of_a_videomae_shows_the_first_frame_of_each_tubelet(files, tmp_
 
     draw = visualization.reuse_map
     monkeypatch.setattr(visualization, "reuse_map", keep)
-    result = comparison.compare(str(files / "clip.mp4"), str(files / "videomae"), {}, with_dense=False, with_maps=True)
+    pipelines = comparison.Pipelines.load(str(files / "videomae"), {}, with_dense=False, with_maps=True)
+    result = comparison.compare(str(files / "clip.mp4"), pipelines, frame_sampling_rate="spread", with_maps=True)
     result.save_picture(str(tmp_path / "map.png"))
 
     assert PIL.Image.open(tmp_path / "map.png").width == 1200
@@ -377,7 +391,12 @@ BAD = {
     "num-frames-zero": (nothing, ["--num-frames", "0"], ["--num-frames is 0"], "reuse"),
     "num-frames-beyond-the-video": (nothing, ["--num-frames", "13"], ["has 12 frames", "--num-frames 12"], "reuse"),
     "num-frames-huge": (nothing, ["--num-frames", str(10**15)], ["has 12 frames"], "reuse"),
-    "sampling-rate-zero": (nothing, ["--frame-sampling-rate", "0"], ["--frame-sampling-rate is 0"], "reuse"),
+    "sampling-rate-zero": (
+        nothing,
+        ["--frame-sampling-rate", "0"],
+        ["--frame-sampling-rate is '0'", "or spread"],
+        "reuse",
+    ),
     "top-k-zero": (nothing, ["--top-k", "0"], ["--top-k is 0"], "reuse"),
     "mode-unknown": (nothing, ["--mode", "sideways"], ["sideways", "bidirectional, causal, off"], "reuse"),
     "mode-off-with-threshold": (nothing, ["--mode", "off", "--threshold", "1"], ["--threshold", "off"], "reuse"),

@@ -63,9 +63,8 @@ def test_a_second_run_replaces_what_is_there(runner, files, tmp_path):
 
 def test_facts_are_those_of_the_run(files):
     settings = {"threshold": 0.3, "reduction": {"method": "tome", "r": 2}}
-    result = comparison.compare(
-        str(files / "clip.mp4"), str(files / "reuse"), settings, num_frames=8, with_dense=False, with_maps=True
-    )
+    pipelines = comparison.Pipelines.load(str(files / "reuse"), settings, with_dense=False, with_maps=True)
+    result = comparison.compare(str(files / "clip.mp4"), pipelines, num_frames=8, with_maps=True)
     facts = _facts(result)
     assert facts["threshold"] == "0.3" and facts["mode"] == "causal"
     assert facts["tome"] == "r 2, schedule constant, proportional_attention True"
@@ -81,7 +80,8 @@ def test_facts_are_those_of_the_run(files):
     ids=str,
 )
 def test_videos_play_as_fast_as_what_they_show(files, fps, indices, tubelet, expected):
-    result = comparison.compare(str(files / "clip.mp4"), str(files / "reuse"), {}, num_frames=2, with_dense=False)
+    pipelines = comparison.Pipelines.load(str(files / "reuse"), {}, with_dense=False)
+    result = comparison.compare(str(files / "clip.mp4"), pipelines, num_frames=2)
     result.info = type(result.info)(**{**vars(result.info), "fps": fps})
     result.frame_indices, result.tubelet_size = indices, tubelet
     assert _frames_per_second(result) == pytest.approx(expected)

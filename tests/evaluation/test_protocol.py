@@ -28,26 +28,26 @@ def processor(**settings: Any) -> TemporalReuseVideoProcessor:
 @pytest.mark.parametrize(
     "protocol, total, expected",
     [
-        (Protocol(num_frames=3), 5, [[0, 2, 4]]),
-        (Protocol(num_frames=3), 1, [[0, 0, 0]]),
-        (Protocol(num_clips=2, num_frames=3), 11, [[0, 4, 8], [2, 6, 10]]),
-        (Protocol(num_frames=3, frame_sampling_rate=2), 9, [[2, 4, 6]]),
+        (Protocol(num_frames=3, frame_sampling_rate="spread"), 5, [[0, 2, 4]]),
+        (Protocol(num_frames=3, frame_sampling_rate="spread"), 1, [[0, 0, 0]]),
+        (Protocol(num_clips=2, num_frames=3, frame_sampling_rate="spread"), 11, [[0, 4, 8], [2, 6, 10]]),
+        (Protocol(num_frames=3, frame_sampling_rate=2), 9, [[0, 2, 4]]),
         (Protocol(num_frames=3, frame_sampling_rate=2), 3, [[0, 2, 2]]),
         (Protocol(num_clips=3, num_frames=2, frame_sampling_rate=1), 10, [[0, 1], [4, 5], [8, 9]]),
         (Protocol(num_clips=2, num_frames=2, frame_sampling_rate=4), 3, [[0, 2], [0, 2]]),
     ],
-    ids=["whole", "one-frame", "interleaved", "middle", "short", "spread", "shorter"],
+    ids=["whole", "one-frame", "interleaved", "first", "short", "spread", "shorter"],
 )
 def test_frames_of_clips(protocol: Protocol, total: int, expected: list[list[int]]) -> None:
     assert protocol.frames_of(total) == expected
 
 
 def test_pixels_of_clips() -> None:
-    protocol = Protocol(num_clips=2, num_frames=3)
+    protocol = Protocol(num_clips=2, num_frames=3, frame_sampling_rate="spread")
     pixels = protocol.pixel_values(processor(), frames(11))
     assert pixels.shape == (2, 3, 3, 24, 24)
     assert pixels[:, :, 0, 0, 0].tolist() == [[0, 4, 8], [2, 6, 10]]
-    whole = processor()(frames(11), num_frames=6, return_tensors="pt").pixel_values[0]
+    whole = processor()(frames(11), num_frames=6, frame_sampling_rate="spread", return_tensors="pt").pixel_values[0]
     assert torch.equal(pixels[0], whole[::2]) and torch.equal(pixels[1], whole[1::2])
 
 
@@ -65,7 +65,7 @@ def test_three_squares_along_the_longer_side(size: tuple[int, int]) -> None:
         ({"num_clips": 0}, "num_clips is 0, but must be a whole number of at least 1."),
         ({"num_frames": 1.5}, "num_frames is 1.5, but"),
         ({"views": 2}, "views is 2, but must be 1, or 3 squares along the longer side."),
-        ({"frame_sampling_rate": 0}, "frame_sampling_rate is 0, but must be at least 1."),
+        ({"frame_sampling_rate": 0}, "`frame_sampling_rate` must be a positive integer, 'spread' or None, not 0."),
     ],
     ids=["clips", "frames", "views", "rate"],
 )

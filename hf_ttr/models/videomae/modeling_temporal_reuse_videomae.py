@@ -26,7 +26,7 @@ from ...configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import ReuseReport, TransformerCost, window_report
 from ...kernels.row_buckets import RowBuckets, pad_rows, trim_rows
-from ...linear import FewRowsLinear, dtype_of_inputs, few_rows_linear
+from ...linear import FewRowsLinear, dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
 from ...modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ...packed_weights import PackedWeights
 from ...planning.price import check_thresholds
@@ -299,6 +299,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         Raises:
             ValueError: if number of frames, channels, height or width is wrong.
         """
+        warn_of_slow_dtype(self)
         embeddings = self.embeddings.patch_embeddings
         height, width = embeddings.image_size
         wanted = self.config.num_frames

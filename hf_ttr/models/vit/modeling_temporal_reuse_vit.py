@@ -19,7 +19,7 @@ from ...configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ...fingerprint import WeightsFingerprint
 from ...flops import CostCounter, ReuseReport, TransformerCost
 from ...kernels.row_buckets import RowBuckets, pad_rows, trim_rows
-from ...linear import dtype_of_inputs, few_rows_linear
+from ...linear import dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
 from ...modeling_outputs import (
     TemporalReuseImageClassifierOutput,
     TemporalReuseModelOutput,
@@ -256,6 +256,7 @@ class TemporalReuseViTModel(TemporalReuseViTPreTrainedModel, ViTModel):
         """
         # Shapes inside are (batch, frames, ...); single frames lose the second dimension on the way out.
         video = _as_video(pixel_values, self.config.num_channels)
+        warn_of_slow_dtype(self)
         settings = as_temporal_reuse_config(temporal_reuse or self.config.temporal_reuse)
         settings.validate_settings()
         patch_height, patch_width = self.embeddings.patch_embeddings.patch_size

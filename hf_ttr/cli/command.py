@@ -1,0 +1,91 @@
+"""What all commands share: modules of the user's own that they import."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from ..display import shown
+from .errors import InputError, end_with, first_line
+
+
+Import = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE|FILE.py",
+        help="Import this first: a module or file that registers reductions or models of your own; may come several "
+        "times.",
+        show_default=False,
+    ),
+]
+
+
+def with_imports(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the option `--import`, which is obeyed before anything else."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, import_: list[str] | None = None, **kwargs: Any) -> None:
+        try:
+            for name in import_ or []:
+                import_module(name)
+        except InputError as error:
+            end_with(str(error))
+        command(*args, **kwargs)
+
+    signature = inspect.signature(command, eval_str=True)
+    option = inspect.Parameter("import_", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Import)
+    parameters = [*signature.parameters.values(), option]
+    wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
+    return wrapper
+
+
+def import_module(name: str) -> None:
+    """
+    Imports a module by its name, as Python finds it from the current folder, or a file by its path.
+
+    Raises:
+        InputError: if there is none, or it fails; one sentence.
+    """
+    is_file = name.endswith(".py") or os.sep in name
+    try:
+        if is_file:
+            _import_file(name)
+        else:
+            if "" not in sys.path and os.getcwd() not in sys.path:
+                sys.path.insert(0, os.getcwd())
+            importlib.import_module(name)
+    except InputError:
+        raise
+    except Exception as error:  # code of others raises what it likes
+        if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
+            raise InputError(
+                f"--import is '{shown(name)}', but there is no such module here or among what is installed; check its "
+                "name, or pass the path of its file."
+            ) from error
+        raise InputError(
+            f"--import is '{shown(name)}', which cannot be imported ({type(error).__name__}: "
+            f"{shown(first_line(error))}); run it with Python to see where it fails."
+        ) from error
+
+
+def _import_file(path: str) -> None:
+    if not os.path.isfile(path):
+        raise InputError(f"--import is '{shown(path)}', but there is no such file; check the path.")
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--import is '{shown(path)}', which is no Python file; pass one that ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    # Where classes of the file are pickled or compared, they are found by its name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
