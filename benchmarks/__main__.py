@@ -1,16 +1,21 @@
-"""`python -m benchmarks run --suite NAME` measures; `python -m benchmarks report` makes tables and plots."""
+"""`python -m benchmarks run` measures; `report` makes tables and plots, `compare` says if another run repeats it."""
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 from transformers.utils import logging
 
 from .common import QUICK_RESULTS, RESULTS, ROOT
+from .compare import Outcome, compare
 from .paper.build import write_paper
 from .parts import PARTS, SUITES
 from .report import write_report
@@ -42,8 +47,7 @@ def run(
     try:
         outcome = run_parts(chosen, Results(path), console, quick, fresh)
     except ResultError as error:
-        console.print(f"[red]{error}[/]", highlight=False)
-        raise typer.Exit(1) from error
+        raise _failed(error) from error
     except KeyboardInterrupt:
         console.print(f"Stopped; what was measured is in {path}. The same command goes on from there.")
         raise typer.Exit(130) from None
@@ -73,14 +77,99 @@ def merge(
 def make_report(
     results: Annotated[Path, typer.Option(help="The result file.")] = RESULTS,
     root: Annotated[Path, typer.Option(help="Where README.md and docs/ lie.")] = ROOT,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Take results of a quick run, too, and write above them what they are.")
+    ] = False,
 ) -> None:
-    """Fills the tables of README.md and docs/*.md, and writes docs/tables/*.tex and docs/images/benchmarks/*.png."""
+    """Fills the tables of README.md and the pages of docs/, and writes the tables in LaTeX and the plots in docs/."""
     try:
-        for path in write_report(Results(results), root):
-            typer.echo(path.relative_to(root))
+        found = Results(results)
+        written = write_report(found, root, quick)
     except ResultError as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        raise typer.Exit(1) from error
+        raise _failed(error) from error
+    if parts := found.quick_parts():
+        Console(stderr=True).print(
+            f"[yellow]--quick: {', '.join(parts)} come from a quick run, which measures nothing; do not commit what "
+            "was written.[/]",
+            highlight=False,
+        )
+    for path in written:
+        typer.echo(path.relative_to(root))
+
+
+@app.command("compare")
+def make_comparison(
+    results: Annotated[Path, typer.Argument(help="The result file of your run, as --out wrote it.")],
+    ours: Annotated[Path, typer.Option(help="What it is compared with.")] = RESULTS,
+    part: Annotated[list[str] | None, typer.Option(help="Only these parts; can be repeated.")] = None,
+    outside: Annotated[bool, typer.Option("--outside", help="Show only what is not within its tolerance.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the reason of each tolerance.")] = False,
+) -> None:
+    """
+    Compares your run with the committed results, value by value of every cell that both have.
+
+    Exit code 0: all within their tolerances; 1: some are not; 2: nothing can be compared.
+    """
+    for path in (results, ours):
+        if not path.is_file():
+            raise typer.BadParameter(f"there is no file {path}; pass what `run --out FILE` wrote.")
+    try:
+        outcome = compare(Results(ours), Results(results), part)
+    except ResultError as error:
+        raise _failed(error, 2) from error
+    if as_json:
+        typer.echo(json.dumps(outcome.to_dict(), indent=1))
+    else:
+        _print(outcome, outside)
+    if outcome.outside:
+        raise typer.Exit(1)
+
+
+def _print(outcome: Outcome, outside: bool) -> None:
+    """A table of all values, or of those outside alone, the tolerances and what was seen that makes them so large."""
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("cell", overflow="fold")
+    for name in ("ours", "yours", "tolerance"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    before = ""
+    for one in outcome.outside if outside else outcome.comparisons:
+        if before != (before := f"{one.part}: {one.cell}"):
+            table.add_row(f"[bold]{escape(before)}[/]")
+        table.add_row(
+            f"  {escape(one.value)}",
+            f"{one.ours:.4g}",
+            f"{one.yours:.4g}",
+            f"± {one.tolerance:.2g}" if one.tolerance else "equal",
+            "within" if one.within else "[bold red]outside[/]",
+        )
+    if table.row_count:
+        console.print(table)
+    found = outcome.to_dict()
+    for kind, tolerance in found["tolerances"].items():
+        size = f"{tolerance['counted']} of those counted" if tolerance["counted"] else f"{tolerance['relative']:.1%}"
+        console.print(f"Tolerance of {kind}, {size}: {tolerance['why']}.", style="dim", highlight=False)
+    for names, what in (
+        (outcome.other_settings, "were measured with other settings (a quick run has such) and are not compared"),
+        (outcome.only_yours, "are not in the committed results"),
+    ):
+        if names:
+            console.print(f"{len(names)} cells {what}: {escape(_listed(names))}", highlight=False)
+    count = len(outcome.comparisons)
+    if outcome.outside:
+        console.print(f"[bold red]{len(outcome.outside)} of {count} values are outside their tolerance.[/]")
+    else:
+        console.print(f"[bold green]All {count} values are within their tolerance.[/]")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more." if len(names) > 3 else ".")
+
+
+def _failed(error: ResultError, code: int = 1) -> typer.Exit:
+    Console(stderr=True).print(f"[red]{escape(str(error))}[/]", highlight=False)
+    return typer.Exit(code)
 
 
 @app.command()
@@ -90,10 +179,11 @@ def paper(
 ) -> None:
     """Writes the numbers, tables and figures of docs/report and docs/poster; `make report poster` does the rest."""
     try:
-        written = write_paper(Results(results), ROOT, out)
+        found = Results(results)
+        found.refuse_quick()
+        written = write_paper(found, ROOT, out)
     except ResultError as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        raise typer.Exit(1) from error
+        raise _failed(error) from error
     typer.echo(f"{len(written)} files in {out}")
 
 

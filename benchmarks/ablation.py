@@ -19,7 +19,7 @@ from hf_ttr.flops import TransformerCost
 from hf_ttr.planning import bidirectional, planner
 
 from . import corners
-from .common import kl_divergence, real_data
+from .common import first_frames, kl_divergence, real_data
 from .fidelity import OTHERS, STATIC
 from .runner import Cell, Part
 from .table import Block, Table
@@ -112,9 +112,9 @@ def prepared(video: str) -> tuple[Any, torch.Tensor, torch.Tensor]:
     """The model with reuse, the first frames of a video, `(1, frames, ...)`, and the dense model's logits of them."""
     folder = real_data()
     directory = folder / "models" / "vit-tiny-tin200"
-    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory, frame_sampling_rate=1)
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory)
     dense = ViTForImageClassification.from_pretrained(directory, dtype=torch.float32).eval()
-    clip = processor(folder / "videos" / video, num_frames=FRAMES, return_tensors="pt").pixel_values
+    clip = first_frames(processor, folder / "videos" / video, FRAMES)
     return hf_ttr.with_temporal_reuse(dense), clip, dense(clip[0]).logits
 
 

@@ -71,24 +71,24 @@ def half_by_half(result: dict[str, Any]) -> dict[str, list[Calibration]]:
     return found
 
 
-def kept(halves: list[Calibration]) -> int:
-    """On how many of the other halves the promise holds."""
-    return sum(half.threshold is None or bool(half.is_kept) for half in halves)
+def kept(halves: list[Calibration]) -> tuple[int, int]:
+    """On how many of the other halves the promise holds, and of how many: those for which there is a threshold."""
+    found = [half for half in halves if half.threshold]
+    return sum(bool(half.is_kept) for half in found), len(found)
 
 
 def table(result: dict[str, Any]) -> Block:
     """The table of part `calibration`."""
     rows = []
     for target, halves in half_by_half(result).items():
-        # Without one everything is computed.
-        thresholds = [half.threshold or 0.0 for half in halves]
+        thresholds = [half.threshold for half in halves if half.threshold]
         savings = [1.0 if half.check is None else half.check.saving for half in halves]
         rows.append(
             (
                 target,
-                f"{kept(halves)} of {HALVES}",
-                f"{min(thresholds):g} to {max(thresholds):g}",
-                f"{thresholds.count(0.0)}",
+                "{} of {}".format(*kept(halves)),
+                f"{min(thresholds):g} to {max(thresholds):g}" if thresholds else "",
+                f"{HALVES - len(thresholds)}",
                 f"{HALVES / sum(1 / saving for saving in savings):.2f}x fewer",
             )
         )
@@ -96,8 +96,8 @@ def table(result: dict[str, Any]) -> Block:
     return [
         f"{result['model']}: {len(result['rows'])} real videos, two clips of {PROTOCOL.num_frames} frames of each. "
         f"For each target the threshold is chosen on {HALVES} random halves of the videos, with a confidence of 95 %, "
-        "and the promise is looked at on the other half. No threshold: everything is computed there, which keeps any "
-        "promise.",
+        "and the promise is looked at on the other half. Where no threshold can promise it, everything is computed, "
+        "which is not counted as kept.",
         Table(header, rows),
     ]
 

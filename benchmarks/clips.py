@@ -21,7 +21,7 @@ import hf_ttr
 from hf_ttr.flops import TransformerCost, window_report
 from hf_ttr.planning.window_planner import WindowPlanner
 
-from .common import kl_divergence, real_data
+from .common import first_frames, kl_divergence, real_data
 from .fidelity import fights
 from .measures import Clip
 from .methods.clip_dropping import tubelet_changes
@@ -222,8 +222,7 @@ def cells(quick: bool) -> Iterable[Cell]:
 def _windows(folder: Path, processor: Any) -> Iterable[Clip]:
     """The first window of each video."""
     for path in sorted((folder / "videos").rglob("*.*")):
-        frames = processor(path, num_frames=16, frame_sampling_rate=1, return_tensors="pt").pixel_values[0]
-        yield Clip(f"{path.relative_to(folder / 'videos')} 0", frames)
+        yield Clip(f"{path.relative_to(folder / 'videos')} 0", first_frames(processor, path, 16)[0])
 
 
 def table(result: dict[str, Any]) -> Block:

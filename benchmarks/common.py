@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from transformers import ViTConfig, ViTForImageClassification
 
 import hf_ttr
+from hf_ttr.video import read_frames
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,8 +104,35 @@ def demo_clip(frames: int) -> torch.Tensor:
         `torch.FloatTensor` of shape `(frames, 3, 224, 224)`.
     """
     assets = ROOT / "hf_ttr" / "assets"
-    processor: Any = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(assets / "vit-demo", frame_sampling_rate=1)
-    pixels: torch.Tensor = processor(assets / "demo.mp4", num_frames=frames, return_tensors="pt").pixel_values[0]
+    processor: Any = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(assets / "vit-demo")
+    return first_frames(processor, assets / "demo.mp4", frames)[0]
+
+
+def first_frames(processor: Any, path: Path, count: int) -> torch.Tensor:
+    """
+    The first frames of a video, the last one again and again where it has fewer. What was measured on them must not
+    hang on how the processor chooses frames by itself.
+
+    Returns:
+        `torch.FloatTensor` of shape `(1, count, channels, height, width)`.
+    """
+    return _frames_at(processor, path, lambda total: [min(index, total - 1) for index in range(count)])
+
+
+def spread_frames(processor: Any, path: Path, count: int) -> torch.Tensor:
+    """As `first_frames`, spread over the whole video; the first ones where it has fewer."""
+
+    def chosen(total: int) -> list[int]:
+        if count > total:
+            return [min(index, total - 1) for index in range(count)]
+        return [int(index) for index in np.linspace(0, total - 1, count).round()]
+
+    return _frames_at(processor, path, chosen)
+
+
+def _frames_at(processor: Any, path: Path, chosen: Callable[[int], list[int]]) -> torch.Tensor:
+    frames, _ = read_frames(path, chosen)
+    pixels: torch.Tensor = processor(frames, do_sample_frames=False, return_tensors="pt").pixel_values
     return pixels
 
 

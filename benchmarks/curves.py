@@ -72,7 +72,15 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which a share (0 to 1) of the values lies, linear between neighbours."""
+    """
+    The value below which a share (0 to 1) of the values lies, linear between neighbours.
+
+    Raises:
+        ValueError: if there are too few values for it: a percentile above which not one whole value lies is made of
+            the largest one alone, which should then be said instead.
+    """
+    if 0 < share < 1 and len(values) * (1 - share) < 1 - 1e-9:
+        raise ValueError(f"{len(values)} values have no percentile {100 * share:g}; show the largest of them.")
     ordered = sorted(values)
     place = share * (len(ordered) - 1)
     low = math.floor(place)

@@ -14,7 +14,7 @@ from transformers import VideoMAEForVideoClassification, ViTForImageClassificati
 
 import hf_ttr
 
-from .common import ROOT, MissingData, real_data
+from .common import ROOT, MissingData, real_data, spread_frames
 from .measures import Clip, Reference, measure
 from .methods.base import Method, StreamMethod
 from .runner import Cell, Part
@@ -218,7 +218,7 @@ def _demo_cells(quick: bool) -> Iterable[Cell]:
         reuse = load()
         model = ViTForImageClassification(reuse.config).eval()
         model.load_state_dict(reuse.state_dict())
-        pixels = processor()(assets / subject, num_frames=frames, return_tensors="pt").pixel_values[0]
+        pixels = spread_frames(processor(), assets / subject, frames)[0]
         label = model.config.label2id[scripts().DEMO_LABEL]
         return model, Reference.of(vit_methods()["dense"](model), [Clip(subject, pixels, label)])
 
@@ -244,7 +244,7 @@ def fights(folder: Path, split: str, processor: Any, number: int | None) -> Iter
         raise MissingData(f"there is no clip in {folder / 'fight_surv' / split}; put the labelled clips there.")
     chosen = paths if number is None else [paths[index] for index in torch.linspace(0, len(paths) - 1, number).long()]
     for path in chosen:
-        yield Clip(path.stem, processor(path, num_frames=CLIP_FRAMES, return_tensors="pt").pixel_values[0])
+        yield Clip(path.stem, spread_frames(processor, path, CLIP_FRAMES)[0])
 
 
 def motion_clips(count: int) -> tuple[VideoMAEForVideoClassification, list[Clip]]:

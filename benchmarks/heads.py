@@ -52,7 +52,7 @@ def _evaluate(name: str, threshold: float) -> dict[str, Any]:
     model.config.temporal_reuse.threshold = threshold
     videos = open_dataset(str(real_data() / "fight_surv"), "test")
     with tempfile.TemporaryDirectory() as folder:
-        done = evaluate(model, processor, videos, folder, Protocol(num_frames=FRAMES))
+        done = evaluate(model, processor, videos, folder, Protocol(num_frames=FRAMES, frame_sampling_rate="spread"))
     assert done is not None
     return {"clips": done.summary["dataset"]["clips"], **done.summary["metrics"]}
 

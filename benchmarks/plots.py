@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .aggregate import Curves, is_baseline, points
-from .curves import pareto_front, percentile
+from .curves import pareto_front
+from .speed_methods import latency_of
 
 
 COLOURS = {
@@ -56,11 +57,20 @@ def colour(methods: dict[str, Any], key: str) -> str:
     return COLOURS[key] if key in COLOURS else SPARE[unknown.index(key) % len(SPARE)]
 
 
-def fidelity(curves: Curves, methods: dict[str, Any], cost: str, title: str, path: Path) -> None:
-    """KL over cost (`"share"` or `"time"`), both logarithmic, with the front of the baselines."""
-    figure, axis = _figure(8.4, 4.8)
+def fidelity(
+    curves: Curves, methods: dict[str, Any], cost: str, title: str, path: Path, few: Iterable[str] | None = None
+) -> None:
+    """
+    KL over cost (`"share"` or `"time"`), both logarithmic, with the front of the baselines.
+
+    Args:
+        curves, methods, cost, title, path: what is drawn, and where to.
+        few: only these methods, on a picture that can be read on a telephone; the front is that of all.
+    """
+    figure, axis = _figure(8.4, 4.8) if few is None else _figure(5.4, 3.6)
+    shown = set(curves if few is None else few)
     for key, curve in curves.items():
-        if key.startswith("dense"):
+        if key.startswith("dense") or key not in shown:
             continue
         ours = methods[key]["ours"]
         x, y = zip(*((100 * share, max(kl, FLOOR)) for share, kl in points(curve, cost)))
@@ -85,25 +95,25 @@ def fidelity(curves: Curves, methods: dict[str, Any], cost: str, title: str, pat
     _percent_ticks(axis, [share for curve in curves.values() for share, _ in points(curve, cost)])
     axis.set_xlabel("multiply-adds, % of dense" if cost == "share" else "wall-clock, % of dense")
     axis.set_ylabel("KL to dense per frame")
-    _finish(figure, axis, title, path)
+    _finish(figure, axis, title, path, below=few is not None)
 
 
 def latency(result: dict[str, Any], path: Path) -> None:
-    """Percentiles of the milliseconds per frame of each method."""
-    rows = sorted(result["rows"], key=lambda row: percentile(row["milliseconds"], 0.5), reverse=True)
+    """Milliseconds per frame of each method, after the first frame: median, 90th percentile and largest."""
+    rows = sorted(result["rows"], key=lambda row: latency_of(row)["p50"], reverse=True)
     figure, axis = _figure(7.4, 0.8 + 0.36 * len(rows))
     for place, row in enumerate(rows):
-        key, values = row["key"][1], row["milliseconds"]
-        low, middle, high = (percentile(values, share) for share in (0.5, 0.9, 0.99))
+        key, found = row["key"][1], latency_of(row)
+        low, middle, high = (found[name] for name in ("p50", "p90", "largest"))
         ink, ours = colour(result["methods"], key), result["methods"][key]["ours"]
         axis.plot([low, high], [place, place], color=ink, linewidth=3 if ours else 1.5)
         for value, marker in ((low, "o"), (middle, "d"), (high, "|")):
             axis.plot([value], [place], color=ink, marker=marker, markersize=7 if ours else 5, linestyle="")
-    for marker, name in (("o", "p50"), ("d", "p90"), ("|", "p99")):
+    for marker, name in (("o", "p50"), ("d", "p90"), ("|", "largest")):
         axis.plot([], [], color="black", marker=marker, linestyle="", label=name)
     axis.set_yticks(range(len(rows)), [result["methods"][row["key"][1]]["title"] for row in rows])
     axis.set_xlim(left=0)
-    axis.set_xlabel("milliseconds per frame")
+    axis.set_xlabel("milliseconds per frame, after the first")
     _finish(figure, axis, f"{result['model']}: latency over a stream", path)
 
 
@@ -189,11 +199,13 @@ def _percent_ticks(axis: Any, shares: Iterable[float]) -> None:
     axis.set_xticks([], minor=True)
 
 
-def _finish(figure: Any, axis: Any, title: str, path: Path, legend: bool = True) -> None:
+def _finish(figure: Any, axis: Any, title: str, path: Path, legend: bool = True, below: bool = False) -> None:
     axis.set_title(title, loc="left", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25, linewidth=0.5)
-    if legend:
+    if below:
+        axis.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    elif legend:
         axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     _save(figure, path)
 

@@ -23,7 +23,7 @@ import hf_ttr
 from hf_ttr.planning.plan import ReusePlan
 from hf_ttr.planning.planner import Planner
 
-from .common import kl_divergence, random_vit, real_data
+from .common import first_frames, kl_divergence, random_vit, real_data
 from .fidelity import STATIC
 from .runner import Cell, Part
 from .table import Block, Table
@@ -93,13 +93,13 @@ def cells(quick: bool) -> Iterable[Cell]:
     @lru_cache(maxsize=1)
     def models() -> tuple[Any, Any, Any]:
         directory = real_data() / "models" / "vit-tiny-tin200"
-        processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory, frame_sampling_rate=1)
+        processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(directory)
         small = ViTForImageClassification.from_pretrained(directory, dtype=torch.float32).eval()
         return processor, small, random_vit(size)
 
     def measure(video: str, mode: str) -> dict[str, Any]:
         processor, small, large = models()
-        pixels = processor(real_data() / "videos" / video, num_frames=frames, return_tensors="pt").pixel_values
+        pixels = first_frames(processor, real_data() / "videos" / video, frames)
         return replayed(small, large, pixels, mode, rounds)
 
     videos = STATIC[:1] if quick else STATIC

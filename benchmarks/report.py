@@ -19,6 +19,7 @@ from . import (
     look_ahead,
     memory,
     motion,
+    overview,
     packing,
     plots,
     replay,
@@ -48,6 +49,7 @@ from .sweep_tables import (
 from .table import Block, Table, as_latex, as_markdown
 
 
+SCALING = tuple(part.name for part in scaling.PARTS)
 Blocks = dict[str, tuple[tuple[str, ...], Callable[..., Block]]]
 """By the name in the marker: the parts that a block is made of, and the function that makes it of them."""
 
@@ -108,25 +110,57 @@ def blocks() -> Blocks:
         "headline": (("vit", "speed", "heads", "motion"), headline),
         "summary": (("vit", "speed", "replay"), summary),
         "summary_videomae": (("clips", "motion", "speed_videomae"), summary_videomae),
-        "scaling": (tuple(part.name for part in scaling.PARTS), _scaling),
+        "scaling": (SCALING, _scaling),
+        "overview_static": (("vit",), partial(overview.frames, "real", "videos of static cameras", "vit_real")),
+        "overview_moving": (
+            ("vit",),
+            partial(overview.frames, "moving", "videos with moving cameras or hard cuts", "vit_moving"),
+        ),
+        "overview_fights": (
+            ("fights",),
+            partial(overview.frames, "fights", "surveillance clips", "vit_fights"),
+        ),
+        "overview_videomae_fights": (
+            ("videomae_fights",),
+            partial(overview.clips, "fights", "surveillance clips", "videomae_fights"),
+        ),
+        "overview_videomae_motion": (
+            ("videomae_motion",),
+            partial(overview.clips, "motion", "clips whose classes are motions", "videomae_motion"),
+        ),
+        "overview_speed": (("methods", "latency"), overview.speed),
+        "overview_memory": (("peak",), overview.memory),
+        "overview_scaling": (SCALING, overview.growth),
     }
     return found
 
 
-def write_report(results: Results, root: Path) -> list[Path]:
+def write_report(results: Results, root: Path, quick: bool = False) -> list[Path]:
     """
     Fills the documents between `<!-- results: NAME -->` and `<!-- /results -->`, and writes LaTeX tables and plots.
 
     A block whose results are not there, or not complete enough for it, stays as it is.
 
+    Args:
+        results, root: what was measured, and where README.md and docs/ lie.
+        quick: take results of a quick run, too; their blocks say what they are.
+
     Returns:
         The files that changed.
+
+    Raises:
+        ResultError: if there are results of a quick run, and `quick` is not set.
     """
+    if not quick:
+        results.refuse_quick()
     made = {name: block for name in blocks() if (block := make(name, results)) is not None}
-    texts = {root / "docs" / "tables" / f"{name}.tex": as_latex(block) for name, block in made.items()}
-    for document in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+    tables = (name for name in made if not name.startswith("overview_"))
+    texts = {root / "docs" / "tables" / f"{name}.tex": as_latex(made[name]) for name in tables}
+    docs = root / "docs"
+    for document in (root / "README.md", *sorted(docs.rglob("*.md"))):
         if document.exists():
-            texts[document] = fill(document.read_text(), made)
+            depth = len(document.relative_to(docs).parts) - 1 if docs in document.parents else 0
+            texts[document] = fill(document.read_text(), made, depth)
     changed = []
     for path, text in texts.items():
         if not path.exists() or path.read_text() != text:
@@ -140,25 +174,36 @@ def make(name: str, results: Results) -> Block | None:
     """A block, or `None` where its results are missing or incomplete, or there is nothing to say."""
     parts, function = blocks()[name]
     found = [results.part(part) for part in parts]
-    if name == "scaling":
+    if parts == SCALING:
         found = [part for part in found if part is not None]
     if not found or any(part is None or (part["name"] in WITH_PLACES and not part["complete"]) for part in found):
         return None
-    return function(*found) or None
+    block = function(*found)
+    if block and any(part["name"] in results.quick_parts() for part in found if part is not None):
+        block = [QUICK_RUN, *block]
+    return block or None
 
 
+QUICK_RUN = "**From a quick run (`--quick`): it shows that the benchmarks work. The figures measure nothing.**"
 WITH_PLACES = ("ablation", "look_ahead", "clips", "gaps", "motion", "windows")
 """Parts whose tables have a place for every cell."""
 
 
-def fill(text: str, made: dict[str, Block]) -> str:
-    """The text of a document with the blocks it asks for, where they could be made."""
+def fill(text: str, made: dict[str, Block], depth: int = 0) -> str:
+    """
+    The text of a document with the blocks it asks for, where they could be made.
+
+    Args:
+        text, made: the document, and the blocks by name.
+        depth: folders between the document and docs/, from where pictures are named.
+    """
 
     def block(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in made:
             return match.group(0)
-        return f"<!-- results: {name} -->\n\n{as_markdown(made[name])}\n\n<!-- /results -->"
+        content = as_markdown(made[name]).replace("](images/", f"]({'../' * depth}images/")
+        return f"<!-- results: {name} -->\n\n{content}\n\n<!-- /results -->"
 
     return re.sub(r"<!-- results: (\w+) -->.*?<!-- /results -->", block, text, flags=re.DOTALL)
 
@@ -173,6 +218,7 @@ def draw(results: Results, images: Path) -> list[Path]:
         result = results.part(part)
         if result is not None:
             drawn += draw_sweep(result, subjects, title, name, folder)
+    drawn += overview.draw(results, folder)
     for part, plot, path in (
         ("latency", plots.latency, folder / "latency.png"),
         ("peak", plots.memory, folder / "memory.png"),

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 
+QUICK = "quick"
+"""The setting of cells that a quick run measured."""
+
+
 class ResultError(Exception):
     """What stops a run or a report; the message is one sentence."""
 
@@ -113,6 +117,26 @@ class Results:
                 rows = [{"key": key.split(" | "), **cell} for key, cell in parts[name]["cells"].items()]
                 return {"suite": suite, "name": name, **found, "rows": rows}
         return None
+
+    def quick_parts(self) -> list[str]:
+        """The parts with cells of a quick run, which shows that something works and measures nothing."""
+
+        def quick(part: dict[str, Any]) -> bool:
+            marked = any(cell["settings"].get(QUICK) for cell in part["cells"].values())
+            return marked or bool(part["cells"] and "--quick" in part["command"].split())
+
+        return [name for parts in self.suites.values() for name, part in parts.items() if quick(part)]
+
+    def refuse_quick(self) -> None:
+        """
+        Raises:
+            ResultError: if there are cells of a quick run.
+        """
+        if found := self.quick_parts():
+            raise ResultError(
+                f"{self.path} has cells of a quick run ({', '.join(found)}), which shows that the benchmarks work and "
+                "measures nothing; run them without --quick, or pass --quick to see the tables that they would make."
+            )
 
     def save(self) -> None:
         """Writes the file, one cell a line; what was there stays until the new one is complete."""

@@ -324,23 +324,40 @@ def guard_table(result: dict[str, Any]) -> Block:
     ]
 
 
+def memory_growth(periods: list[dict[str, float]]) -> tuple[float, float]:
+    """
+    Resident memory of a long stream.
+
+    Returns:
+        MiB after the first period, by when model and caches are in memory, and the largest after it.
+    """
+    first, *others = (period["resident_mib"] for period in periods)
+    return first, max(others)
+
+
 def long_table(result: dict[str, Any]) -> Block:
     """The table of part `long_run`."""
     (run,) = result["rows"]
     rows = run["periods"]
-    minute = next((row for row in rows if row["seconds"] >= 60), rows[-1])
-    after = [row for row in rows if row["seconds"] >= minute["seconds"]]
-    memory = [row["resident_mib"] for row in after]
+    memory, largest = memory_growth(rows)
     chosen = [rows[0], *(rows[len(rows) * part // 4 - 1] for part in (1, 2, 3, 4))]
     return [
         f"{result['model']}: one stream of {rows[-1]['frames']:,} frames in {rows[-1]['seconds'] / 60:.0f} minutes. "
         f"Clips with cuts, noise and changes of resolution repeat every {PERIOD} frames, so that each period is like "
-        f"the first; on {SAMPLES} frames of it the dense model runs as well. Resident memory after the first minute: "
-        f"{memory[0]:.0f} MiB; from there on {min(memory):.0f} to {max(memory):.0f} MiB "
-        f"({100 * (max(memory) / memory[0] - 1):+.1f} % at most). Open files: {min(row['files'] for row in rows):.0f} "
-        f"to {max(row['files'] for row in rows):.0f}.",
+        f"the first; on {SAMPLES} frames of it the dense model runs as well. Resident memory after the first {PERIOD} "
+        f"frames: {memory:.0f} MiB; after that {largest:.0f} MiB at most ({100 * (largest / memory - 1):+.1f} %). "
+        f"Open files: {min(row['files'] for row in rows):.0f} to {max(row['files'] for row in rows):.0f}. Frames are "
+        "handed over as fast as they are taken, so that most of the latency is waiting for their turn.",
         Table(
-            ("frames", "KL to dense, mean", "largest", "tokens computed", "p95 latency", "resident", "open files"),
+            (
+                "frames",
+                "KL to dense, mean",
+                "largest",
+                "tokens computed",
+                "p95 latency, waiting included",
+                "resident",
+                "open files",
+            ),
             (
                 (
                     f"{row['frames']:,}",

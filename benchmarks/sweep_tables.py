@@ -88,17 +88,19 @@ def _matched_row(curves: Curves, methods: dict[str, Any], key: str) -> list[str]
     curve = curves[key]
     return [
         emphasised(methods, key),
-        *(_cost_text(cost_at_kl(points(curve), target)) for target in TARGETS),
-        *(_kl_text(kl_at_cost(points(curve), 1 / saving)) for saving in SAVINGS),
-        *(_kl_text(kl_at_cost(points(curve, "time"), time)) for time in TIMES),
+        *(cost_text(cost_at_kl(points(curve), target)) for target in TARGETS),
+        *(kl_text(kl_at_cost(points(curve), 1 / saving)) for saving in SAVINGS),
+        *(kl_text(kl_at_cost(points(curve, "time"), time)) for time in TIMES),
     ]
 
 
-def _cost_text(cost: Cost | None) -> str:
+def cost_text(cost: Cost | None) -> str:
+    """The share of the dense cost; where the cheapest setting is better than asked for, as a bound."""
     return "-" if cost is None else f"{'under ' if cost.at_most else ''}{cost.share:.1%}"
 
 
-def _kl_text(kl: float | None) -> str:
+def kl_text(kl: float | None) -> str:
+    """A divergence, or a dash."""
     return "-" if kl is None else f"{kl:.4f}"
 
 
@@ -140,12 +142,17 @@ def _comparison_table(comparisons: dict[str, Comparison], methods: dict[str, Any
     return Table(header, rows)
 
 
-def half_by_half(result: dict[str, Any]) -> Block:
-    """The comparison on two halves of the videos, so that what was tuned on one is seen on the other."""
+def halves_of(result: dict[str, Any]) -> dict[str, list[str]]:
+    """The videos of static cameras in two halves, so that what was tuned on one is seen on the other."""
     videos = subjects_of(result, "real")
-    if len(videos) < 2:
+    return {"first, third, ...": videos[::2], "second, fourth, ...": videos[1::2]}
+
+
+def half_by_half(result: dict[str, Any]) -> Block:
+    """The comparison on two halves of the videos."""
+    halves = halves_of(result)
+    if not all(halves.values()):
         return []
-    halves = {"first, third, ...": videos[::2], "second, fourth, ...": videos[1::2]}
     comparisons = {
         name: compared(curves_of(result, "real", half), result["methods"]) for name, half in halves.items() if half
     }
@@ -177,7 +184,7 @@ def at_equal_kl(result: dict[str, Any]) -> Block:
         Table(
             ("method", *(f"at KL {target:g}" for target in TARGETS)),
             (
-                (emphasised(methods, key), *(_cost_text(cost) for cost in shares[key]))
+                (emphasised(methods, key), *(cost_text(cost) for cost in shares[key]))
                 for key in (*ours, *others[:SHOWN_BASELINES])
             ),
         ),
@@ -239,8 +246,8 @@ def by_video(result: dict[str, Any]) -> Block:
                 own = cost_at_kl(points(curves["bidirectional"]), target) if "bidirectional" in curves else None
                 best = best_baseline(curves, rivals(methods, "bidirectional"), target)
                 cells += [
-                    _cost_text(own),
-                    "-" if best is None else f"{_cost_text(best[1])} ({methods[best[0]]['title']})",
+                    cost_text(own),
+                    "-" if best is None else f"{cost_text(best[1])} ({methods[best[0]]['title']})",
                 ]
             rows.append((video, *cells))
     return [

@@ -68,6 +68,8 @@ def as_latex(block: Block) -> str:
         if isinstance(part, Table):
             lines += ["", *([f"% {caption}"] if caption else []), part.latex()]
             caption = ""
+        elif part.startswith("**"):  # Of the whole block.
+            lines += ["", f"% {part.strip('*')}"]
         elif not part.startswith(("#", "!")):
             caption = " ".join(part.split())
     return "\n".join(lines) + "\n"

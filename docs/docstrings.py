@@ -2,6 +2,7 @@
 Docstrings here have types as transformers writes them: in backticks, with *optional* and defaults.
 
 Before they are rendered, the marks go, as types are shown as code, and so do the defaults, which the signature has.
+Code with prompts is marked as a session, so that prompts and outputs are not copied.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import griffe
 
 
+SESSION = re.compile(r"^( *```)python(\n\s*>>> )", re.MULTILINE)
 TYPED = re.compile(r"^( +\w+(?:, \w+)*) \((.*`.*)\):(?=\s|$)", re.MULTILINE)
 RETURNED = re.compile(r"^( +)(`[^\n]*?`(?: [^\n:`]*(?:`[^`\n]*`[^\n:`]*)*)?):(?=\s)", re.MULTILINE)
 
@@ -25,7 +27,8 @@ class PlainTypes(griffe.Extension):
 
 
 def plain_types(text: str) -> str:
-    """The docstring without marks in its types."""
+    """The docstring without marks in its types, and with sessions marked as such."""
+    text = SESSION.sub(r"\1pycon\2", text)
     text = TYPED.sub(lambda match: f"{match[1]} ({_plain(match[2])}):", text)
     head, section, returns = text.partition("Returns:\n")
     return head + section + RETURNED.sub(lambda match: f"{match[1]}{_plain(match[2])}:", returns, count=1)

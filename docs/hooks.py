@@ -1,4 +1,6 @@
 """
+Files of the whole repository on the site, and Python sessions as such.
+
 The pages link to files all over the repository, as one sees them on GitHub; the site takes these files in.
 
 What a page links to outside this folder is put under `repository/`: Markdown as a page, anything else as it is. The
@@ -19,6 +21,7 @@ from mkdocs.structure.pages import Page
 
 FENCE = re.compile(r"^(?P<fence> *(?:```|~~~)).*?^(?P=fence)[^\n]*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?P<before>\[(?P<text>(?:!\[[^]]*\]\([^)]*\)|[^][]|\[[^]]*\])*)\]\()(?P<target>[^)\s]+)\)")
+SESSION = re.compile(r"^( *(?:```|~~~))(?:python|py)(\n\s*>>> )", re.MULTILINE)
 OUTSIDE = "repository"
 # Pages that no page has to link to.
 ALWAYS = ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "data/README.md", "examples/README.md")
@@ -63,7 +66,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         place = os.path.relpath(_place(found, config), os.path.dirname(source.src_uri) or ".")
         return f"{match['before']}{Path(place).as_posix()}{'#' if heading else ''}{heading})"
 
-    return _outside_fences(markdown, lambda text: LINK.sub(moved, text))
+    return as_sessions(_outside_fences(markdown, lambda text: LINK.sub(moved, text)))
+
+
+def as_sessions(markdown: str) -> str:
+    """Code with prompts as a session of Python, in which prompts, code and outputs are told apart."""
+    return SESSION.sub(r"\1pycon\2", markdown)
 
 
 def _place(path: Path, config: MkDocsConfig) -> str:

@@ -134,7 +134,9 @@ def main() -> None:
     processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(arguments.model)
     frames = model.config.window_frames or arguments.num_frames
     # As `hf-ttr evaluate` looks at a video if nothing else is asked for.
-    features, labels = features_of(model, processor, dataset, Protocol(1, 1, frames, processor.frame_sampling_rate))
+    features, labels = features_of(
+        model, processor, dataset, Protocol(1, 1, frames, processor.frame_sampling_rate or 1)
+    )
 
     names = sorted(set(labels))
     targets = torch.tensor([names.index(label) for label in labels])

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_slow_dtype(model: nn.Module) -> None:
-    """Says, once, that float16 is slow where it is: without a GPU, several times slower than float32."""
+    """Says, once, that float16 is slow on most CPUs: those without instructions for it, several times slower."""
     weight = next(model.parameters(), None)
     if weight is not None and weight.dtype == torch.float16 and weight.device.type == "cpu":
         _warn_of_float16()
@@ -41,8 +41,8 @@ def warn_of_slow_dtype(model: nn.Module) -> None:
 @cache
 def _warn_of_float16() -> None:
     logger.warning(
-        "The model computes in float16 on the CPU, which takes several times as long as float32; load it with "
-        "dtype=torch.float32, or call model.float()."
+        "The model computes in float16 on the CPU, which on most of them takes several times as long as float32; load "
+        "it with dtype=torch.float32, or call model.float()."
     )
 
 

@@ -240,8 +240,8 @@ class AutoModelWithReuse:
         saved = config.get("dtype") or config.get("torch_dtype")
         if kwargs.get("dtype") == "auto" and saved == "float16" and not torch.accelerator.is_available():
             logger.warning(
-                "%s has float16 weights, which are loaded as float32: without a GPU they would be several times "
-                "slower; dtype=torch.float16 keeps them.",
+                "%s has float16 weights, which are loaded as float32: there is no GPU, and most CPUs are several times "
+                "slower with float16; dtype=torch.float16 keeps it.",
                 shown(name, None),
             )
             kwargs["dtype"] = torch.float32

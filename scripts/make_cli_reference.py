@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+import typer
+import typer.main
+from typer.cli import get_docs_for_click
+
+from hf_ttr.cli import app
 
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
@@ -24,8 +29,8 @@ the promise. A traceback is a fault of the program.
 
 def page() -> str:
     """The page, as it should be."""
-    command = [sys.executable, "-m", "typer", "hf_ttr.cli", "utils", "docs", "--name", "hf-ttr"]
-    made = subprocess.run(command, check=True, capture_output=True, text=True, cwd=PAGE.parents[2]).stdout
+    command = typer.main.get_command(app)
+    made = html.unescape(get_docs_for_click(obj=command, ctx=typer.Context(command), name="hf-ttr"))
     # Under a heading of its own, and without the list of commands, in which their texts are cut off.
     text = re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+\n", "", made.split("\n", 1)[1])
     lines = [line.rstrip() for line in text.replace("{", "").replace("}", "").splitlines()]

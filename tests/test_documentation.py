@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
@@ -26,6 +27,7 @@ from hf_ttr.cli import app
 
 
 ROOT = Path(__file__).resolve().parent.parent
+DETAILS = sorted((ROOT / "docs" / "benchmarks").glob("*.md"))
 REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
 PUBLIC = (hf_ttr, hf_ttr.evaluation, hf_ttr.reduction, hf_ttr.streaming, hf_ttr.visualization)
 # Placeholders of the documents: a number, a name, or "and so on".
@@ -47,6 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_site_has_every_page(site: Path) -> None:
     pages = {page.relative_to(ROOT / "docs").with_suffix(".html") for page in (ROOT / "docs").glob("*.md")}
     pages |= {page.relative_to(ROOT / "docs").with_suffix(".html") for page in REFERENCE}
+    pages |= {page.relative_to(ROOT / "docs").with_suffix(".html") for page in DETAILS}
     pages.remove(Path("README.html"))
     assert [str(page) for page in sorted(pages) if not (site / page).is_file()] == []
     assert not (site / "README.html").exists() and not (site / "tables").exists() and not (site / "hooks.py").exists()
@@ -103,6 +106,54 @@ def test_types_of_docstrings_are_plain(site: Path) -> None:
         torch.Tensor of shape (rows,): `x` of each.
     """
     )
+
+
+def test_prompts_and_outputs_are_told_from_code_and_not_copied(site: Path) -> None:
+    for page in ("quickstart.html", "reference/streaming.html"):
+        text = (site / page).read_text()
+        # The prompt is a part of its own, which the style sheet hides from the button that copies.
+        assert 'class="gp">&gt;&gt;&gt; ' in text and not re.search(r'class="[op]">&gt;&gt;&gt;', text)
+    assert re.search(r'class="go">(?:&#39;|\')space shuttle', (site / "quickstart.html").read_text())
+    style = (site / "stylesheets" / "code.css").read_text()
+    for part in ("gp", "go"):
+        assert re.search(rf"code\[data-md-copying\] \.{part}\b[^{{}}]*\{{\s*display: none", style)
+    assert "stylesheets/code.css" in (site / "reference" / "streaming.html").read_text()
+
+
+def test_pages_lead_to_their_neighbours(site: Path) -> None:
+    text = (site / "quickstart.html").read_text()
+    assert re.search(r'<a href="index.html" class="md-footer__link md-footer__link--prev"', text)
+    assert re.search(r'<a href="choosing_a_threshold.html" class="md-footer__link md-footer__link--next"', text)
+
+
+def test_what_people_ask_for_is_found(site: Path) -> None:
+    documents = json.loads((site / "search" / "search_index.json").read_text())["docs"]
+    for word in ("onnx", "export", "float16", "tensorrt", "swin", "windows", "training"):
+        found = [entry["location"] for entry in documents if word in f"{entry['title']} {entry['text']}".lower()]
+        assert any(location.startswith("supported.html") for location in found), word
+    titles = {entry["title"] for entry in documents if entry["location"].startswith("supported.html")}
+    assert {"Export: ONNX, torch.export, TorchScript", "Numbers: float16, bfloat16, quantization"} <= titles
+
+
+def test_the_overview_of_the_benchmarks_is_short() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    questions = text.split("\n## ")[1:]
+    for question in questions:
+        assert question.count("![") == 1 and question.count("\n|---|") == 1 and "](benchmarks/" in question
+        assert len([line for line in question.splitlines() if line.startswith("|")]) <= 11
+    assert len(questions) == 8 and text.count("\n|---|") == 9
+    assert set(re.findall(r"\(benchmarks/(\w+)\.md", text)) == {page.stem for page in DETAILS}
+
+
+def test_internals_are_not_in_the_reference(site: Path) -> None:
+    shown = {
+        name
+        for page in (site / "reference").glob("*.html")
+        for name in re.findall(r'id="(hf_ttr[^"]*)"', page.read_text())
+    }
+    assert "hf_ttr.TemporalReuseCache.reset" in shown and "hf_ttr.streaming.StreamEngine.push" in shown
+    inside = r"Planner|remember|kept$|check_owner|numbers_of|encode_|normed|refuse_|add_head|model_shape|update_"
+    assert [name for name in shown if re.search(inside, name)] == []
 
 
 def load(path: Path) -> ModuleType:
@@ -212,6 +263,7 @@ PAGES = [
     for page in (
         *ROOT.glob("*.md"),
         *(ROOT / "docs").glob("*.md"),
+        *DETAILS,
         *(ROOT / folder / "README.md" for folder in ("benchmarks", "data", "examples", "model_cards")),
         *(ROOT / "examples").glob("*.sh"),
         *(ROOT / "model_cards").glob("*.md"),

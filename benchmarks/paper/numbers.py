@@ -6,16 +6,19 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from statistics import geometric_mean, mean
+from statistics import geometric_mean, mean, median
 from typing import Any
+
+from hf_ttr.configuration import DEFAULT_THRESHOLD
 
 from .. import ablation, calibration, gaps, replay
 from ..aggregate import curves_of, points, subjects_of
-from ..curves import Cost, cost_at_kl, kl_at_cost, percentile, value_at_cost
+from ..curves import Cost, cost_at_kl, kl_at_cost, value_at_cost
 from ..fidelity import STATIC
+from ..speed_methods import latency_of
 from ..store import ResultError, Results
-from ..streams import PERIOD
-from ..sweep_tables import LIGHT_SAVINGS, SAVINGS, TARGETS, compared
+from ..streams import PERIOD, memory_growth
+from ..sweep_tables import LIGHT_SAVINGS, SAVINGS, TARGETS, compared, halves_of
 
 
 SETS = {
@@ -93,22 +96,56 @@ def _of_sweep(part: dict[str, Any], subjects: str) -> dict[str, str]:
     found = {"count": str(len(subjects_of(part, subjects)))}
     rows = [row for row in part["rows"] if row["key"][0].endswith(f" {subjects}")]
     found["frames"] = f"{max(row['frames'] for row in rows)}"
+    found["dense-flicker"] = percent(next(iter(curves.values()))[0].values["dense_flicker"], 0)
     for key, curve in curves.items():
         if key.startswith("dense"):
             continue
         found |= {f"{key}/share/{target:g}": cost_text(cost_at_kl(points(curve), target)) for target in TARGETS}
         for saving in sorted({*SAVINGS, *LIGHT_SAVINGS}):
             found[f"{key}/kl/{saving:g}"] = divergence(kl_at_cost(points(curve), 1 / saving))
-            for name in ("agreement", "clip_agreement"):
-                values = [(entry.values["share"], entry.values[name]) for entry in curve]
+            for name in ("agreement", "clip_agreement", "accuracy", "time"):
+                values = [(entry.values["share"], entry.values[name]) for entry in curve if name in entry.values]
                 if (value := value_at_cost(values, 1 / saving)) is not None:
-                    found[f"{key}/{slug(name)}/{saving:g}"] = percent(value)
+                    found[f"{key}/{slug(name)}/{saving:g}"] = percent(value, 0 if name == "time" else 1)
+        # The least that was saved, and what that took.
+        most = curve[-1].values
+        found |= {f"{key}/most/share": percent(most["share"], 0), f"{key}/most/time": percent(most["time"], 0)}
     for key, pairs in compared(curves, methods).items():
         for target, (own, best) in zip(TARGETS, pairs):
             if own is not None and best is not None:
                 found[f"{key}/over-best/{target:g}"] = f"{own.share / best[1].share:.2f}"
                 found[f"{key}/best/{target:g}"] = methods[best[0]]["title"]
                 found[f"{key}/best-share/{target:g}"] = cost_text(best[1])
+    return found
+
+
+def _halves(results: Results) -> dict[str, str]:
+    """How reuse compares with the best other method on each half of the videos."""
+    part, found = part_of(results, "vit"), {}
+    for half, videos in zip(("first", "second"), halves_of(part).values()):
+        comparison = compared(curves_of(part, "real", videos), part["methods"])["bidirectional"]
+        for target, (own, best) in zip(TARGETS, comparison):
+            if own is not None and best is not None:
+                found[f"halves/{half}/over-best/{target:g}"] = f"{own.share / best[1].share:.2f}"
+    return found
+
+
+def _thresholds(results: Results) -> dict[str, str]:
+    """How far the KL of single videos lies from the median at a threshold, and what the default gives on each."""
+    rows = [row for row in part_of(results, "vit")["rows"] if row["key"][1] == "bidirectional"]
+    by_threshold: dict[float, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_threshold.setdefault(float(row["key"][2]), []).append(row)
+    default = DEFAULT_THRESHOLD
+    ratios = [
+        max(row["kl"] for row in own) / median(row["kl"] for row in own)
+        for threshold, own in by_threshold.items()
+        if threshold >= default
+    ]
+    found = {"thresholds/least": f"{min(ratios):.1f}", "thresholds/most": f"{max(ratios):.1f}"}
+    found["thresholds/default"] = f"{default:g}"
+    for row in by_threshold[default]:
+        found[f"default/{slug(row['key'][3])}/share"] = percent(row["share"], 0)
     return found
 
 
@@ -147,11 +184,11 @@ def _replay(results: Results) -> dict[str, str]:
 
 
 def _latency(results: Results) -> dict[str, str]:
-    return {
-        f"latency/{row['key'][1]}/p{100 * share:.0f}": f"{percentile(row['milliseconds'], share):.0f}"
-        for row in part_of(results, "latency")["rows"]
-        for share in (0.5, 0.99)
-    }
+    part = part_of(results, "latency")
+    found = {"latency/others": str(len(part["rows"][0]["milliseconds"]) - 1)}
+    for row in part["rows"]:
+        found |= {f"latency/{row['key'][1]}/{name}": f"{value:.0f}" for name, value in latency_of(row).items()}
+    return found
 
 
 def _memory(results: Results) -> dict[str, str]:
@@ -183,6 +220,19 @@ def _ablation(results: Results) -> dict[str, str]:
     for method, (quotient, _, _) in ablation.relative_to_default(part["rows"]).items():
         found[f"ablation/{slug(method)}/relative"] = f"{quotient:.2f}"
     return found
+
+
+def _look_ahead(results: Results) -> dict[str, str]:
+    """By the number of frames that are handed over in one call the KL over that of the whole clip."""
+    rows = [row for row in part_of(results, "look_ahead")["rows"] if row["control"] == "threshold"]
+    by_pieces: dict[int, dict[tuple[str, float], float]] = {}
+    for row in rows:
+        by_pieces.setdefault(row["pieces"], {})[row["video"], row["setting"]] = row["kl"]
+    whole = by_pieces[max(by_pieces)]
+    return {
+        f"look-ahead/{pieces}/quotient": f"{geometric_mean(kl / whole[place] for place, kl in own.items()):.1f}"
+        for pieces, own in by_pieces.items()
+    }
 
 
 def _packing(results: Results) -> dict[str, str]:
@@ -230,16 +280,20 @@ def _windows(results: Results) -> dict[str, str]:
         name = f"windows/{slug(row['key'][0])}/{row['stride']}/{slug(row['key'][2])}"
         found[f"{name}/kl"] = divergence(mean(row["kl"]))
         found[f"{name}/fewer"] = times(row["ratio_after_first"], 1)
+        found["windows/count"] = str(len(row["kl"]))
     return found
 
 
 def _streams(results: Results) -> dict[str, str]:
     (run,) = part_of(results, "long_run")["rows"]
     periods = run["periods"]
-    resident = [period["resident_mib"] for period in periods[1:]]
+    memory, largest = memory_growth(periods)
     found = {
-        "long-run/frames": f"{len(periods) * PERIOD:,}".replace(",", r"\,"),
-        "long-run/growth": percent(max(resident) / resident[0] - 1, 2),
+        "long-run/frames": _thousands(len(periods) * PERIOD),
+        "long-run/period": _thousands(PERIOD),
+        "long-run/memory": f"{memory:.0f}",
+        "long-run/largest-memory": f"{largest:.0f}",
+        "long-run/growth": percent(largest / memory - 1),
         "long-run/first-kl": f"{periods[0]['kl']:.5f}",
         "long-run/last-kl": f"{periods[-1]['kl']:.5f}",
     }
@@ -268,10 +322,20 @@ def _streams(results: Results) -> dict[str, str]:
 
 
 def _calibration(results: Results) -> dict[str, str]:
-    found = {"calibration/halves": str(calibration.HALVES)}
-    for target, halves in calibration.half_by_half(part_of(results, "calibration")).items():
-        found[f"calibration/{slug(target)}/kept"] = str(calibration.kept(halves))
+    part = part_of(results, "calibration")
+    found = {"calibration/videos": str(len(part["rows"])), "calibration/halves": str(calibration.HALVES)}
+    for target, halves in calibration.half_by_half(part).items():
+        held, of = calibration.kept(halves)
+        found |= {f"calibration/{slug(target)}/kept": str(held), f"calibration/{slug(target)}/of": str(of)}
     return found
+
+
+def _images(results: Results) -> dict[str, str]:
+    return {"image_merging/count": _thousands(part_of(results, "image_merging")["rows"][0]["images"])}
+
+
+def _thousands(count: int) -> str:
+    return f"{count:,}".replace(",", r"\,")
 
 
 def _heads(results: Results) -> dict[str, str]:
@@ -290,6 +354,10 @@ def _heads(results: Results) -> dict[str, str]:
 
 TIMED = ("speed", "speed_videomae", "speed_reduction", "image_merging")
 MAKERS = (
+    _halves,
+    _thresholds,
+    _look_ahead,
+    _images,
     _replay,
     _latency,
     _memory,

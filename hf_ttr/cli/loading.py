@@ -64,8 +64,8 @@ def _with_dtype(pipe: Any, dtype: str | None, model: str) -> Any:
 
     if dtype is None and pipe.device.type == "cpu" and pipe.model.dtype == torch.float16:
         print(
-            f"The weights of '{shown(as_named(model), None)}' are float16, with which a CPU is several times slower; "
-            "they run as float32 (--dtype float16 keeps them).",
+            f"The weights of '{shown(as_named(model), None)}' are float16, with which most CPUs are several times "
+            "slower; they run as float32 (--dtype float16 keeps them).",
             file=sys.stderr,
         )
         dtype = "float32"

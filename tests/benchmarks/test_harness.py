@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+import hf_ttr
 from benchmarks import __main__ as command_line
 from benchmarks import common, measures, store
-from benchmarks.common import MissingData
+from benchmarks.common import ROOT, MissingData
 from benchmarks.fidelity import described, sweep_cells
 from benchmarks.measures import Clip, Reference
 from benchmarks.methods.base import Method, StreamMethod
 from benchmarks.runner import Cell, Part, run_parts
 from benchmarks.store import ResultError, Results
+from hf_ttr.video import read_frames
 
 
 class FakeDense(Method):
@@ -69,17 +72,29 @@ def run(parts: list[Part], path: Path, fresh: bool = False, quick: bool = False)
 
 def test_a_rerun_measures_only_what_is_missing(tmp_path: Path) -> None:
     path, calls = tmp_path / "results.json", []
-    run([fake_part(calls)], path, quick=True)
+    part = fake_part(calls)
+    run([replace(part, cells=lambda quick: list(part.cells(quick))[:1])], path)
     assert calls == ["a | 1"]
-    outcome, _ = run([fake_part(calls)], path)
+    outcome, _ = run([part], path)
     assert calls == ["a | 1", "a | 2"]
     assert (outcome.measured, outcome.skipped) == (1, 1)
-    run([fake_part(calls)], path)
+    run([part], path)
     assert len(calls) == 2
     run([fake_part(calls, settings={"frames": 4})], path)
     assert calls[2:] == ["a | 1", "a | 2"]
     run([fake_part(calls, settings={"frames": 4})], path, fresh=True)
     assert len(calls) == 6
+
+
+def test_what_a_quick_run_measured_is_measured_anew_and_refused_by_a_report(tmp_path: Path) -> None:
+    path, calls = tmp_path / "results.json", []
+    run([fake_part(calls)], path, quick=True)
+    assert Results(path).quick_parts() == ["fake"]
+    for command in (["report", "--results", str(path), "--root", str(tmp_path)], ["paper", "--results", str(path)]):
+        done = CliRunner().invoke(command_line.app, command)
+        assert done.exit_code == 1 and "has cells of a quick run (fake)" in " ".join(done.stderr.split())
+    run([fake_part(calls)], path)
+    assert calls == ["a | 1", "a | 1", "a | 2"] and Results(path).quick_parts() == []
 
 
 def test_the_file_is_plain_json_and_says_where_it_comes_from(tmp_path: Path) -> None:
@@ -297,3 +312,16 @@ class TestCommandLine:
         for arguments in (["run", "--out"], ["report", "--results"]):
             result = CliRunner().invoke(command_line.app, [*arguments, str(tmp_path / "results.json")])
             assert result.exit_code == 1 and "is not a result file" in " ".join(result.output.split())
+
+
+def test_frames_are_chosen_by_the_benchmarks_themselves() -> None:
+    processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(ROOT / "hf_ttr" / "assets" / "vit-demo")
+    video = ROOT / "hf_ttr" / "assets" / "demo.mp4"
+    frames, _ = read_frames(video, lambda total: range(total))
+    every = processor(frames, do_sample_frames=False, return_tensors="pt").pixel_values[0]
+    assert torch.equal(common.first_frames(processor, video, 3)[0], every[:3])
+    assert torch.equal(common.demo_clip(5), every[:5])
+    assert torch.equal(common.spread_frames(processor, video, 3)[0], every[[0, round((len(every) - 1) / 2), -1]])
+    more = common.first_frames(processor, video, len(every) + 2)[0]
+    assert torch.equal(more[: len(every)], every) and torch.equal(more[-1], every[-1])
+    assert torch.equal(common.spread_frames(processor, video, len(every) + 2)[0], more)

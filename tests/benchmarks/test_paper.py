@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.common import RESULTS, ROOT
 from benchmarks.paper import build
 from benchmarks.paper.build import DOCUMENTS, asked_for, generated, sources, stamp
-from benchmarks.paper.numbers import divergence, percent, slug, times
+from benchmarks.paper.numbers import divergence, numbers, percent, slug, times
+from benchmarks.paper.tables import COMMANDS, commands
 from benchmarks.store import ResultError, Results
 
 
@@ -25,6 +27,17 @@ LENGTHS = (
 @pytest.fixture(scope="module")
 def results() -> Results:
     return Results(RESULTS)
+
+
+@pytest.fixture(scope="module")
+def known(results: Results) -> dict[str, str]:
+    return numbers(results)
+
+
+@pytest.fixture(autouse=True)
+def made_once(known: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All numbers take seconds."""
+    monkeypatch.setattr(build, "numbers", lambda results: known)
 
 
 def document(root: Path, text: str) -> Path:
@@ -103,6 +116,43 @@ def test_pdf_names_no_folder(name: str) -> None:
     # pdfTeX would write where it found each figure.
     pdf = (ROOT / DOCUMENTS[name]).with_suffix(".pdf").read_bytes()
     assert re.findall(rb"/PTEX\.FileName \([^)]*\)", pdf) == []
+
+
+def test_every_part_has_a_date(results: Results) -> None:
+    rows = commands(results).split(r"\midrule")[1].splitlines()[1:-2]
+    dates = [row.split("&")[3].strip() for row in rows]
+    assert len(dates) == len(COMMANDS) and all(re.fullmatch(r"\d{4}-\d\d-\d\d", date) for date in dates)
+
+
+def test_what_is_said_of_latency_and_memory_is_what_was_measured(results: Results, known: dict[str, str]) -> None:
+    (latency,) = [row for row in results.part("latency")["rows"] if row["key"][1] == "causal"]
+    others = sorted(latency["milliseconds"][1:])
+    assert known["latency/causal/first"] == f"{latency['milliseconds'][0]:.0f}"
+    assert known["latency/causal/largest"] == f"{others[-1]:.0f}"
+    assert (
+        others[55] <= float(known["latency/causal/p90"]) + 0.5
+        and float(known["latency/causal/p90"]) - 0.5 <= others[57]
+    )
+    assert not any(name.endswith("p99") for name in known)
+    (run,) = results.part("long_run")["rows"]
+    memory = [period["resident_mib"] for period in run["periods"] if period["frames"] >= 1000]
+    assert known["long-run/growth"] == f"{100 * (max(memory) / memory[0] - 1):.1f}\\%"
+
+
+def test_the_documents_say_where_the_package_is() -> None:
+    for name in DOCUMENTS.values():
+        text = (ROOT / name).read_text()
+        assert "hf-ttr" in text and "CITATION.cff" in text and not re.search(r"https?://|github\.com", text)
+
+
+def test_the_code_of_the_poster_runs_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / DOCUMENTS["poster"]).read_text()
+    lines = [line.replace(r"\_", "_") for line in re.findall(r"\\code\{((?:import|from|pipe)[^{}]*)\}", text)]
+    assert len(lines) == 4 and "example" in lines[2]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec("\n".join([*lines[:-1], f"found = {lines[-1]}"]), names)
+    assert names["found"][0]["label"] == "space shuttle"
 
 
 def test_every_table_of_the_report_is_made(results: Results) -> None:

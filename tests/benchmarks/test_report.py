@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from benchmarks import replay
+from benchmarks import calibration, replay, report
+from benchmarks.__main__ import app
 from benchmarks.aggregate import best_baseline, curves_of, rivals
 from benchmarks.curves import Cost, cost_at_kl, kl_at_cost, pareto_front, percentile
 from benchmarks.report import as_markdown, fill, write_report
+from benchmarks.speed_methods import latency_of
 from benchmarks.store import Results
+from benchmarks.streams import memory_growth
 from benchmarks.sweep_tables import at_equal_kl
 from benchmarks.table import Table, as_latex
 
@@ -110,7 +115,30 @@ def test_pareto_front() -> None:
 def test_percentiles() -> None:
     values = [float(value) for value in range(100, -1, -1)]
     assert [percentile(values, share) for share in (0, 0.5, 0.9, 0.99, 1)] == [0, 50, 90, 99, 100]
-    assert percentile([1.0, 2.0], 0.5) == 1.5 and percentile([3.0], 0.99) == 3.0
+    assert percentile([1.0, 2.0], 0.5) == 1.5 and percentile([3.0], 1) == 3.0
+
+
+def test_few_values_have_no_extreme_percentile() -> None:
+    # Above the 99th of 64 lies less than one value: it would be made of the largest alone.
+    with pytest.raises(ValueError, match="64 values have no percentile 99; show the largest"):
+        percentile([1.0] * 64, 0.99)
+    assert percentile(list(range(100)), 0.99) == pytest.approx(98.01)
+
+
+def test_the_first_frame_is_no_part_of_the_percentiles() -> None:
+    found = latency_of({"milliseconds": [400.0, *(float(value) for value in range(1, 64))]})
+    assert (found["first"], found["largest"], found["p50"]) == (400.0, 63.0, 32.0) and found["p90"] < 58
+    assert found["rate"] == pytest.approx(1e3 * 64 / (400 + 63 * 32))
+
+
+def test_memory_grows_from_the_end_of_the_first_period_on() -> None:
+    periods = [{"resident_mib": mib} for mib in (933.0, 947.0, 951.0, 950.0)]
+    assert memory_growth(periods) == (933.0, 951.0)
+
+
+def test_where_no_threshold_was_found_no_promise_was_kept() -> None:
+    found = [SimpleNamespace(threshold=0.1, is_kept=True), SimpleNamespace(threshold=0.1, is_kept=False)]
+    assert calibration.kept([*found, SimpleNamespace(threshold=0.0, is_kept=True)]) == (1, 2)
 
 
 def test_curves_are_means_over_videos_that_all_have(results: Results) -> None:
@@ -130,7 +158,9 @@ def test_a_stream_is_compared_with_streams(results: Results) -> None:
     assert name == "skip_interpolate" and cost.share == pytest.approx((0.05 / 0.002) ** (-1 / 1.5), rel=1e-4)
 
 
-def test_the_report_fills_documents_and_writes_latex_and_plots(results: Results, tmp_path: Path) -> None:
+def test_the_report_fills_documents_and_writes_latex_and_plots(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("matplotlib")
     sweeps = ("vit_methods", "vit_real_matched", "vit_halves", "vit_real_settings", "vit_videos", "vit_thresholds")
     names = (*sweeps, "latency", "peak", "scaling")
@@ -150,17 +180,37 @@ def test_the_report_fills_documents_and_writes_latex_and_plots(results: Results,
     assert "| largest KL | 0.1342 | 0.0474 | 0.0168 | 0.0042 |" in text
     own, best = ((0.05 / (0.5 * factor)) ** (-1 / 1.5) for factor in (0.001, 0.002))
     assert own < 0.05 and f"| under 5.0% | {best:.1%} (interpolated) |" in text
-    assert "| **reuse, causal** | 0.25 | 51.0 | 91.0 | 100.0 |" in text
+    assert "| **reuse, causal** | 0.25 | 1.0 | 51.5 | 91.1 | 101.0 |" in text
     assert "| **reuse, both** | 40 MiB (0.40) |" in text
     assert "2 cores of a CPU (2 threads), torch 2, transformers 5" in text
     tex = (tmp_path / "docs" / "tables" / "vit_real_matched.tex").read_text()
     assert r"\toprule" in tex and r"some\_model" not in tex.split(r"\begin{tabular}")[1] and "**" not in tex
-    for name in ("vit_real", "vit_real_time", "latency", "memory", "scaling"):
+    for name in ("vit_real", "vit_real_time", "vit_real_few", "latency", "memory", "scaling"):
         picture = f"docs/images/benchmarks/{name}.png"
         assert picture in changed and 0 < (tmp_path / picture).stat().st_size < 80_000
     before = text
+    monkeypatch.setattr(report, "draw", lambda *_: [])
     write_report(results, tmp_path)
     assert (tmp_path / "docs" / "benchmarks.md").read_text() == before
+
+
+def test_a_report_of_a_quick_run_says_so(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = {"command": "python -m benchmarks run --quick", "machine": {}, "versions": {}, "model": "a"}
+    results.open_part("memory", "stream_state", header)
+    results.put("memory", "stream_state", "ViT-tiny | causal", {"quick": True}, {"mib": 3.0})
+    document = tmp_path / "docs" / "streams.md"
+    document.parent.mkdir()
+    document.write_text("<!-- results: stream_state -->\nstale\n<!-- /results -->\n")
+    monkeypatch.setattr(report, "draw", lambda *_: [])
+    command = ["report", "--results", str(results.path), "--root", str(tmp_path)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1 and "has cells of a quick run (stream_state)" in " ".join(done.stderr.split())
+    assert "stale" in document.read_text()
+    done = CliRunner().invoke(app, [*command, "--quick"])
+    assert done.exit_code == 0 and "docs/streams.md" in done.stdout
+    assert "--quick: stream_state come from a quick run" in " ".join(done.stderr.split())
+    assert "**From a quick run (`--quick`)" in document.read_text() and "| ViT-tiny | 3.0 |" in document.read_text()
+    assert "% From a quick run" in (tmp_path / "docs" / "tables" / "stream_state.tex").read_text()
 
 
 def test_the_readme_names_the_best_baselines_after_ours(results: Results) -> None:
