@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..card_text import large, points, small
+from ..card_text import large, small
 from ..display import shown
 from .report import _column, _time, _times, settings_text
 
@@ -62,15 +62,17 @@ Row = tuple[str, str, str, str]
 
 def _labels(metrics: Metrics) -> list[Row]:
     accuracy, difference, kl = metrics["accuracy"], metrics["accuracy_difference"], metrics["kl"]
-    gain = "" if difference is None else f"{points(difference['value'])} ({_bounds(difference, '+.1f')})"
-    bounds = "" if kl is None else f" ({small(metrics['kl_low'])} to {small(metrics['kl_high'])})"
+    gain = "" if difference is None else f"{100 * difference['value']:+.1f} pt ({_bounds(difference, '+.1f')})"
+    bounds = "" if kl is None else f"({small(metrics['kl_low'])} to {small(metrics['kl_high'])})"
+    dense = metrics["dense_accuracy"]
     top5, error = metrics["top5_agreement"], metrics["logit_error"]
     return [
-        ("accuracy", _interval(metrics["dense_accuracy"]), _interval(accuracy) or "none", gain),
+        # The bounds of the dense model are in the JSON: a line has 80 characters.
+        ("accuracy", "" if dense is None else _percent(dense["value"]), _interval(accuracy) or "none", gain),
         ("same top label", "", _interval(metrics["top1_agreement"]), ""),
-        ("same among the top 5", "", "" if top5 is None else _percent(top5), ""),
-        ("KL divergence", "", "" if kl is None else f"{small(kl)}{bounds}", ""),
-        ("error of the logits", "", "" if error is None else f"{small(error)} of their spread", ""),
+        ("same among top 5", "", "" if top5 is None else _percent(top5), ""),
+        ("KL divergence", "", "" if kl is None else small(kl), bounds),
+        ("error of logits", "", "" if error is None else f"{small(error)} of their spread", ""),
     ]
 
 
