@@ -42,7 +42,7 @@ def fidelity_section(
     is_window_model: bool,
 ) -> str:
     """
-    What reuse costs: a table for each evaluation.
+    What reuse costs: a table for each evaluation; empty if nothing is known.
 
     Args:
         all_figures: of the evaluations.
@@ -58,9 +58,6 @@ def fidelity_section(
             f"When the model was trained, its accuracy was {text} on {clips} held-out clips, with every token "
             "computed; in brackets Wilson's interval of 95%."
         )
-    if not all_figures:
-        blocks.append("How close reuse comes to the dense model of these weights:")
-        blocks.append(_fidelity_table(Figures("", 0)))
     for figures in all_figures:
         blocks.append(_about(figures, settings))
         blocks.append(_fidelity_table(figures))
@@ -72,11 +69,10 @@ def fidelity_section(
 
 
 def speed_section(all_figures: Sequence[Figures], random_weights: SpeedFigures | None) -> str:
-    """What reuse saves: a table for each evaluation, and what was timed with random weights."""
+    """What reuse saves: a table for each evaluation, and what was timed with random weights; empty without both."""
     blocks: list[str] = []
-    for figures in all_figures or [Figures("", 0)]:
-        if all_figures:
-            blocks.append(f"On {markdown(figures.dataset)}, {_clips(figures)}:")
+    for figures in all_figures:
+        blocks.append(f"On {markdown(figures.dataset)}, {_clips(figures)}:")
         blocks.append(_speed_table(figures))
         blocks.append(f"Machine: {_words(figures.machine)}.")
     if random_weights is not None:

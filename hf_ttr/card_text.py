@@ -11,6 +11,8 @@ from .display import printable, without_secrets
 
 
 NOT_MEASURED = "not measured"
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+"""A licence as the Hub names it."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 

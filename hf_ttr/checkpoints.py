@@ -164,6 +164,8 @@ def naming_model(model: str, settings: dict[str, Any]) -> Iterator[None]:
     """
     from safetensors import SafetensorError
 
+    from .reduction.base import UNKNOWN
+
     try:
         yield
     except CheckpointError:
@@ -177,6 +179,10 @@ def naming_model(model: str, settings: dict[str, Any]) -> Iterator[None]:
             raise CheckpointError(
                 f"The model '{model}' has a pytorch_model.bin but no model.safetensors, and is not loaded, as a "
                 "pickle may run code; if you trust it, load it with transformers and save it with save_pretrained."
+            ) from error
+        if UNKNOWN in reason:
+            raise CheckpointError(
+                f"The model '{model}' cannot be loaded: {reason[reason.index(UNKNOWN) :]}."
             ) from error
         raise CheckpointError(
             f"The model '{model}' cannot be loaded ({reason}); replace it by a complete copy."

@@ -25,12 +25,13 @@ from .card_figures import (
     settings_in_force,
 )
 from .card_sections import fidelity_section, listed, setting_text, speed_section
-from .card_text import code, command_line, fenced, literal, markdown, plain
+from .card_text import LICENSE, code, command_line, fenced, literal, markdown, plain
 from .checks import is_number, is_whole
 from .display import shown
 from .evaluation.hub_results import EVAL_RESULTS, TASK, accuracy_entries
 from .files import replacing
 from .models import TemporalReuseVideoMAEConfig, TemporalReuseViTConfig
+from .reduction.base import UNKNOWN
 
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -68,7 +69,7 @@ class ReuseModelCardData(ModelCardData):
     >>> data = ReuseModelCardData.from_directory("hf_ttr/assets/vit-demo", license="apache-2.0")
     >>> data.library_name, data.pipeline_tag
     ('hf-ttr', 'video-classification')
-    >>> "not measured" in str(data.card())
+    >>> "Nothing was measured" in str(data.card())
     True
     ```
     """
@@ -101,7 +102,7 @@ class ReuseModelCardData(ModelCardData):
         ):
             if name is not None:
                 _check_hub_id(what, name)
-        if self.license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", self.license):
+        if self.license is not None and not LICENSE.fullmatch(self.license):
             raise ValueError(
                 f"The license is {self.license!r}, but must be as the Hub names it, such as 'apache-2.0' or "
                 "'cc-by-nc-4.0'."
@@ -262,6 +263,8 @@ class ReuseModelCardData(ModelCardData):
             ),
             "speed": speed_section(self.figures, self.speed),
             "threshold": self._threshold_text(),
+            "has_figures": bool(self.figures),
+            "measure": self._how_to_measure(),
             "is_window_model": self.is_window_model,
             "licence": self._licence(),
             "reproduce": self._reproduce(),
@@ -365,12 +368,24 @@ class ReuseModelCardData(ModelCardData):
             text = f"The weights: {code(self.license)}" + ("." if self.base_model is None else ", as the base model.")
         return f"{text} hf-ttr itself: `apache-2.0`."
 
+    def _how_to_measure(self) -> str:
+        """What a card without figures says in place of them."""
+        evaluate = ["hf-ttr", "evaluate", "--model", self.model_id, "--dataset", "FOLDER", "--out", "results"]
+        return (
+            f"Nothing was measured of this checkpoint yet: {code(command_line(evaluate))} compares it with the dense "
+            "model on videos of yours, and `hf-ttr card MODEL_DIR --evaluation results/summary.json --overwrite` puts "
+            "what comes of it here."
+        )
+
     def _reproduce(self) -> str:
         commands = [figures.command for figures in self.figures]
         commands += [None if self.speed is None else self.speed.command, self.command]
         given = list(dict.fromkeys(command for command in commands if command))
-        measured = ["The figures, and this card:", fenced("\n".join(given), "bash")] if given else []
+        what = "The figures, and this card:" if self.figures or self.speed is not None else "This card:"
+        measured = [what, fenced("\n".join(given), "bash")] if given else []
         compare = command_line(["hf-ttr", "classify", "video.mp4", "--model", self.model_id])
+        if not self.figures:
+            return "\n\n".join(measured)
         return "\n\n".join([*measured, "On a video of yours, against the dense model:", fenced(compare, "bash")])
 
 
@@ -443,6 +458,10 @@ def _read_config(model: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
     # Whatever transformers makes of values of other kinds.
     except Exception as error:
         reason = shown(plain(str(error))).rstrip(".") or type(error).__name__
+        if UNKNOWN in reason:
+            raise ValueError(
+                f"The model '{shown(name)}' cannot be used: {reason[reason.index(UNKNOWN) :]}."
+            ) from error
         raise ValueError(
             f"The config.json of the model '{shown(name)}' cannot be used ({reason}); replace it by a complete copy."
         ) from error

@@ -22,7 +22,8 @@ What `hf-ttr COMMAND --help` says of each. Guides: [classify](../quickstart.md),
 takes what `hf-ttr evaluate` takes.
 
 Each ends with exit code 0 if all went well, 2 if its input cannot be used (one sentence on stderr says why), and 130
-if it was interrupted; `evaluate --strict` with 1 if a video cannot be read. A traceback is a fault of the program.
+if it was interrupted; `evaluate --strict` with 1 if a video cannot be read, `calibrate` with 1 if no threshold keeps
+the promise. A traceback is a fault of the program.
 """
 
 

@@ -135,7 +135,7 @@ def test_evaluate_folder(files: Path, tmp_path: Path) -> None:
     arguments = (files / "vit", files / "videos", tmp_path, *options)
     # One process is enough of a wait.
     out = finish(start("evaluate_folder.sh", *arguments, THRESHOLDS="0.4"))
-    assert out.startswith("threshold 0.4\n") and "4 videos; summary.json" in out
+    assert out.startswith("threshold 0.4\n") and "4 videos of " in out
     assert summary_of(tmp_path / "0.4")["settings"]["threshold"] == 0.4
 
 

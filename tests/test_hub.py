@@ -16,6 +16,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForVideoClassification,
@@ -31,6 +32,7 @@ from transformers import (
 
 import hf_ttr
 from hf_ttr import hub
+from hf_ttr.card_source import source_facts
 from hf_ttr.checkpoints import CheckpointError
 from hf_ttr.remote_code import LOADER
 
@@ -117,14 +119,17 @@ def test_weights_labels_and_logits_stay(kind: str, variant: str, tmp_path: Path,
 
     expected, found = weights_of(source), weights_of(tmp_path / "target")
     assert expected.keys() == found.keys()
+    # float16 is written in float32, which holds every number of it.
+    is_cast = variant == "float16"
+    assert converted.cast == (("float16", "float32") if is_cast else None)
     for name, weight in expected.items():
-        assert weight.dtype == found[name].dtype
+        assert found[name].dtype == (torch.float32 if is_cast else weight.dtype)
         assert torch.equal(weight, found[name]), name
     assert (len(list(source.glob("*.safetensors"))) > 3) == (variant == "sharded")
     # What is equal byte for byte is not uploaded twice.
-    for path in source.glob("model*"):
+    for path in [] if is_cast else source.glob("model*"):
         assert (tmp_path / "target" / path.name).read_bytes() == path.read_bytes()
-    assert converted.weights_bytes == sum(path.stat().st_size for path in source.glob("model*"))
+    assert converted.weights_bytes == sum(path.stat().st_size for path in (tmp_path / "target").glob("model*"))
 
     plain_class, reuse_class = CLASSES[kind]
     transformers_log.clear()
@@ -132,12 +137,87 @@ def test_weights_labels_and_logits_stay(kind: str, variant: str, tmp_path: Path,
         tmp_path / "target", temporal_reuse={"mode": "off"}, output_loading_info=True
     )
     assert_nothing_to_report(report, transformers_log)
-    plain = plain_class.from_pretrained(source)
+    plain = plain_class.from_pretrained(source, dtype=torch.float32 if is_cast else "auto")
     assert model.dtype == plain.dtype
     assert model.config.id2label == plain.config.id2label
     assert_same(reuse_logits(model, clip_for(kind)), parent_logits(plain, clip_for(kind)))
     assert converted.architecture == reuse_class.__name__
     assert (converted.source, converted.folder) == (str(source), str(tmp_path / "target"))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_weights_are_written_in_the_dtype_that_is_asked_for(dtype: str, tmp_path: Path) -> None:
+    source = write_source(tmp_path / "source", variant="sharded")
+    converted = hub.convert(source, tmp_path / "target", dtype=dtype)
+    found = weights_of(tmp_path / "target")
+    assert {weight.dtype for weight in found.values()} == {getattr(torch, dtype)}
+    assert converted.cast == (None if dtype == "float32" else ("float32", dtype))
+    for name, weight in weights_of(source).items():
+        assert torch.equal(found[name], weight.to(found[name].dtype))
+    assert hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(tmp_path / "target").dtype == getattr(
+        torch, dtype
+    )
+    modes = {path.stat().st_mode for path in (tmp_path / "target").iterdir()}
+    assert len(modes) == 1, "others may read all of it, or nothing"
+    index = json.loads((tmp_path / "target" / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == sum(weight.nbytes for weight in found.values())
+    # float16 that is asked for is kept, and what is kept is copied.
+    again = hub.convert(tmp_path / "target", tmp_path / "again", dtype=dtype)
+    assert again.cast is None and weights_of(tmp_path / "again").keys() == found.keys()
+
+
+def test_weights_that_are_too_large_for_a_dtype_are_not_made_infinite(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "source")
+    weights = weights_of(source)
+    weights["classifier.bias"] = torch.full_like(weights["classifier.bias"], 1e6)
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="its weight 'classifier.bias' is too large for float16"):
+        hub.convert(source, tmp_path / "target", dtype="float16")
+    with pytest.raises(CheckpointError, match="The dtype is 'int8', but must be one of float32, float16, bfloat16"):
+        hub.convert(source, tmp_path / "target", dtype="int8")
+    assert not (tmp_path / "target").exists()
+
+
+SOURCE_CARDS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "whole": (
+        "base_model: owner/base\nlicense: mit\ndatasets:\n- owner/data\n- 'no id!'",
+        ("owner/base", "mit", ["owner/data"]),
+    ),
+    "lists": ("base_model:\n- owner/base\nlicense: cc-by-4.0\ndatasets: data", ("owner/base", "cc-by-4.0", ["data"])),
+    "several": ("base_model:\n- owner/base\n- owner/other\nlicense:\n- mit", (None, None, [])),
+    "strange": ("base_model: ../../etc/passwd\nlicense: '<b>'\ndatasets: {a: 1}", (None, None, [])),
+    "broken": ("base_model: [", (None, None, [])),
+    "text": ("just text", (None, None, [])),
+}
+
+
+@pytest.mark.parametrize(("metadata", "expected"), SOURCE_CARDS.values(), ids=SOURCE_CARDS)
+def test_what_the_card_of_the_source_tells(metadata: str, expected: tuple[Any, ...], tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{metadata}\n---\n# A model\n")
+    facts = source_facts(tmp_path)
+    assert (facts.base_model, facts.license, facts.datasets) == expected
+    assert source_facts(tmp_path / "nowhere" / "..").base_model != "nowhere"
+
+
+def test_the_cache_of_the_hub_tells_the_base_model(tmp_path: Path) -> None:
+    for name, expected in (("models--owner--some-model", "owner/some-model"), ("models--gpt2", "gpt2")):
+        folder = tmp_path / name / "snapshots" / "0123abcd"
+        folder.mkdir(parents=True)
+        assert source_facts(folder).base_model == expected
+
+
+def test_what_is_converted_has_a_card_that_knows_its_source(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "source")
+    (source / "README.md").write_text("---\nbase_model: owner/base\nlicense: mit\n---\n# A model\n")
+    converted = hub.convert(source, tmp_path / "target")
+    assert (converted.base_model, converted.license) == ("owner/base", "mit")
+    card = ModelCard.load(tmp_path / "target" / "README.md")
+    assert (card.data.base_model, card.data.license, card.data.library_name) == ("owner/base", "mit", "hf-ttr")
+    assert 'model="target"' in card.text and "Nothing was measured of this checkpoint yet" in card.text
+    # And so has what is made of that, for its place on the Hub.
+    again = hub.convert(tmp_path / "target", tmp_path / "again", repo_id="me/clips")
+    assert (again.base_model, again.license) == ("owner/base", "mit")
+    assert 'model="me/clips"' in (tmp_path / "again" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -168,7 +248,7 @@ def test_config_says_how_to_reuse_and_where_the_code_is(kind: str, tmp_path: Pat
 
 def test_checkpoint_tells_nothing_of_the_machine(tmp_path: Path) -> None:
     hub.convert(write_source(tmp_path / "source"), tmp_path / "target")
-    names = {"config.json", "preprocessor_config.json", "video_preprocessor_config.json", f"{LOADER}.py"}
+    names = {"README.md", "config.json", "preprocessor_config.json", "video_preprocessor_config.json", f"{LOADER}.py"}
     assert {path.name for path in (tmp_path / "target").iterdir()} == names | {"model.safetensors"}
     for name in names:
         assert str(tmp_path) not in (tmp_path / "target" / name).read_text()
@@ -267,7 +347,7 @@ def test_what_is_loaded_changed_and_saved_still_says_where_the_code_is(kind: str
 @pytest.mark.parametrize(("kind", "name"), [("vit", "vit-tiny-tin200"), ("videomae", "videomae-tiny-tin200")])
 def test_real_weights(kind: str, name: str, real_data: Path, tmp_path: Path) -> None:
     source = real_data / "models" / name
-    hub.convert(source, tmp_path / "target")
+    hub.convert(source, tmp_path / "target", dtype="float16")
     assert (tmp_path / "target" / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
     plain_class, reuse_class = CLASSES[kind]
     plain = plain_class.from_pretrained(source, dtype=torch.float32)
@@ -422,7 +502,7 @@ def test_failed_overwriting_leaves_the_old_checkpoint(tmp_path: Path, monkeypatc
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hf_ttr.hub.shutil.copyfile", fail)
+    monkeypatch.setattr("hf_ttr.weight_files.shutil.copyfile", fail)
     with pytest.raises(CheckpointError, match=r"target' cannot be written \(.*No space left on device\)"):
         hub.convert(source, tmp_path / "target", overwrite=True)
     assert content_of(tmp_path) == before
@@ -524,7 +604,8 @@ def test_fresh_process_gives_the_same_logits(how: str, converted: dict[str, Path
         with torch.no_grad():
             assert_same(torch.tensor(found[kind]), model(clip_for(kind)).logits)
         assert found[f"{kind} label"].startswith("class ")
-        files = {path.name for path in folder.iterdir()}
+        # The card is that of what was converted.
+        files = {path.name for path in folder.iterdir()} - {"README.md"}
         assert {path.name for path in Path(f"{folder}-again").iterdir()} == files
 
 

@@ -100,10 +100,11 @@ def test_nothing_is_left_of_a_click(app: ModuleType, tmp_path: Path, monkeypatch
 
         def __exit__(self, *args: object) -> None: ...
 
-        def click(self, show: Any, *args: Any, **options: Any) -> None:
-            calls["show"], calls["click"] = show, options
+        def click(self, **options: Any) -> None:
+            calls["show"], calls["click"] = options["fn"], options
 
-        release = click
+        def release(self, **options: Any) -> None:
+            calls["release"] = options
 
         def queue(self, **options: Any) -> Part:
             calls["queue"] = options
@@ -119,11 +120,17 @@ def test_nothing_is_left_of_a_click(app: ModuleType, tmp_path: Path, monkeypatch
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     app.build()
     assert calls["queue"]["max_size"] and calls["Blocks"]["delete_cache"] and calls["click"]["concurrency_limit"] == 1
+    # Programs are offered one call, by its name.
+    assert calls["click"]["api_name"] == "classify"
+    assert calls["release"]["api_visibility"] == calls["Examples"]["api_visibility"] == "private"
+    # The page begins with a result.
+    assert list(tmp_path.iterdir()) == []
     (shown,) = calls["show"](app.CLIPS[0], 0.1)
     assert shown[3].endswith("reuse.mp4") and list(tmp_path.iterdir()) == []
     (tmp_path / "clip.mp4").write_bytes(bytes(100))
-    with pytest.raises(Gradio.Error):
+    with pytest.raises(Gradio.Error, match="clip.mp4") as caught:
         next(calls["show"](str(tmp_path / "clip.mp4"), 0.1))
+    assert str(tmp_path) not in str(caught.value) and caught.value.__cause__ is None
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
@@ -166,7 +173,7 @@ def test_in_a_browser(address: str, tmp_path: Path) -> None:
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1600"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1000"):
         options.add_argument(argument)
     service = webdriver.ChromeService(executable_path=str(shutil.which("chromedriver")))
     browser = webdriver.Chrome(options=options, service=service)
@@ -179,8 +186,16 @@ def test_in_a_browser(address: str, tmp_path: Path) -> None:
         def text(name: str) -> str:
             return browser.find_element(By.ID, name).text
 
-        wait(lambda _: browser.find_elements(By.ID, "classify"))[0].click()
+        # A result is there before anything is clicked, and the clip beside the button.
+        wait(lambda _: browser.find_elements(By.ID, "classify"))
         wait(lambda _: "tokens computed" in text("summary"))
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 1280, "height": 1000, "deviceScaleFactor": 1, "mobile": False},
+        )
+        for name in ("clip", "classify", "dense", "reuse", "summary", "overlay"):
+            place = browser.find_element(By.ID, name).rect
+            assert place["y"] >= 0 and place["y"] + place["height"] <= 1000, (name, place)
         assert "space shuttle" in text("dense") and "space shuttle" in text("reuse")
         wait(lambda _: browser.execute_script("return document.querySelector('#overlay video')?.videoWidth > 0"))
         assert browser.execute_script("return document.querySelector('#overlay video').error") is None

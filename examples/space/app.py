@@ -31,6 +31,7 @@ LIMITS = VideoLimits(pixels=4096 * 2304, frames=20_000)
 LARGEST_UPLOAD = int(os.environ.get("LARGEST_UPLOAD", str(32 << 20)))
 AT_ONCE, WAITING = 1, 16
 KEPT_SECONDS = 900
+THRESHOLD = 0.1
 CLIPS = [str(ASSETS / name) for name in ("demo.mp4", "motion-demo.mp4")]
 CLASSES = {
     "vit": hf_ttr.TemporalReuseViTForVideoClassification,
@@ -101,7 +102,8 @@ def classify(video: str, threshold: float, folder: str, name: str = MODEL) -> An
     model, processor = load(name)
     window = model.config.window_frames
     frames = window or NUM_FRAMES
-    pixels = processor(video, num_frames=frames, frame_sampling_rate=None, return_tensors="pt").pixel_values
+    # Frames that follow each other, as those of a stream do.
+    pixels = processor(video, num_frames=frames, frame_sampling_rate=1, return_tensors="pt").pixel_values
     settings = copy.copy(model.config.temporal_reuse)
     settings.threshold, settings.compute_budget = threshold, None
     maps = model(pixels, temporal_reuse=settings, output_token_maps=True).reuse.maps.stream(0)
@@ -153,8 +155,14 @@ def one_folder() -> Iterator[str]:
         yield folder
 
 
+def sentence(error: Exception, video: str) -> str:
+    """What is wrong with a clip, by the name that the user gave it, and without where it lies on this machine."""
+    text = str(error).replace(os.path.join(os.path.dirname(video), ""), "")
+    return shown(text[:1].upper() + text[1:], None)
+
+
 def build() -> Any:
-    """The page."""
+    """The page, with what comes of the first clip."""
     import gradio as gr
 
     def show(video: str | None, threshold: float) -> Iterator[tuple[Any, ...]]:
@@ -164,28 +172,44 @@ def build() -> Any:
             try:
                 answer = classify(video, threshold, folder)
             except VideoDecodingError as error:
-                raise gr.Error(shown(error)) from error
+                raise gr.Error(sentence(error, video)) from None
             # gradio copies the file as it is handed over; the folder goes after that.
             yield answer.dense, answer.reuse, answer.summary, answer.overlay
 
-    with gr.Blocks(title="Temporal token reuse", delete_cache=(60, KEPT_SECONDS)) as page:
+    # gradio copies what a part begins with as it is made.
+    with one_folder() as folder, gr.Blocks(title="Temporal token reuse", delete_cache=(60, KEPT_SECONDS)) as page:
+        first = classify(CLIPS[0], THRESHOLD, folder)
         gr.Markdown("# Temporal token reuse\nA video transformer that computes only the patches that change.")
         with gr.Row():
             with gr.Column():
-                video = gr.Video(CLIPS[0], label="Clip", sources=["upload"])
-                gr.Examples([[clip] for clip in CLIPS], video)
-                threshold = gr.Slider(0, 1, 0.1, step=0.01, label="Threshold: 0 computes everything")
+                video = gr.Video(CLIPS[0], label="Clip", sources=["upload"], height=320, elem_id="clip")
+                threshold = gr.Slider(0, 1, THRESHOLD, step=0.01, label="Threshold: 0 computes everything")
                 button = gr.Button("Classify", variant="primary", elem_id="classify")
+                gr.Examples([[clip] for clip in CLIPS], video, api_visibility="private")
             with gr.Column():
                 with gr.Row():
-                    dense = gr.Label(label="Dense", num_top_classes=3, elem_id="dense")
-                    reuse = gr.Label(label="With reuse", num_top_classes=3, elem_id="reuse")
-                summary = gr.Markdown(elem_id="summary")
-                overlay = gr.Video(show_label=False, autoplay=True, loop=True, elem_id="overlay")
-        outputs = [dense, reuse, summary, overlay]
+                    dense = gr.Label(first.dense, label="Dense", num_top_classes=3, elem_id="dense")
+                    reuse = gr.Label(first.reuse, label="With reuse", num_top_classes=3, elem_id="reuse")
+                summary = gr.Markdown(first.summary, label="Cost", elem_id="summary")
+                overlay = gr.Video(
+                    first.overlay,
+                    label="What was computed",
+                    show_label=False,
+                    autoplay=True,
+                    loop=True,
+                    height=320,
+                    elem_id="overlay",
+                )
+        call = {"fn": show, "inputs": [video, threshold], "outputs": [dense, reuse, summary, overlay]}
         # Both share a place: a clip at a time, whatever is clicked.
-        for event in (button.click, threshold.release):
-            event(show, [video, threshold], outputs, concurrency_limit=AT_ONCE, concurrency_id="classify")
+        place = {"concurrency_limit": AT_ONCE, "concurrency_id": "classify"}
+        button.click(
+            **call,
+            **place,
+            api_name="classify",
+            api_description="The labels of a clip, dense and with reuse, what they cost, and what was computed.",
+        )
+        threshold.release(**call, **place, api_visibility="private")
     return page.queue(max_size=WAITING)
 
 

@@ -30,10 +30,15 @@ def card(
     model_id: Annotated[
         str | None, typer.Option(metavar="ID", help="What the examples load; by default MODEL_DIR.")
     ] = None,
-    base_model: Annotated[str | None, typer.Option(metavar="ID", help="Hub id of the base model.")] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Hub id of the base model; by default that of the card that is there."),
+    ] = None,
     license_: Annotated[
         str | None,
-        typer.Option("--license", metavar="NAME", help="Licence of the base model, as the Hub names it: apache-2.0."),
+        typer.Option(
+            "--license", metavar="NAME", help="Licence of the base model, as the Hub names it, such as apache-2.0."
+        ),
     ] = None,
     dataset: Annotated[
         list[str] | None,
@@ -48,7 +53,8 @@ def card(
     ] = "default",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
-    """Write the model card of a checkpoint. What was not measured says so."""
+    """Write the model card of a checkpoint: how to use it, and what was measured of it."""
+    from ..card_source import SourceFacts, source_facts
     from ..card_text import command_line
     from ..model_card import ReuseModelCardData
     from .loading import quiet
@@ -64,6 +70,8 @@ def card(
     }
     given = [part for name, value in options.items() if value is not None for part in (name, value)]
     given += [part for name in dataset or [] for part in ("--dataset", name)]
+    # What the card that is there tells, as that of `hf-ttr convert`, need not be said again.
+    known = source_facts(model) if os.path.isdir(model) else SourceFacts()
     try:
         with quiet():
             data = ReuseModelCardData.from_directory(
@@ -71,9 +79,9 @@ def card(
                 evaluation=evaluation,
                 benchmarks=benchmarks,
                 model_id=model_id,
-                base_model=base_model,
-                license=license_,
-                datasets=dataset or [],
+                base_model=base_model or known.base_model,
+                license=license_ or known.license,
+                datasets=dataset or known.datasets,
                 evaluation_dataset=evaluation_dataset,
                 evaluation_task=evaluation_task,
                 command=command_line(["hf-ttr", "card", model, *given]),
@@ -84,7 +92,7 @@ def card(
     for path in written:
         typer.echo(f"Written: {shown(path)}")
     if not data.figures:
-        typer.echo("There are no figures of this model with these settings; the card says that nothing was measured.")
+        typer.echo("There are no figures of this model with these settings; the card says how to measure them.")
     elif evaluation is not None and evaluation_dataset is None:
         typer.echo("No result for a leaderboard of the Hub: --evaluation-dataset would say which.")
 

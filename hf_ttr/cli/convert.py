@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..display import shown
 from .errors import InputError, ends_quietly
 from .options import Budget, Mode, Reduction, Threshold, Wanted
+
+
+if TYPE_CHECKING:
+    from ..hub import ConvertedCheckpoint
 
 
 @ends_quietly
@@ -29,6 +34,15 @@ def convert(
     push_to_hub: Annotated[
         str | None, typer.Option(metavar="REPO_ID", help="Upload the folder to this repository of the Hub as well.")
     ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DTYPE",
+            help="Write the weights as float32, float16 or bfloat16; by default as they are, but float16 as float32, "
+            "as float16 is several times slower on a CPU.",
+            show_default=False,
+        ),
+    ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that DST holds.")] = False,
 ) -> None:
@@ -37,6 +51,9 @@ def convert(
     if private and push_to_hub is None:
         raise InputError("--private has no meaning without --push-to-hub; add it, or leave --private out.")
 
+    if dtype not in (None, "float32", "float16", "bfloat16"):
+        raise InputError(f"--dtype is '{dtype}', but must be float32, float16 or bfloat16.")
+
     from .. import hub
     from .loading import quiet
     from .report import settings_text
@@ -44,9 +61,31 @@ def convert(
     if push_to_hub is not None:
         hub.check_repo_id(push_to_hub, folder)
     with quiet():
-        converted = hub.convert(source, folder, wanted.settings, overwrite=overwrite)
+        converted = hub.convert(source, folder, wanted.settings, overwrite, dtype, push_to_hub)
         parts = [converted.architecture, settings_text(converted.temporal_reuse.to_dict())]
-        parts.append(f"the weights of {shown(source)} as they are ({converted.weights_bytes / 1e6:.1f} MB)")
+        parts.append(f"the weights of {shown(source)} {_dtypes(converted)} ({converted.weights_bytes / 1e6:.1f} MB)")
         typer.echo(f"{shown(folder)}: {', '.join(parts)}")
+        if dtype is None and converted.cast is not None:
+            typer.echo("On a CPU float16 is several times slower than float32; --dtype float16 keeps it, for a GPU.")
+        typer.echo(_source(converted))
         if push_to_hub is not None:
             typer.echo(hub.push_to_hub(folder, push_to_hub, private=private or None))
+
+
+def _dtypes(converted: ConvertedCheckpoint) -> str:
+    if converted.cast is None:
+        return "as they are"
+    before, after = converted.cast
+    return f"in {after}, which were in {before}"
+
+
+def _source(converted: ConvertedCheckpoint) -> str:
+    """What the card says of the source, and how to add what it does not."""
+    facts = {"base model": converted.base_model, "licence": converted.license}
+    known = ", ".join(f"{name} {shown(value)}" for name, value in facts.items() if value is not None)
+    options = {"--base-model ID": converted.base_model, "--license NAME": converted.license}
+    missing = " ".join(option for option, value in options.items() if value is None)
+    if not missing:
+        return f"Its card README.md: {known}."
+    command = f"hf-ttr card {shlex.quote(shown(converted.folder, None))} {missing} --overwrite"
+    return f"Its card README.md: {known or 'base model and licence not known'}; `{command}` adds the rest."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,20 +46,26 @@ Dataset = Annotated[
 def evaluate(
     model: Model,
     dataset: Dataset,
-    out: Annotated[str, typer.Option(metavar="DIR", help="Folder for the results; goes on with what is there.")],
-    split: Annotated[str | None, typer.Option(help="Part of the data set.")] = None,
-    num_clips: Annotated[int, typer.Option(help="Clips of each video, spread over it.")] = 1,
-    views: Annotated[int, typer.Option(help="1, or 3 squares along the longer side of the frames.")] = 1,
+    out: Annotated[
+        str,
+        typer.Option(metavar="DIR", help="Folder for the results; goes on with what is there.", show_default=False),
+    ],
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Part of the data set, such as test.")] = None,
+    num_clips: Annotated[int, typer.Option(metavar="N", help="Clips of each video, spread over it.")] = 1,
+    views: Annotated[
+        int,
+        typer.Option(metavar="1|3", help="Views of each clip: 1, or 3 squares along the longer side of its frames."),
+    ] = 1,
     num_frames: NumFrames = None,
     frame_sampling_rate: FrameSamplingRate = None,
-    batch_size: Annotated[int, typer.Option(help="Videos in one call of the model.")] = 4,
+    batch_size: Annotated[int, typer.Option(metavar="N", help="Videos in one call of the model.")] = 4,
     threshold: Threshold = None,
     budget: Budget = None,
     mode: Mode = None,
     reduction: Reduction = None,
-    compare_dense: Annotated[bool, typer.Option(help="Run the dense model as well.")] = True,
+    compare_dense: Annotated[bool, typer.Option(help="Run the dense model as well, and compare.")] = True,
     num_processes: Annotated[
-        int | None, typer.Option(help="Processes to spread the videos over; fewer are refused.")
+        int | None, typer.Option(metavar="N", help="Processes to spread the videos over; by default this one.")
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Host that rows of the data set may lead to; repeatable.")
@@ -111,7 +117,9 @@ def evaluate(
         _leave_group()
     if done is None:
         return
-    _report(done, as_json)
+    from ..card_figures import settings_in_force
+
+    _report(done, settings_in_force(config.temporal_reuse, config.window_frames is not None), as_json)
     if done.broken and strict:
         raise typer.Exit(1)
 
@@ -176,26 +184,16 @@ def _asked_of_accelerate() -> int | None:
     return None
 
 
-def _report(done: Evaluation, as_json: bool) -> None:
+def _report(done: Evaluation, settings: dict[str, Any], as_json: bool) -> None:
     """Prints what the run gave to stdout, and the broken videos to stderr."""
     import json
 
-    from rich.console import Console
-    from rich.table import Table
+    from .evaluation_table import print_evaluation
 
     if as_json:
         typer.echo(json.dumps(done.summary, allow_nan=False))
     else:
-        table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), show_header=False)
-        for name, value in {**done.summary["metrics"], **done.timing["metrics"]}.items():
-            if isinstance(value, dict):
-                table.add_row(name, f"{value['value']:.4f}", f"95 %: {value['low']:.4f} to {value['high']:.4f}")
-            elif value is not None:
-                table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}", "")
-        Console().print(table)
-        for note in done.summary["notes"]:
-            typer.echo(f"\n{note}")
-        typer.echo(f"\n{len(done.rows)} videos; summary.json and clips.parquet are in {shown(done.folder)}")
+        print_evaluation(done, settings)
     for row in done.broken:
         typer.echo(f"Warning: {shown(row.video)} was left out: {shown(row.error)}", err=True)
     if done.broken:

@@ -13,73 +13,17 @@ import numpy as np
 import torch
 
 from ..configuration import as_temporal_reuse_config
+from ..promise import OF_OTHERS, Target
 from ..scores import ScoreKind, divergence, same_answer, score_kind
 from ..statistics import bootstrap_interval, wilson_interval
 from ..video import VideoDecodingError
+from .measurements import ByThreshold, Measured, MeasurementFiles
 from .metadata import DataError
 from .protocol import Protocol
 
 
 THRESHOLDS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.56, 0.8)
 """Candidates, each 1.4 times as high as the one before."""
-
-OF_OTHERS = 2**0.5
-"""The mean over as many other videos scatters as much as the one that was measured: their difference, by this more."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """
-    What is promised.
-
-    Args:
-        agreement (`float`, *optional*): least share of the frames (of a VideoMAE: clips) with the dense model's label;
-            of labels each by itself, with the same labels above one half.
-        kl (`float`, *optional*): largest mean divergence from the dense scores, in nats.
-        confidence (`float`): with which both are promised, above 0.5 and below 1.
-
-    Raises:
-        ValueError: if one is out of range, or nothing is promised; one sentence.
-    """
-
-    agreement: float | None = None
-    kl: float | None = None
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        if self.agreement is None and self.kl is None:
-            raise ValueError("a target is an agreement, a kl, or both; give one.")
-        if self.agreement is not None and not 0 < self.agreement <= 1:
-            raise ValueError(f"agreement is {self.agreement}, but must be a share above 0 and at most 1.")
-        if self.kl is not None and not self.kl > 0:
-            raise ValueError(f"kl is {self.kl}, but must be above 0.")
-        if not 0.5 < self.confidence < 1:
-            raise ValueError(f"confidence is {self.confidence}, but must be above 0.5 and below 1.")
-
-    def is_met(self, point: Point, by_bound: bool) -> bool:
-        """Whether a point of the curve keeps the promise: by its confidence bounds, or by what was measured."""
-        agreement = point.agreement_bound if by_bound else point.agreement
-        kl = point.kl_bound if by_bound else point.kl
-        return (self.agreement is None or agreement >= self.agreement) and (self.kl is None or kl <= self.kl)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """
-    One clip at one threshold.
-
-    Attributes:
-        frames: number of them; 1 of a model that gives labels to clips alone.
-        agreement: share of its frames with the dense model's label.
-        kl: mean divergence of its frames from the dense scores.
-        multiply_adds, dense_multiply_adds: of it.
-    """
-
-    frames: int
-    agreement: float
-    kl: float
-    multiply_adds: int
-    dense_multiply_adds: int
 
 
 @dataclass(frozen=True)
@@ -88,7 +32,7 @@ class Point:
     Many clips at one threshold.
 
     Attributes:
-        threshold: of it; 0 is the dense model.
+        threshold: of it.
         agreement, kl: means over the clips.
         agreement_bound, kl_bound: what the mean over as many other videos keeps to with the confidence asked for: by
             bootstrap over videos, and for agreement not above what Wilson's interval says of independent frames.
@@ -110,22 +54,32 @@ class Calibration:
 
     Attributes:
         target: what was promised.
-        threshold: the cheapest that keeps it; 0, which computes everything, where none does.
+        threshold: the cheapest that keeps it; `None` where none does.
         curve: measured on the videos that the threshold was chosen on.
-        check: measured on the others, at the chosen threshold; `None` where all videos were needed.
-        is_kept: whether the promise was kept on the others.
+        best: the most that can be promised with these videos: the lowest threshold of the curve.
+        growth: about how many times as many videos it takes until that one keeps the promise, if the same is measured
+            of them; `None` where no number is enough.
+        check: measured on the others, at the chosen threshold; `None` where there are none, or no threshold.
+        is_kept: whether the promise was kept on the others; `None` where there is no check.
         videos, held_out: names of the two.
         broken: names of the videos that could not be measured, and why.
     """
 
     target: Target
-    threshold: float
+    threshold: float | None
     curve: list[Point]
+    best: Point
+    growth: float | None
     check: Point | None
     is_kept: bool | None
     videos: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is a threshold that keeps the promise, also on the others where there are any."""
+        return self.threshold is not None and self.is_kept is not False
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON can hold it: what is no number is `None`."""
@@ -141,7 +95,7 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-Measurements = dict[str, dict[float, list[Measured]]]
+Measurements = dict[str, ByThreshold]
 """By video and threshold, its clips."""
 
 
@@ -153,6 +107,7 @@ def measure_videos(
     thresholds: Sequence[float] = THRESHOLDS,
     progress: Callable[[int], None] = lambda done: None,
     target: Target | None = None,
+    files: MeasurementFiles | None = None,
 ) -> tuple[Measurements, dict[str, str]]:
     """
     Runs clips of videos dense and at each threshold.
@@ -164,13 +119,16 @@ def measure_videos(
         thresholds: candidates.
         progress: told how many videos are done.
         target (`Target`, *optional*): looked at before anything is run, whether the model can keep it.
+        files (`MeasurementFiles`, *optional*): what was measured before is taken from there, and what is measured is
+            kept there, video by video.
 
     Returns:
         What was measured; and, by video, why the others were not: they cannot be read, or the dense model has no
         scores for them.
 
     Raises:
-        DataError: if none can be read, or labels are promised of a model of numbers; one sentence.
+        DataError: if none can be read, labels are promised of a model of numbers, or the files cannot be written; one
+            sentence.
     """
     settings = as_temporal_reuse_config(model.config.temporal_reuse)
     if settings.mode == "off":
@@ -184,13 +142,20 @@ def measure_videos(
     found: Measurements = {}
     broken: dict[str, str] = {}
     for number, video in enumerate(videos):
-        own: dict[float, list[Measured]] = {threshold: [] for threshold in thresholds}
+        path = None if files is None else files.path(video)
+        if files is not None and (known := files.read(path)) is not None:
+            found[os.fspath(video)] = known
+            progress(number + 1)
+            continue
+        own: ByThreshold = {threshold: [] for threshold in thresholds}
         try:
             # One clip at a time, so that none is planned among others.
             for clip in protocol.pixel_values(processor, video).to(model.device).split(1):
                 for threshold, measured in _measure(model, clip, settings, thresholds, kind):
                     own[threshold].append(measured)
             found[os.fspath(video)] = own
+            if files is not None:
+                files.write(path, video, own)
         except (VideoDecodingError, _NoScores) as error:
             broken[os.fspath(video)] = str(error)
         progress(number + 1)
@@ -256,16 +221,16 @@ def point_of(measurements: Measurements, threshold: float, confidence: float) ->
     )
 
 
-def choose(measurements: Measurements, target: Target) -> tuple[float, list[Point]]:
+def choose(measurements: Measurements, target: Target) -> tuple[float | None, list[Point]]:
     """
     The highest threshold up to which all keep the promise, by their confidence bounds.
 
     Returns:
-        The threshold, 0 if there is none; and the curve.
+        The threshold, `None` if there is none; and the curve.
     """
     thresholds = sorted(next(iter(measurements.values())))
     curve = [point_of(measurements, threshold, target.confidence) for threshold in thresholds]
-    chosen = 0.0
+    chosen = None
     for point in curve:
         if not target.is_met(point, by_bound=True):
             break
@@ -287,23 +252,30 @@ def calibrate(measurements: Measurements, target: Target, held_out: float = 0.5,
         DataError: if there are too few videos; one sentence.
     """
     names = sorted(measurements)
-    if len(names) < (4 if held_out else 2):
-        raise DataError(
-            f"there are {len(names)} videos, too few to say something about others; give at least 4, ten times as "
-            "many are better."
-        )
+    count = videos_to_choose_on(len(names), held_out)
     order = [names[number] for number in np.random.default_rng(seed).permutation(len(names))]
-    kept = sorted(order[: max(2, round(len(order) * (1 - held_out)))])
-    others = [name for name in names if name not in kept]
+    kept, others = sorted(order[:count]), sorted(order[count:])
     threshold, curve = choose({name: measurements[name] for name in kept}, target)
     check = is_kept = None
-    if others and threshold:
+    if others and threshold is not None:
         check = point_of({name: measurements[name] for name in others}, threshold, target.confidence)
         is_kept = target.is_met(check, by_bound=False)
-    elif others:
-        # The dense model agrees with itself.
-        is_kept = True
-    return Calibration(target, threshold, curve, check, is_kept, kept, others)
+    return Calibration(target, threshold, curve, curve[0], target.growth(curve[0]), check, is_kept, kept, others)
+
+
+def videos_to_choose_on(videos: int, held_out: float) -> int:
+    """
+    On how many of the videos the threshold is chosen; the others are for the check.
+
+    Raises:
+        DataError: if there are too few videos; one sentence.
+    """
+    if videos < (4 if held_out else 2):
+        raise DataError(
+            f"there {'is' if videos == 1 else 'are'} {videos} video{'' if videos == 1 else 's'}, too few to say "
+            "something about others; give at least 4, ten times as many are better."
+        )
+    return max(2, round(videos * (1 - held_out)))
 
 
 def draw_curve(calibration: Calibration, path: str) -> None:

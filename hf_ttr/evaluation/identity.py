@@ -28,6 +28,18 @@ def identity_of(model: Any, processor: Any, dataset: VideoDataset) -> dict[str, 
         processor: a `TemporalReuseVideoProcessor`.
         dataset: the videos.
     """
+    found = identity_of_model(model, processor)
+    return {**found, "revision": None if dataset.is_folder else _revision(dataset.name)}
+
+
+def identity_of_model(model: Any, processor: Any) -> dict[str, Any]:
+    """
+    What decides what a model answers, as JSON has it.
+
+    Args:
+        model: a video classifier with reuse.
+        processor: a `TemporalReuseVideoProcessor`.
+    """
     import av
     import transformers
 
@@ -43,7 +55,6 @@ def identity_of(model: Any, processor: Any, dataset: VideoDataset) -> dict[str, 
         "attention": getattr(model.config, "_attn_implementation", None),
         "config": config,
         "processor": {name: value for name, value in processor.to_dict().items() if not name.startswith("_")},
-        "revision": None if dataset.is_folder else _revision(dataset.name),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "av": av.__version__},
     }
     as_json: dict[str, Any] = json.loads(json.dumps(found, default=str))
@@ -155,5 +166,6 @@ __all__ = [
     "digest_of",
     "file_of",
     "identity_of",
+    "identity_of_model",
     "list_videos",
 ]

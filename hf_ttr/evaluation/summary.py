@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..display import shown
 from ..scores import ScoreKind
 from ..statistics import (
     Interval,
@@ -34,6 +35,10 @@ _NOTES: dict[ScoreKind, list[str]] = {
         "distance from the numbers of the dense model."
     ],
 }
+
+
+_SHOWN = 3
+"""Labels of the model in a sentence."""
 
 
 def summarise(
@@ -70,7 +75,7 @@ def summarise(
         "metrics": metrics,
         "skipped": [{"video": row.video, "error": row.error} for row in rows if row.error is not None],
         "scores": kind,
-        "notes": _NOTES[kind],
+        "notes": [*_NOTES[kind], *(_unlabelled(good, labels) if kind == "softmax" else [])],
         "finished": True,
     }
 
@@ -126,6 +131,25 @@ def _accuracies(
         result["dense_accuracy"] = _share(dense_right)
         result["accuracy_difference"] = _entry(float(right.mean() - dense_right.mean()), interval)
     return result
+
+
+def _unlabelled(rows: list[ClipRow], labels: Mapping[str, int]) -> list[str]:
+    """Why there is no accuracy, where that is for the labels of the videos."""
+    without = [row.video for row in rows if not row.label]
+    if without:
+        return [
+            f"There is no accuracy, as {len(without)} of {len(rows)} videos have no label (the first: "
+            f"{shown(without[0])}); put them into folders named by their labels, or add a metadata.csv."
+        ]
+    unknown = [row.label for row in rows if row.label and row.label.lower() not in labels]
+    if unknown:
+        names = ", ".join(f"'{shown(name, 40)}'" for name in list(labels)[:_SHOWN])
+        rest = f" and {len(labels) - _SHOWN:,} more" if len(labels) > _SHOWN else ""
+        return [
+            f"There is no accuracy, as the label '{shown(unknown[0], 40)}' of {unknown.count(unknown[0])} of "
+            f"{len(rows)} videos is none of the model's ({names}{rest}); name the videos' labels as the model does."
+        ]
+    return []
 
 
 def _fidelity(logits: np.ndarray, dense: np.ndarray | None, kind: ScoreKind) -> dict[str, Any]:

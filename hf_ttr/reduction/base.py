@@ -207,19 +207,27 @@ class WindowReduction(Reduction):
         """
 
 
+UNKNOWN = "there is no reduction"
+"""Begins what is said of a method that nobody registered."""
+
 AnyReduction = TypeVar("AnyReduction", bound=type[Reduction])
 _METHODS: dict[str, type[Reduction]] = {}
 
 
 def register_reduction(method: AnyReduction) -> AnyReduction:
     """
-    Makes a method known by its name; a decorator.
+    Makes a method known by its name; a decorator. A class that is defined again, as by a cell of a notebook that runs
+    again, takes the place of what it was.
 
     Raises:
-        ValueError: if the name is taken.
+        ValueError: if another class has the name.
     """
-    if method.method in _METHODS:
-        raise ValueError(f"there is a reduction named {method.method!r} already.")
+    known = _METHODS.get(method.method)
+    if known is not None and (known.__module__, known.__qualname__) != (method.__module__, method.__qualname__):
+        raise ValueError(
+            f"there is a reduction named {method.method!r} already, {known.__module__}.{known.__qualname__}; give "
+            f"{method.__module__}.{method.__qualname__} another name."
+        )
     _METHODS[method.method] = method
     return method
 
@@ -239,7 +247,10 @@ def as_reduction(value: Any) -> Reduction:
     settings = dict(value)
     name = settings.pop("method")
     if not isinstance(name, str) or name not in _METHODS:
-        raise ValueError(f"there is no reduction {name!r}; the methods are {names}.")
+        raise ValueError(
+            f"{UNKNOWN} {name!r}; import the module that defines it (in Python import, on the command line --import "
+            f"MODULE), or take one of {names}."
+        )
     kind = _METHODS[name]
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     unknown = sorted(settings.keys() - set(known))

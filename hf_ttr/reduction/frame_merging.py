@@ -9,6 +9,7 @@ import torch
 
 from ..planning.plan import ReusePlan
 from .base import FrameReduction
+from .contract import check_merge, is_foreign
 from .rows import RowSets
 
 
@@ -46,7 +47,10 @@ def merge_frames(
     multiply_adds = [0] * streams
     sizes = torch.ones(len(rows), dtype=torch.float32, device=rows.device)
     for method in methods:
-        merge = method.merge(rows, RowSets(plan.row_counts, rows.device), streams, protected)
+        frames = RowSets(plan.row_counts, rows.device)
+        merge = method.merge(rows, frames, streams, protected)
+        if is_foreign(method):
+            check_merge(method, merge, frames, streams, protected)
         multiply_adds = [cost + more for cost, more in zip(multiply_adds, merge.multiply_adds)]
         plan = plan.merged(merge.targets)
         is_kept = merge.targets == torch.arange(len(rows), device=rows.device)

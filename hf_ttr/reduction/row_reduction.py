@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from .base import LayerReduction, ModelShape, Observed
+from .contract import check_change, checked_count, is_foreign
 from .rows import RowChange, RowSets, padded_size
 
 
@@ -70,8 +71,8 @@ class RowReduction:
             left, steps, whole = self.counts[-1], [], self.whole_counts[-1]
             gone = {True: self.left_out[-1], False: self.merged[-1]}
             for method in methods if layers is None or layer < layers else ():
-                whole -= method.removed(layer, whole, model.tokens, model)
-                removed = [method.removed(layer, *pair, model) for pair in zip(left, counts)]
+                whole -= _announced(method, layer, whole, model.tokens, model)
+                removed = [_announced(method, layer, *pair, model) for pair in zip(left, counts)]
                 if any(removed):
                     left = [count - less for count, less in zip(left, removed)]
                     gone[method.prunes] = [before + more for before, more in zip(gone[method.prunes], removed)]
@@ -138,6 +139,8 @@ class RowReduction:
         for method, removed in self._steps[layer]:
             observed = Observed(rows, self.sizes, **self._observed)
             change = method.change(layer, self.sets, removed, observed, self.model.protected)
+            if is_foreign(method):
+                check_change(method, layer, change, self.sets, removed, rows, self.model.protected)
             if change.left_out is not None:
                 self._remember_left_out(layer, change.left_out, rows)
             rows, kept = self._apply(change, rows, removed)
@@ -263,3 +266,9 @@ class RowReduction:
         if self._keep_last_states:
             before = rows.new_zeros(len(place), rows.shape[1]) if self._last_states is None else self._last_states
             self._last_states = torch.where(now[:, None], rows.index_select(0, place.clamp(min=0)), before)
+
+
+def _announced(method: LayerReduction, layer: int, count: int, initial: int, model: ModelShape) -> int:
+    """How many rows of a set a method removes, checked where it is a user's own."""
+    removed = method.removed(layer, count, initial, model)
+    return checked_count(method, layer, count, removed, model.protected) if is_foreign(method) else removed

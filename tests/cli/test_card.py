@@ -29,9 +29,9 @@ def folder(files, tmp_path, monkeypatch) -> Path:
 def test_card_goes_into_the_folder_of_the_model(runner, folder):
     result = runner.invoke(app, ["card", "reuse"])
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith("Written: reuse/README.md\n") and "nothing was measured" in result.stdout
+    assert result.stdout.startswith("Written: reuse/README.md\n") and "the card says how to measure" in result.stdout
     text = (folder / "reuse" / "README.md").read_text()
-    assert "hf-ttr card reuse\n" in text and 'model="reuse"' in text and "not measured" in text
+    assert "hf-ttr card reuse\n" in text and 'model="reuse"' in text and "Nothing was measured" in text
 
 
 def test_options_reach_the_card(runner, folder):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 
 from hf_ttr.cli import app
 
@@ -33,6 +36,7 @@ def test_settings_are_in_the_config_and_in_the_output(runner, files, tmp_path, m
     assert result.exit_code == 0, result.stderr
     assert result.stderr == ""
     assert result.stdout.startswith(f"{target}: TemporalReuse")
+    assert "Its card README.md: base model and licence not known; `hf-ttr card " in result.stdout
     assert words in result.stdout and f"the weights of {files / model}" in result.stdout
     written = json.loads((target / "config.json").read_text())["temporal_reuse"]
     assert {name: written[name] for name in settings} == settings
@@ -87,7 +91,31 @@ def test_push_offline_keeps_the_folder(runner, files, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("options", [[], ["--dtype", "float16"]], ids=["default", "kept"])
+def test_float16_is_slow_on_a_cpu(runner, files, tmp_path, options):
+    half = tmp_path / "half"
+    shutil.copytree(files / "vit", half)
+    save_file(
+        {name: weight.half() for name, weight in load_file(half / "model.safetensors").items()},
+        half / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    (half / "README.md").write_text("---\nbase_model: owner/base\nlicense: mit\n---\n")
+    result = runner.invoke(app, ["convert", str(half), str(tmp_path / "target"), *options])
+    assert result.exit_code == 0, result.stderr
+    first, *others = result.stdout.splitlines()
+    dtypes = {weight.dtype for weight in load_file(tmp_path / "target" / "model.safetensors").values()}
+    assert others[-1] == "Its card README.md: base model owner/base, licence mit."
+    if options:
+        assert f"the weights of {half} as they are" in first and dtypes == {torch.float16} and len(others) == 1
+    else:
+        assert f"the weights of {half} in float32, which were in float16 (" in first and dtypes == {torch.float32}
+        assert others[0].startswith("On a CPU float16 is several times slower than float32; --dtype float16 keeps it")
+
+
 BAD = {
+    "dtype-unknown": (["--dtype", "int8"], ["--dtype is 'int8'", "float32, float16 or bfloat16"]),
     "threshold-and-budget": (["--threshold", "0.2", "--budget", "0.3"], ["exclude each other"]),
     "budget-zero": (["--budget", "0"], ["--budget is 0"]),
     "mode-unknown": (["--mode", "sideways"], ["sideways", "bidirectional, causal, off"]),

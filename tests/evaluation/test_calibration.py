@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -67,15 +68,15 @@ def test_where_all_agree_the_bound_is_still_below() -> None:
         (Target(agreement=0.995), 0.1),
         (Target(agreement=0.98), 0.2),
         (Target(agreement=0.85), 0.4),
-        (Target(agreement=0.9999), 0.0),
+        (Target(agreement=0.9999), None),
         (Target(kl=0.015), 0.1),
         (Target(kl=0.03), 0.2),
         (Target(agreement=0.85, kl=0.03), 0.2),
-        (Target(kl=0.001), 0.0),
+        (Target(kl=0.001), None),
     ],
     ids=str,
 )
-def test_the_highest_threshold_that_keeps_the_promise(target: Target, expected: float) -> None:
+def test_the_highest_threshold_that_keeps_the_promise(target: Target, expected: float | None) -> None:
     chosen, curve = choose(measurements(), target)
     assert chosen == expected and [point.threshold for point in curve] == [0.1, 0.2, 0.4]
 
@@ -83,6 +84,38 @@ def test_the_highest_threshold_that_keeps_the_promise(target: Target, expected: 
 def test_a_lucky_threshold_behind_a_bad_one_is_not_taken() -> None:
     chosen, _ = choose(measurements(agreement_at={0.1: 1.0, 0.2: 0.8, 0.4: 1.0}), Target(agreement=0.95))
     assert chosen == 0.1
+
+
+@pytest.mark.parametrize("agreement, confidence", [(0.99, 0.95), (0.95, 0.95), (0.9, 0.8), (0.999, 0.99)])
+def test_frames_that_a_target_takes(agreement: float, confidence: float) -> None:
+    target = Target(agreement=agreement, confidence=confidence)
+    needed = target.frames_needed
+
+    def bound(frames: int) -> float:
+        measured = {"a.mp4": {0.1: [Measured(frames, 1.0, 0.0, 1, 2)]}, "b.mp4": {0.1: [Measured(1, 1.0, 0.0, 1, 2)]}}
+        return point_of(measured, 0.1, confidence).agreement_bound
+
+    # What is said before is what comes of so many that all agree, and of no fewer.
+    assert bound(needed - 1) >= agreement > bound(needed - 2)
+    assert target.highest_agreement(needed) == pytest.approx(bound(needed - 1), abs=1e-9)
+
+
+def test_what_can_be_promised_and_what_more_would_take() -> None:
+    shares = (0.98, 0.96, 1.0, 1.0, 1.0, 0.98)
+    few = {f"{number}.mp4": {0.1: [Measured(50, share, 0.01, 1, 2)]} for number, share in enumerate(shares)}
+    target = Target(agreement=0.98)
+    done = calibrate(few, target, held_out=0)
+    assert done.threshold is None and done.check is None and done.is_kept is None
+    assert done.best == done.curve[0] and done.growth is not None and done.growth > 4
+    # As many videos as were said, of which the same is measured, are about enough; a quarter of them is not.
+    copies = math.ceil(done.growth)
+    more = {f"{copy}-{name}": own for name, own in few.items() for copy in range(copies)}
+    assert calibrate(more, target, held_out=0).threshold == 0.1
+    quarter = {name: own for name, own in more.items() if int(name.split("-")[0]) < copies // 4}
+    assert calibrate(quarter, target, held_out=0).threshold is None
+    # What is measured is itself no better: nothing helps.
+    assert calibrate(few, Target(agreement=0.9999), held_out=0).growth is None
+    assert calibrate(few, Target(kl=0.01), held_out=0).growth is None
 
 
 def test_the_promise_is_checked_on_others() -> None:
@@ -115,11 +148,13 @@ def test_too_few_videos() -> None:
     "settings, message",
     [
         ({}, "a target is an agreement, a kl, or both; give one."),
-        ({"agreement": 1.5}, "agreement is 1.5, but must be a share above 0 and at most 1."),
-        ({"kl": 0.0}, "kl is 0.0, but must be above 0."),
+        ({"agreement": 1.5}, "agreement is 1.5, but must be a share above 0 and below 1."),
+        ({"agreement": 1}, "agreement is 1, which no number of frames can promise"),
+        ({"kl": 0.0}, "kl is 0.0, but must be a finite number above 0."),
+        ({"kl": float("inf")}, "kl is inf, but must be a finite number above 0."),
         ({"kl": 0.1, "confidence": 0.5}, "confidence is 0.5, but must be above 0.5 and below 1."),
     ],
-    ids=["nothing", "agreement", "kl", "confidence"],
+    ids=["nothing", "agreement", "certainty", "kl", "any-kl", "confidence"],
 )
 def test_wrong_targets(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -139,8 +174,8 @@ def test_the_curve_is_drawn(tmp_path: Path) -> None:
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibration")
     make_folder(folder / "videos", 6)
-    for name, parent in (("vit", tiny_parent()), ("videomae", tiny_videomae())):
-        model = hf_ttr.with_temporal_reuse(parent, {"threshold": 0.3}) if name == "vit" else parent
+    for name, parent in (("vit", tiny_parent()), ("other", tiny_parent(1)), ("videomae", tiny_videomae())):
+        model = parent if name == "videomae" else hf_ttr.with_temporal_reuse(parent, {"threshold": 0.3})
         model.save_pretrained(folder / name)
         hf_ttr.TemporalReuseVideoProcessor(
             size={"height": 24, "width": 24}, do_center_crop=False, num_frames=8
@@ -224,10 +259,11 @@ def test_scores_that_are_nan_keep_no_promise(files: Path, where: str, monkeypatc
     assert broken == {}
     for target in (Target(kl=1e9), Target(agreement=0.01)):
         done = calibrate(found, target)
-        assert done.threshold == 0.0
+        assert done.threshold is None and (target.kl is None or done.growth is None)
         json.dumps(done.to_dict(), allow_nan=False)
 
 
+@pytest.mark.usefixtures("quick")
 def test_videos_that_cannot_be_read_are_recorded_and_left_out(files: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
     folder = tmp_path / "videos"
@@ -253,6 +289,7 @@ def test_videos_that_cannot_be_read_are_recorded_and_left_out(files: Path, tmp_p
     assert "has no video stream (it holds: audio)" in result.stderr
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", ["vit", "videomae"])
 def test_the_command(files: Path, tmp_path: Path, name: str) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
@@ -265,7 +302,7 @@ def test_the_command(files: Path, tmp_path: Path, name: str) -> None:
     assert result.exit_code == 0, (result.output, result.exception)
     done = json.loads((tmp_path / "out" / "calibration.json").read_text())
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"calibration.json", "curve.png", "temporal_reuse.json"}
+    assert written == {"calibration.json", "curve.png", "temporal_reuse.json", "measurements"}
     settings = hf_ttr.TemporalReuseConfig(**json.loads((tmp_path / "out" / "temporal_reuse.json").read_text()))
     assert settings.threshold == done["threshold"] and len(done["videos"]) == len(done["held_out"]) == 3
     after = json.loads((files / name / "config.json").read_text())
@@ -285,8 +322,10 @@ def test_the_command(files: Path, tmp_path: Path, name: str) -> None:
             "--mode is 'off', in which a threshold",
         ),
         (["--videos", "VIDEOS", "--target-kl", "0.1", "--held-out", "1"], "--held-out is 1, but must be a share"),
+        (["--videos", "VIDEOS", "--target-kl", "0.1", "--seed", "-1"], "--seed is -1, but must be at least 0."),
+        (["--videos", "VIDEOS", "--target-agreement", "1"], "Agreement is 1, which no number of frames can promise"),
     ],
-    ids=["missing", "empty", "target", "off", "held-out"],
+    ids=["missing", "empty", "target", "off", "held-out", "seed", "certainty"],
 )
 def test_bad_input_is_one_sentence(
     files: Path, tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
@@ -298,6 +337,128 @@ def test_bad_input_is_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few thresholds, and nothing drawn."""
+    monkeypatch.setattr("hf_ttr.evaluation.calibration.THRESHOLDS", (0.4, 0.8))
+    monkeypatch.setattr("hf_ttr.evaluation.calibration.draw_curve", lambda calibration, path: Path(path).touch())
+
+
+def calibrate_command(files: Path, out: Path, *options: object) -> Any:
+    arguments = ["--model", files / "vit", "--videos", files / "videos", "--out", out, "--num-clips", 1, *options]
+    return CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+
+
+def count_videos_that_are_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    read: list[str] = []
+    own = Protocol.pixel_values
+
+    def pixel_values(self: Protocol, processor: Any, source: Any) -> torch.Tensor:
+        read.append(Path(source).name)
+        return own(self, processor, source)
+
+    monkeypatch.setattr(Protocol, "pixel_values", pixel_values)
+    return read
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_no_data_could_promise_is_refused_before_a_frame_is_read(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = count_videos_that_are_read(monkeypatch)
+    result = calibrate_command(files, tmp_path / "out", "--target-agreement", 0.99)
+    assert result.exit_code == 2 and read == [] and result.stderr.count("\n") == 1
+    for part in (
+        "takes at least 380 frames, but 3 of 6 videos (the others check the choice) x 1 clip x 16 frames are 48;",
+        "pass --num-clips 8, or some 48 videos, or --target-agreement 0.9245 at most.",
+    ):
+        assert part in result.stderr
+    result = calibrate_command(files, tmp_path / "out", "--target-agreement", 0.99, "--held-out", 0.9)
+    assert "2 of 6 videos" in result.stderr and list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_threshold_is_a_failure_and_nothing_is_updated(files: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
+    out, config = tmp_path / "out", files / "vit" / "config.json"
+    assert calibrate_command(files, out, "--target-kl", 10).exit_code == 0
+    assert (out / "temporal_reuse.json").exists()
+    before = config.read_text()
+    result = calibrate_command(files, out, "--target-kl", 1e-9, "--update")
+    assert result.exit_code == 1 and config.read_text() == before
+    # What an earlier one chose would be taken for what this one did.
+    assert not (out / "temporal_reuse.json").exists()
+    assert json.loads((out / "calibration.json").read_text())["threshold"] is None
+    assert "No threshold keeps the promise. The lowest that was tried, 0.4, can promise a KL of" in result.stdout
+    assert "More videos would not help" in result.stdout and "config.json is as it was" in result.stdout
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_promise_that_is_not_kept_on_the_others_is_a_failure(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
+    monkeypatch.setattr(Target, "is_met", lambda self, found, by_bound: by_bound)
+    before = (files / "vit" / "config.json").read_text()
+    result = calibrate_command(files, tmp_path / "out", "--target-kl", 10, "--update")
+    assert result.exit_code == 1 and "the promise is NOT kept" in result.stdout
+    assert (files / "vit" / "config.json").read_text() == before
+    assert not (tmp_path / "out" / "temporal_reuse.json").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_was_measured_is_not_measured_again(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
+    out, folder = tmp_path / "out", tmp_path / "videos"
+    folder.mkdir()
+    videos = [Path(shutil.copy(path, folder)) for path in sorted((files / "videos").rglob("*.mp4"))[:4]]
+    read = count_videos_that_are_read(monkeypatch)
+    counted = Protocol.pixel_values
+
+    def killed(self: Protocol, processor: Any, source: Any) -> torch.Tensor:
+        if len(read) == 3:
+            raise KeyboardInterrupt
+        return counted(self, processor, source)
+
+    def run(*options: object) -> list[str]:
+        read.clear()
+        result = calibrate_command(files, out, "--target-kl", 10, "--videos", folder, "--num-frames", 2, *options)
+        assert result.exit_code == 0, (result.output, result.exception)
+        return list(read)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Protocol, "pixel_values", killed)
+        options = ("--target-kl", 10, "--videos", folder, "--num-frames", 2)
+        assert calibrate_command(files, out, *options).exit_code == 130
+    assert len(list((out / "measurements").iterdir())) == 3
+    assert len(run()) == 1
+    first = json.loads((out / "calibration.json").read_text())
+    # Another target, seed or threshold of the model is of the same measurements.
+    assert run("--target-agreement", 0.1, "--seed", 3, "--update") == run() == []
+    assert json.loads((out / "calibration.json").read_text()) == first
+    # Another video, another model, other settings and another choice of frames are not.
+    videos[0].write_bytes(videos[1].read_bytes() + b"0")
+    assert run() == [videos[0].name]
+    assert len(run("--num-frames", 1)) == len(run("--mode", "causal")) == len(run("--reduction", "tome:r=2")) == 4
+    assert len(run("--model", files / "other")) == 4
+    # What is no measurement is measured.
+    for path in (out / "measurements").iterdir():
+        path.write_text(path.read_text().replace('"frames": 2', '"frames": "2"'))
+    assert len(run()) == 4 and run() == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_folder_for_the_results_is_made_first(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    read = count_videos_that_are_read(monkeypatch)
+    result = calibrate_command(files, tmp_path / "file" / "out", "--target-kl", 10)
+    assert result.exit_code == 2 and "/out' (Not a directory); pass another folder." in result.stderr
+    assert read == [] and result.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("taken", ["calibration.json", "temporal_reuse.json", "curve.png"])
 def test_files_of_others_are_not_replaced(files: Path, tmp_path: Path, taken: str) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed.")

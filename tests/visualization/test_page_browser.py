@@ -59,8 +59,11 @@ class Page:
     def __init__(self, browser: Any) -> None:
         self.browser = browser
 
-    def open(self, path: Path) -> None:
+    def open(self, path: Path, frame: int | None = 0) -> None:
+        """Opens a page, and goes to a frame of it; `None` stays at the one that it begins with."""
         self.browser.get(path.as_uri())
+        if frame is not None:
+            self.run("change({ frame: arguments[0] })", frame)
         self.wait(lambda: self.pixel(0, 0)[3] == 255)
 
     def wait(self, condition: Callable[[], bool]) -> None:
@@ -157,6 +160,29 @@ def page(browser: Any, path: Path) -> Iterator[Page]:
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
+def test_the_frame_that_is_shown_first_is_one_where_something_happens(page, path, tmp_path):
+    # Of the first frame, and after a cut, all is computed: that shows nothing of reuse.
+    page.open(path, frame=None)
+    assert page.place[0] == "2 of 5"
+    lively = MAPS.computed.clone()
+    lively[3, : 1 + 2 * COLUMNS], lively[4] = True, True
+    reuse_page(PIXELS, TokenMaps(computed=lively), tmp_path / "lively.html")
+    page.open(tmp_path / "lively.html", frame=None)
+    assert page.text("frame-text") == "4 of 5"
+    for maps in (TokenMaps(age=MAPS.age), TokenMaps(computed=torch.ones_like(lively))):
+        reuse_page(PIXELS, maps, tmp_path / "other.html")
+        page.open(tmp_path / "other.html", frame=None)
+        assert page.text("frame-text") == "1 of 5"
+
+
+def test_age_and_error_have_legends_of_their_own(page):
+    legends = []
+    for key in "34":
+        page.press(key)
+        legends.append(page.text("legend"))
+    assert legends == ["age in frames 04", "relative error 00.25"]
+
+
 def test_arrows_go_through_frames_and_layers(page):
     assert page.place == ("1 of 5", "before layer 1")
     page.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT, Keys.ARROW_UP)
@@ -182,7 +208,7 @@ def painted(overlay: str, frame: int, layer: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("keys", "overlay"), [("0", "frame"), ("01", "computed"), ("3", "age"), ("33", "error"), ("333", "age")], ids=str
+    ("keys", "overlay"), [("0", "frame"), ("01", "computed"), ("3", "age"), ("4", "error"), ("433", "age")], ids=str
 )
 def test_keys_switch_overlays_and_each_draws_what_the_pictures_do(keys, overlay, page):
     page.press(keys, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
@@ -204,7 +230,7 @@ def test_groups_have_their_mean_and_change_with_the_layer(page):
 
 def test_overlays_are_buttons_that_leave_the_keys_alone(page):
     buttons = page.find("overlays").find_elements("tag name", "button")
-    assert [button.text for button in buttons] == ["Frame 0", "Reuse 1", "Groups 2", "Age 3", "Error 3"]
+    assert [button.text for button in buttons] == ["Frame 0", "Reuse 1", "Groups 2", "Age 3", "Error 4"]
     for number, overlay in ((3, "age"), (0, "frame"), (1, "computed")):
         buttons[number].click()
         pressed = [button.get_attribute("aria-pressed") for button in buttons]
@@ -314,7 +340,7 @@ def test_focus_is_seen_and_reaches_every_control(page):
         focused = page.browser.switch_to.active_element
         reached.append(focused.get_attribute("id") or focused.text)
         assert focused.value_of_css_property("outline-style") == "solid"
-    assert reached == ["Frame 0", "Reuse 1", "Groups 2", "Age 3", "Error 3", "play", "frame", "layer"]
+    assert reached == ["Frame 0", "Reuse 1", "Groups 2", "Age 3", "Error 4", "play", "frame", "layer"]
     for name in ("frame", "layer"):
         assert page.find(name).accessible_name.startswith(name.capitalize())
         assert page.find(name).get_attribute("aria-valuetext")
@@ -333,14 +359,14 @@ def test_colours_follow_the_scheme(scheme, page):
 
 
 def test_narrow_screens_need_no_scrolling_sideways(page, path, tmp_path):
-    set_screen(page.browser, 400)
+    set_screen(page.browser, 390)
     reuse_page(
         PIXELS, MAPS, tmp_path / "a.html", title="a" * 200, captions=["b" * 90] * 5, settings={"c" * 90: "d" * 90}
     )
     for name in (path, tmp_path / "a.html"):
         page.open(name)
-        assert page.run("return document.documentElement.scrollWidth") <= 400
-        assert page.find("picture").size["width"] <= 400
+        assert page.run("return document.documentElement.scrollWidth") <= 390
+        assert page.find("picture").size["width"] <= 390
 
 
 def test_texts_are_harmless(page, tmp_path):

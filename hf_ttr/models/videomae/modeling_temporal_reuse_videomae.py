@@ -34,6 +34,7 @@ from ...planning.window_plan import WindowPlan
 from ...planning.window_planner import WindowPlanner
 from ...planning.window_state import WindowState
 from ...reduction.base import LayerReduction, Reduction, WindowReduction
+from ...reduction.contract import sources_of
 from ...reduction.row_reduction import RowReduction
 from ...remote_code import StaysInPackage
 from ...token_maps import TokenMapper
@@ -423,7 +424,7 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         runs, (height, width) = None, self.embeddings.patch_embeddings.projection.kernel_size[1:]
         for method in methods:
             if isinstance(method, WindowReduction):
-                found = method.sources(pixel_values, (self.config.tubelet_size, height, width))
+                found = sources_of(method, pixel_values, (self.config.tubelet_size, height, width))
                 runs = found if runs is None else runs.gather(1, found)
         return runs
 
