@@ -65,7 +65,7 @@ def save_cache(
     >>> import hf_ttr, os, tempfile, torch
     >>> from hf_ttr.cache_snapshot import load_cache, save_cache
 
-    >>> model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained("hf_ttr/assets/vit-demo")
+    >>> model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(hf_ttr.example("vit-demo"))
     >>> with torch.inference_mode():
     ...     cache = model(torch.zeros(1, 1, 3, 224, 224)).past_key_values
     >>> path = os.path.join(tempfile.mkdtemp(), "camera.safetensors")

@@ -95,10 +95,11 @@ def convert(
     ```python
     >>> import tempfile
     >>> from transformers import AutoModelForVideoClassification
+    >>> import hf_ttr
     >>> from hf_ttr.hub import convert
 
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     converted = convert("hf_ttr/assets/vit-demo", f"{folder}/shuttle", {"compute_budget": 0.2})
+    ...     converted = convert(hf_ttr.example("vit-demo"), f"{folder}/shuttle", {"compute_budget": 0.2})
     ...     model = AutoModelForVideoClassification.from_pretrained(converted.folder)
     >>> model.config.temporal_reuse.compute_budget
     0.2

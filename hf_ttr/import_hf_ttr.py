@@ -11,7 +11,7 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError(
         "This checkpoint reuses tokens over time, with code that is in the package hf-ttr, which is not installed; "
-        "install it with `pip install hf-ttr`.",
+        "install it with `pip install .` in a clone of it.",
         name="hf_ttr",
     ) from None
 
@@ -22,5 +22,5 @@ def __getattr__(name: str) -> Any:
     except AttributeError:
         raise AttributeError(
             f"This checkpoint needs {name}, which the installed hf-ttr {hf_ttr.__version__} does not have; update it "
-            "with `pip install --upgrade hf-ttr`."
+            "in its clone with `git pull` and `pip install .`."
         ) from None

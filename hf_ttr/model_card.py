@@ -64,9 +64,10 @@ class ReuseModelCardData(ModelCardData):
     Example:
 
     ```python
+    >>> import hf_ttr
     >>> from hf_ttr.model_card import ReuseModelCardData
 
-    >>> data = ReuseModelCardData.from_directory("hf_ttr/assets/vit-demo", license="apache-2.0")
+    >>> data = ReuseModelCardData.from_directory(hf_ttr.example("vit-demo"), license="apache-2.0")
     >>> data.library_name, data.pipeline_tag
     ('hf-ttr', 'video-classification')
     >>> "Nothing was measured" in str(data.card())

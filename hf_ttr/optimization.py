@@ -89,7 +89,7 @@ def optimize(
     ```python
     >>> import hf_ttr
 
-    >>> model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained("hf_ttr/assets/vit-demo")
+    >>> model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(hf_ttr.example("vit-demo"))
     >>> print(hf_ttr.optimize(model, compile=False))
     compiled layers: off, as asked
     packed weights: off, the layers have no linear weights in float32 of at least 131072 numbers

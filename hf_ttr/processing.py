@@ -177,10 +177,10 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
     Example:
 
     ```python
-    >>> from hf_ttr import TemporalReuseVideoProcessor
+    >>> from hf_ttr import TemporalReuseVideoProcessor, example
 
-    >>> processor = TemporalReuseVideoProcessor.from_pretrained("hf_ttr/assets/vit-demo", num_frames=16)
-    >>> processor("hf_ttr/assets/demo.mp4", return_tensors="pt").pixel_values.shape
+    >>> processor = TemporalReuseVideoProcessor.from_pretrained(example("vit-demo"), num_frames=16)
+    >>> processor(example("demo.mp4"), return_tensors="pt").pixel_values.shape
     torch.Size([1, 16, 3, 224, 224])
     ```
     """

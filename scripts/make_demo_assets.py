@@ -12,7 +12,7 @@ each written to an mp4 file and decoded again; the prediction for a clip is the 
 
 Three things are written below `--out`: `vit-demo/` (model, preprocessor and the figures of the run), `demo.mp4` (one
 held-out clip) and `README.md` (the photographs with their licences). What was there before is replaced only once all
-three are ready and the accuracy is at least 95 %. Needs the extra `assets`: `pip install hf-ttr[assets]`.
+three are ready and the accuracy is at least 95 %. Needs the extra `assets`: `pip install '.[assets]'`.
 """
 
 import argparse

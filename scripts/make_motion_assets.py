@@ -16,7 +16,7 @@ in order, in random order and backwards.
 
 Two things are written below `--out`: `videomae-demo/` (model, preprocessor, the figures of the run and a README) and
 `motion-demo.mp4`. What was there before is replaced only once both are ready, the accuracy is at least 95 % and the
-model is right about the demo clip. Needs the extra `assets`: `pip install hf-ttr[assets]`.
+model is right about the demo clip. Needs the extra `assets`: `pip install '.[assets]'`.
 """
 
 import argparse

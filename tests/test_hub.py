@@ -615,7 +615,7 @@ def test_process_without_the_package_is_told_what_to_install(converted: dict[str
     code = preamble(converted) + f"sys.modules['hf_ttr'] = None\n{settings}\n{REFUSED}"
     message = (
         "This checkpoint reuses tokens over time, with code that is in the package hf-ttr, which is not installed; "
-        "install it with `pip install hf-ttr`."
+        "install it with `pip install .` in a clone of it."
     )
     assert run_python(code, tmp_path) == {message: ["vit"] * 5 + ["videomae"] * 5}
 

@@ -45,9 +45,7 @@ Temporal token reuse, .+
 
 ## How to use
 
-```bash
-pip install hf-ttr
-```
+With the package `hf-ttr` installed: `pip install \.` in a clone of it, as it is not on PyPI yet\.
 
 `{3,}python
 import hf_ttr

@@ -88,7 +88,7 @@ def calibrate(
     except ValueError as error:
         raise InputError(sentence(error)) from error
     if find_spec("matplotlib") is None:
-        raise InputError("The curve is drawn with matplotlib; pip install 'hf-ttr[evaluation]'.")
+        raise InputError("The curve is drawn with matplotlib; pip install matplotlib.")
     config_path = os.path.join(model, "config.json")
     if update and not os.path.isfile(config_path):
         raise InputError(f"--update writes to a folder, but '{model}' is none; leave it out, and take it from --out.")

@@ -145,7 +145,7 @@ def _check_processes(wanted: int | None) -> bool:
         import torch
         from accelerate import PartialState
     except ImportError as error:
-        raise InputError("Evaluation needs the package accelerate; pip install 'hf-ttr[evaluation]'.") from error
+        raise InputError("Evaluation needs the package accelerate; pip install accelerate, or hf-ttr with its extra evaluation.") from error
     state = PartialState(cpu=not torch.cuda.is_available())
     asked = wanted or _asked_of_accelerate()
     if asked is not None and state.num_processes < asked:

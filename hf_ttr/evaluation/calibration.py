@@ -288,7 +288,7 @@ def draw_curve(calibration: Calibration, path: str) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise DataError("the curve is drawn with matplotlib; pip install 'hf-ttr[evaluation]'.") from error
+        raise DataError("the curve is drawn with matplotlib; pip install matplotlib.") from error
     from ..files import replacing
 
     curve, target = calibration.curve, calibration.target

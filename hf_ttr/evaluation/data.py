@@ -178,7 +178,7 @@ def _open_with_datasets(
     except ImportError as error:
         raise DataError(
             f"the data set '{shown(name)}' is read with the package datasets, which is not installed; pip install "
-            "'hf-ttr[evaluation]'."
+            "datasets."
         ) from error
 
     datasets.disable_progress_bars()

@@ -47,6 +47,6 @@ def load(name: str, **options: Any) -> Any:
         import evaluate
     except ImportError as error:
         raise ImportError(
-            "the metrics need the package evaluate; install it with `pip install evaluate`, or hf-ttr[evaluation]."
+            "the metrics need the package evaluate; install it with `pip install evaluate`."
         ) from error
     return evaluate.load(str(Path(__file__).parent / name), **options)

@@ -103,11 +103,11 @@ class StreamEngine:
     >>> from hf_ttr.streaming import StreamEngine, StreamOptions
     >>> from hf_ttr.video import read_frames
 
-    >>> model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained("hf_ttr/assets/vit-demo")
-    >>> processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained("hf_ttr/assets/vit-demo")
+    >>> model = hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(hf_ttr.example("vit-demo"))
+    >>> processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(hf_ttr.example("vit-demo"))
     >>> engine = StreamEngine(model, processor, StreamOptions(top_k=1))
     >>> engine.add("door")
-    >>> frames, _ = read_frames("hf_ttr/assets/demo.mp4", lambda total: range(3))
+    >>> frames, _ = read_frames(hf_ttr.example("demo.mp4"), lambda total: range(3))
     >>> for number, frame in enumerate(frames):
     ...     engine.push("door", frame, index=number, time=number / 25)
     ...     for result in engine.step():

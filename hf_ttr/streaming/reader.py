@@ -44,9 +44,10 @@ class FrameReader:
     Example:
 
     ```python
+    >>> import hf_ttr
     >>> from hf_ttr.streaming import FrameReader, open_source
 
-    >>> with FrameReader(open_source("hf_ttr/assets/demo.mp4")) as reader:
+    >>> with FrameReader(open_source(hf_ttr.example("demo.mp4"))) as reader:
     ...     while not reader.ended:
     ...         frame = reader.get(timeout=1.0)
     ```

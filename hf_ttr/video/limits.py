@@ -26,9 +26,10 @@ class VideoLimits:
     Example:
 
     ```python
+    >>> import hf_ttr
     >>> from hf_ttr.video import VideoLimits, read_frames
 
-    >>> frames, info = read_frames("hf_ttr/assets/demo.mp4", limits=VideoLimits(pixels=1920 * 1080))
+    >>> frames, info = read_frames(hf_ttr.example("demo.mp4"), limits=VideoLimits(pixels=1920 * 1080))
     ```
     """
 

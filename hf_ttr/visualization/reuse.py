@@ -58,10 +58,11 @@ def reuse_map(
 
     ```python
     >>> import torch
+    >>> import hf_ttr
     >>> from hf_ttr.visualization import reuse_map
 
     >>> plan = torch.rand(8, 1 + 14 * 14) < 0.2  # one stream of `output.reuse.plan`
-    >>> reuse_map("hf_ttr/assets/demo.mp4", plan.repeat(8, 1)).size[0]
+    >>> reuse_map(hf_ttr.example("demo.mp4"), plan.repeat(8, 1)).size[0]
     1200
     ```
     """
