@@ -6,6 +6,10 @@ from math import isfinite
 from typing import Any
 
 
+class ContractError(ValueError):
+    """Code of the user's own did not do what it has to; the message is one sentence that says what."""
+
+
 def is_whole(value: Any) -> bool:
     """Whether a value is a whole number, and not a truth value."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -15,7 +15,7 @@ import typer
 from ..display import shown
 from .errors import InputError, ends_quietly, first_line, sentence
 from .loading import load_pipeline, quiet
-from .options import Device, FrameSamplingRate, Mode, Model, NumFrames, Reduction, Wanted, check_at_least_1
+from .options import Device, Dtype, FrameSamplingRate, Mode, Model, NumFrames, Reduction, Wanted, check_at_least_1
 from .progress import progress_bar
 
 
@@ -68,6 +68,7 @@ def calibrate(
         bool, typer.Option("--overwrite", help="Replace files of those names that no calibration wrote.")
     ] = False,
     device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Find the cheapest threshold that keeps a promise, on your own videos, and check it on others of them.
 
@@ -75,7 +76,7 @@ def calibrate(
     """
     from ..promise import Target
 
-    wanted = Wanted(None, None, mode, reduction, num_frames, frame_sampling_rate)
+    wanted = Wanted(None, None, mode, reduction, num_frames, frame_sampling_rate, dtype)
     check_at_least_1("num-clips", num_clips)
     if mode == "off":
         raise InputError("--mode is 'off', in which a threshold has no meaning; pass bidirectional or causal.")
@@ -104,7 +105,7 @@ def calibrate(
         chosen_on = work.videos_to_choose_on(len(paths), held_out)
         _make(out)
         with quiet():
-            pipe = load_pipeline(model, wanted.settings, device)
+            pipe = load_pipeline(model, wanted.settings, device, dtype=dtype)
             config = pipe.model.config
             frames = config.window_frames or num_frames or min(config.num_frames, 32)
             # A model of windows has one answer for each.

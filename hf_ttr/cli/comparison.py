@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..checks import ContractError
 from ..display import scrub, shown
 from ..examples import as_named
 from ..ownership import TakenError, check_replaceable
@@ -544,7 +545,7 @@ def _run(
         if timed:
             into.all_seconds.append(now() - started)
             into.all_model_seconds.append(model_seconds)
-    except VideoDecodingError:
+    except (VideoDecodingError, ContractError):
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
         remedy = "another --device" if hasattr(pipe.model.config, "tubelet_size") else "a smaller --num-frames"

@@ -9,7 +9,7 @@ import typer
 
 from ..display import shown
 from .errors import InputError, ends_quietly
-from .options import Budget, Mode, Reduction, Threshold, Wanted
+from .options import DTYPES, Budget, Mode, Reduction, Threshold, Wanted
 
 
 if TYPE_CHECKING:
@@ -37,22 +37,18 @@ def convert(
     dtype: Annotated[
         str | None,
         typer.Option(
-            metavar="DTYPE",
-            help="Write the weights as float32, float16 or bfloat16; by default as they are, but float16 as float32, "
-            "as float16 is several times slower on a CPU.",
-            show_default=False,
+            metavar="|".join(DTYPES),
+            help="How to write the weights.",
+            show_default="as they are, but float16 as float32, as most CPUs are several times slower with it",
         ),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that DST holds.")] = False,
 ) -> None:
     """Make a checkpoint with temporal token reuse: the same weights, and the settings in its config."""
-    wanted = Wanted(threshold, budget, mode, reduction)
+    wanted = Wanted(threshold, budget, mode, reduction, dtype=dtype)
     if private and push_to_hub is None:
         raise InputError("--private has no meaning without --push-to-hub; add it, or leave --private out.")
-
-    if dtype not in (None, "float32", "float16", "bfloat16"):
-        raise InputError(f"--dtype is '{dtype}', but must be float32, float16 or bfloat16.")
 
     from .. import hub
     from .loading import quiet
@@ -66,7 +62,10 @@ def convert(
         parts.append(f"the weights of {shown(source)} {_dtypes(converted)} ({converted.weights_bytes / 1e6:.1f} MB)")
         typer.echo(f"{shown(folder)}: {', '.join(parts)}")
         if dtype is None and converted.cast is not None:
-            typer.echo("On a CPU float16 is several times slower than float32; --dtype float16 keeps it, for a GPU.")
+            typer.echo(
+                "Most CPUs are several times slower with float16 than with float32; --dtype float16 keeps it, "
+                "for a GPU."
+            )
         typer.echo(_source(converted))
         if push_to_hub is not None:
             typer.echo(hub.push_to_hub(folder, push_to_hub, private=private or None))

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TextIO, cast
 import typer
 
 from ..checkpoints import CheckpointError
+from ..checks import ContractError
 from ..checks import first_line as first_line
 from ..display import shown
 
@@ -41,8 +42,8 @@ def ends_quietly(command: Callable[..., None]) -> Callable[..., None]:
                 command(*args, **kwargs)
                 # What is written at the very end fails without anybody noticing.
                 output.flush()
-        except (InputError, CheckpointError) as error:
-            end_with(shown(error, None))
+        except (InputError, CheckpointError, ContractError) as error:
+            end_with(shown(sentence(error), None))
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except (OSError, SystemExit):  # rich ends the program where nobody reads

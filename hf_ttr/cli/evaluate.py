@@ -15,6 +15,7 @@ from .loading import load_pipeline, quiet
 from .options import (
     Budget,
     Device,
+    Dtype,
     FrameSamplingRate,
     Mode,
     Model,
@@ -76,9 +77,10 @@ def evaluate(
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 1 if a video cannot be read.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Evaluate a model on a data set: accuracy, agreement with the dense model, cost; a row for each video."""
-    wanted = Wanted(threshold, budget, mode, reduction, num_frames, frame_sampling_rate)
+    wanted = Wanted(threshold, budget, mode, reduction, num_frames, frame_sampling_rate, dtype)
     for name, value in (("num-clips", num_clips), ("batch-size", batch_size), ("num-processes", num_processes)):
         check_at_least_1(name, value)
     if views not in (1, 3):
@@ -100,7 +102,7 @@ def evaluate(
             if is_main:
                 for note in videos.notes:
                     typer.echo(f"Warning: {note}", err=True)
-            pipe = load_pipeline(model, wanted.settings, device)
+            pipe = load_pipeline(model, wanted.settings, device, dtype=dtype)
             config, processor = pipe.model.config, pipe.video_processor
             rate = wanted.rate or processor.frame_sampling_rate or 1
             check_model_frames(num_frames, model, config.window_frames)
@@ -145,7 +147,9 @@ def _check_processes(wanted: int | None) -> bool:
         import torch
         from accelerate import PartialState
     except ImportError as error:
-        raise InputError("Evaluation needs the package accelerate; pip install accelerate, or hf-ttr with its extra evaluation.") from error
+        raise InputError(
+            "Evaluation needs the package accelerate; pip install accelerate, or hf-ttr with its extra evaluation."
+        ) from error
     state = PartialState(cpu=not torch.cuda.is_available())
     asked = wanted or _asked_of_accelerate()
     if asked is not None and state.num_processes < asked:

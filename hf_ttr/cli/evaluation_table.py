@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..card_text import large, small
 from ..display import shown
-from .report import _column, _time, _times, settings_text
+from .report import column_heading, duration, ratio, settings_text
 
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def print_evaluation(done: Evaluation, settings: dict[str, Any]) -> None:
     summary, metrics = done.summary, {**done.summary["metrics"], **done.timing["metrics"]}
     has_dense = summary["compare_dense"]
     table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("", *(["dense"] if has_dense else []), _column(settings), ""):
+    for heading in ("", *(["dense"] if has_dense else []), column_heading(settings), ""):
         table.add_column(heading)
     for name, dense, reuse, gain in (*_labels(metrics), *_costs(metrics)):
         if reuse:
@@ -80,15 +80,15 @@ def _costs(metrics: Metrics) -> list[Row]:
     before, after, seconds = metrics["dense_multiply_adds"], metrics["multiply_adds"], metrics["seconds"]
     speed, dense_seconds = metrics["speed_up"], metrics["dense_seconds"]
     # Mode "off" counts nothing.
-    cost = _times(before / after, "fewer", "more") if after else ""
+    cost = ratio(before / after, "fewer", "more") if after else ""
     return [
         ("tokens computed", "100 %", _percent(metrics["computed_share"]), ""),
         ("multiply-adds", large(before), large(after) if after else "", cost),
         (
             "model time",
-            "" if dense_seconds is None else _time(dense_seconds),
-            _time(seconds),
-            _times(speed, "faster", "slower") if speed else "",
+            "" if dense_seconds is None else duration(dense_seconds),
+            duration(seconds),
+            ratio(speed, "faster", "slower") if speed else "",
         ),
     ]
 

@@ -37,7 +37,7 @@ def print_comparison(comparison: Comparison, top_k: int) -> None:
     table.add_column("")
     if dense is not None:
         table.add_column("dense")
-    table.add_column(_column(comparison.settings) if is_counted else "dense")
+    table.add_column(column_heading(comparison.settings) if is_counted else "dense")
     table.add_column("")
 
     def row(name: str, dense_cell: str, reuse_cell: str, gain: str = "") -> None:
@@ -52,14 +52,14 @@ def print_comparison(comparison: Comparison, top_k: int) -> None:
         row("tokens computed", "100 %", f"{100 * comparison.computed_share:.1f} %")
         for name, share in comparison.reduced_shares.items():
             row(f"tokens {name}", "0 %", f"{100 * share:.1f} %", "by the last layer")
-        row("multiply-adds", _giga(before), _giga(after), _times(before / after, "fewer", "more"))
+        row("multiply-adds", _giga(before), _giga(after), ratio(before / after, "fewer", "more"))
         if dense is None:
             row("dense multiply-adds", "", _giga(before))
     for name, attribute in (("model time", "model_seconds"), ("with decoding", "seconds")):
         after_time = getattr(reuse, attribute)
         before_time = None if dense is None else getattr(dense, attribute)
-        gain = "" if before_time is None else _times(before_time / after_time, "faster", "slower")
-        row(name, "" if before_time is None else _time(before_time), _time(after_time), gain)
+        gain = "" if before_time is None else ratio(before_time / after_time, "faster", "slower")
+        row(name, "" if before_time is None else duration(before_time), duration(after_time), gain)
 
     console = Console()
     console.print(Text(_headline(comparison), "bold"), soft_wrap=True)
@@ -105,7 +105,7 @@ class ComparisonTable:
                 one.video.removeprefix(folder),
                 _label(one.reuse, 0),
                 f"{100 * one.computed_share:.1f} %",
-                "" if before is None or after is None else _times(before / after, "fewer", "more"),
+                "" if before is None or after is None else ratio(before / after, "fewer", "more"),
             ]
             if has_dense and one.dense is not None:
                 agreement = one.agreement
@@ -128,7 +128,7 @@ class ComparisonTable:
         after = sum(one.multiply_adds or 0 for one in self.comparisons)
         parts = [f"{len(self.comparisons)} videos"]
         if before and after:
-            parts.append(f"{_times(before / after, 'fewer', 'more')} multiply-adds in all")
+            parts.append(f"{ratio(before / after, 'fewer', 'more')} multiply-adds in all")
         agreements = [one.agreement for one in self.comparisons if one.agreement is not None]
         if agreements and agreements[0].same_top_label is not None:
             same = sum(bool(one.same_top_label) for one in agreements)
@@ -191,13 +191,13 @@ def print_windows(windows: Iterable[tuple[str, str, float, float]]) -> None:
     table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("window", "label", "computed", "multiply-adds"):
         table.add_column(heading)
-    for frames, label, share, ratio in windows:
-        cells = (frames, shown(label), f"{100 * share:.1f} %", _times(ratio, "fewer", "more"))
+    for frames, label, share, saved in windows:
+        cells = (frames, shown(label), f"{100 * share:.1f} %", ratio(saved, "fewer", "more"))
         table.add_row(*map(Text, cells))
     Console().print(table)
 
 
-def _column(settings: dict[str, Any]) -> str:
+def column_heading(settings: dict[str, Any]) -> str:
     """What the run that is compared with the dense one has."""
     return "with reuse" if settings["mode"] != "off" else "with fewer tokens"
 
@@ -259,7 +259,7 @@ def _why_slower(comparison: Comparison) -> str | None:
         if before < SMALL
         else "other work on this machine, or a first run, can be the reason"
     )
-    return f"{_times(before / after, 'fewer', 'more')} multiply-adds, and slower here all the same: {why}."
+    return f"{ratio(before / after, 'fewer', 'more')} multiply-adds, and slower here all the same: {why}."
 
 
 def _hint(comparison: Comparison) -> str | None:
@@ -282,9 +282,11 @@ def _giga(multiply_adds: int) -> str:
     return f"{multiply_adds / 1e9:.3g} G" if multiply_adds >= 1e8 else f"{multiply_adds / 1e6:.3g} M"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time, in the unit that fits."""
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
 
 
-def _times(ratio: float, better: str, worse: str) -> str:
-    return f"{ratio:.1f}x {better}" if ratio >= 1 else f"{1 / ratio:.1f}x {worse}"
+def ratio(value: float, better: str, worse: str) -> str:
+    """How many times better, or worse, such as \"2.0x fewer\"."""
+    return f"{value:.1f}x {better}" if value >= 1 else f"{1 / value:.1f}x {worse}"

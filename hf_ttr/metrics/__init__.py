@@ -46,7 +46,5 @@ def load(name: str, **options: Any) -> Any:
     try:
         import evaluate
     except ImportError as error:
-        raise ImportError(
-            "the metrics need the package evaluate; install it with `pip install evaluate`."
-        ) from error
+        raise ImportError("the metrics need the package evaluate; install it with `pip install evaluate`.") from error
     return evaluate.load(str(Path(__file__).parent / name), **options)

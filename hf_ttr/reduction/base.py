@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 
+from ..checks import first_line
 from .rows import RowChange, RowSets
 
 
@@ -258,7 +259,10 @@ def as_reduction(value: Any) -> Reduction:
         raise ValueError(
             f"reduction {name!r} has no setting {', '.join(map(repr, unknown))}; its settings are {', '.join(known)}."
         )
-    return kind(**settings)
+    try:
+        return kind(**settings)
+    except TypeError as error:  # a method or a setting is missing
+        raise ValueError(f"reduction {name!r} cannot be made ({first_line(error)}).") from error
 
 
 def as_reductions(value: Any) -> list[Reduction]:

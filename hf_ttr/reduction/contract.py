@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..checks import is_whole
+from ..checks import ContractError, is_whole
 from .base import FrameMerge, FrameReduction, LayerReduction, Reduction, WindowReduction
 from .rows import RowChange, RowSets
 
@@ -21,11 +21,11 @@ def checked_count(method: LayerReduction, layer: int, count: int, removed: Any, 
     How many rows a method announces to remove of a set of `count`.
 
     Raises:
-        ValueError: if it is no number of rows that can go.
+        ContractError: if it is no number of rows that can go.
     """
     most = max(count - max(protected, 1), 0)
     if not is_whole(removed) or not 0 <= removed <= most:
-        raise ValueError(
+        raise ContractError(
             f"reduction {method.method!r}: removed() is {removed!r} for layer {layer} and a set of {count} rows, but "
             f"must be a whole number from 0 to {most}."
         )
@@ -52,12 +52,12 @@ def check_change(
         rows (`torch.Tensor` of shape `(rows, hidden_size)`): the rows.
 
     Raises:
-        ValueError: if that cannot be carried out, or is not what `removed` announced.
+        ContractError: if that cannot be carried out, or is not what `removed` announced.
     """
 
     def require(condition: bool, what: str) -> None:
         if not condition:
-            raise ValueError(f"reduction {method.method!r}: change() of layer {layer} {what}.")
+            raise ContractError(f"reduction {method.method!r}: change() of layer {layer} {what}.")
 
     require(isinstance(change, RowChange), f"returns {type(change).__name__}, but must return a RowChange")
     parts = {"sources": change.sources, "targets": change.targets}
@@ -111,12 +111,12 @@ def check_merge(method: FrameReduction, merge: Any, frames: RowSets, streams: in
         frames, streams, protected: what `merge` was given.
 
     Raises:
-        ValueError: if that cannot be carried out.
+        ContractError: if that cannot be carried out.
     """
 
     def require(condition: bool, what: str) -> None:
         if not condition:
-            raise ValueError(f"reduction {method.method!r}: merge() {what}.")
+            raise ContractError(f"reduction {method.method!r}: merge() {what}.")
 
     rows, device = len(frames), frames.device
     require(isinstance(merge, FrameMerge), f"returns {type(merge).__name__}, but must return a FrameMerge")
@@ -153,7 +153,7 @@ def sources_of(method: WindowReduction, pixels: torch.Tensor, patch_size: tuple[
         pixels, patch_size: see `WindowReduction.sources`.
 
     Raises:
-        ValueError: if that cannot be carried out.
+        ContractError: if that cannot be carried out.
     """
     sources = method.sources(pixels, patch_size)
     if not is_foreign(method):
@@ -161,7 +161,7 @@ def sources_of(method: WindowReduction, pixels: torch.Tensor, patch_size: tuple[
 
     def require(condition: bool, what: str) -> None:
         if not condition:
-            raise ValueError(f"reduction {method.method!r}: sources() {what}.")
+            raise ContractError(f"reduction {method.method!r}: sources() {what}.")
 
     batch, frames, _, height, width = pixels.shape
     times = frames // patch_size[0]

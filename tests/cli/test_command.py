@@ -76,3 +76,43 @@ def test_what_cannot_be_imported_is_one_sentence(
 def test_built_in_reductions_are_those_that_are_there() -> None:
     own = {name for name, method in _METHODS.items() if method.__module__.startswith("hf_ttr.")}
     assert own == set(BUILT_IN_REDUCTIONS)
+
+
+LIES = """
+import dataclasses, torch
+from hf_ttr.reduction import LayerReduction, RowChange, register_reduction
+
+@register_reduction
+@dataclasses.dataclass(frozen=True)
+class Lies(LayerReduction):
+    method = "lies"
+    prunes = True
+
+    def check(self, model):
+        pass
+
+    def removed(self, layer, count, initial, model):
+        return 3
+
+    def change(self, layer, sets, removed, observed, protected):
+        return RowChange(torch.zeros(0, dtype=int), torch.zeros(0, dtype=int), torch.zeros(0, dtype=int))
+"""
+
+
+@pytest.mark.parametrize("command", ["classify", "evaluate"])
+def test_a_method_that_does_not_keep_its_word_is_one_sentence(
+    runner: CliRunner, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # What it registers is forgotten behind the test.
+    monkeypatch.setattr("hf_ttr.reduction.base._METHODS", dict(_METHODS))
+    (tmp_path / "lies.py").write_text(LIES)
+    (tmp_path / "videos" / "a").mkdir(parents=True)
+    (tmp_path / "videos" / "a" / "clip.mp4").write_bytes((files / "clip.mp4").read_bytes())
+    where = ["videos"] if command == "classify" else ["--dataset", "videos", "--out", "results"]
+    options = ["--model", str(files / "vit"), "--import", "lies.py", "--reduction", "lies", "--num-frames", "4"]
+    result = runner.invoke(app, [command, *where, *options])
+    assert (result.exit_code, result.stdout) == (2, ""), result.exception
+    assert result.stderr.startswith("Error: ")
+    assert "eduction 'lies': change() of layer 0 removes 0 rows" in result.stderr
+    assert result.stderr.count("\n") == 1
