@@ -130,7 +130,7 @@ def convert(
     facts = source_facts(model)
     with _naming_folder(target), replacing_folder(target) as temporary:
         for path in weights:
-            with _naming_weights(path, temporary):
+            with _naming_weights(path):
                 try:
                     write_weights(path, temporary, None if cast is None else cast[1])
                 except ValueError as error:
@@ -152,7 +152,10 @@ def convert(
 
 def _cast_of(model: str, config: Any, weights: list[str], dtype: str | None) -> tuple[str, str] | None:
     """From which dtype to which the weights go; `None` if they stay as they are."""
-    found = dtypes_of(weights)
+    found: set[str] = set()
+    for path in weights:
+        with _naming_weights(path):
+            found |= dtypes_of([path])
     if getattr(config, "quantization_config", None) is not None:
         if dtype is not None:
             raise CheckpointError(f"The weights of '{model}' are quantized, and stay so; leave the dtype out.")
@@ -318,7 +321,7 @@ def _check_target(source: str, folder: str, overwrite: bool) -> None:
 
 
 @contextmanager
-def _naming_weights(path: str, folder: str) -> Iterator[None]:
+def _naming_weights(path: str) -> Iterator[None]:
     """Tells a file that cannot be read from a folder that cannot be written."""
     try:
         yield

@@ -197,7 +197,7 @@ def test_the_sizes_that_the_page_has(uninterrupted: list[dict[str, Any]]) -> Non
         assert float(megabytes) == pytest.approx(int(size) * 25 * 3600 / 1e6, rel=0.01)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=["kill", "term", "ctrl-c"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
 def test_nothing_is_lost_and_nothing_twice(
     how: signal.Signals, tmp_path: Path, uninterrupted: list[dict[str, Any]]
 ) -> None:

@@ -94,18 +94,23 @@ def test_secrets_of_an_address_are_not_shown(runner: CliRunner, files: Path, tmp
     assert "S3cret" not in links
 
 
-@pytest.mark.parametrize("name", ["index.html", "reuse.mp4", "age.png"])
-def test_visualize_leaves_the_files_of_others(runner: CliRunner, files: Path, tmp_path: Path, name: str) -> None:
+def test_visualize_leaves_the_files_of_others(runner: CliRunner, files: Path, tmp_path: Path) -> None:
+    arguments = ("visualize", str(files / "clip.mp4"), "--model", str(files / "reuse"), "--num-frames", "2")
+    names = ("index.html", "reuse.mp4", "age.png")
+    for name in names:
+        alone = tmp_path / name
+        alone.mkdir()
+        (alone / name).write_text("my home page")
+        found = invoke(runner, *arguments, "--out", str(alone))
+        assert found.exit_code == 2
+        assert f"{name}' is there already, and was not made by hf-ttr; pass another --out" in found.stderr
+        assert [path.name for path in alone.iterdir()] == [name] and (alone / name).read_text() == "my home page"
     out = tmp_path / "site"
     out.mkdir()
-    (out / name).write_text("my home page")
-    arguments = ("visualize", str(files / "clip.mp4"), "--model", str(files / "reuse"), "--num-frames", "2")
-    found = invoke(runner, *arguments, "--out", str(out))
-    assert found.exit_code == 2
-    assert f"{name}' is there already, and was not made by hf-ttr; pass another --out" in found.stderr
-    assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text() == "my home page"
+    for name in names:
+        (out / name).write_text("my home page")
     assert invoke(runner, *arguments, "--out", str(out), "--overwrite").exit_code == 0
-    assert (out / name).read_bytes() != b"my home page"
+    assert all((out / name).read_bytes() != b"my home page" for name in names)
     (out / "notes.txt").write_text("mine")
     assert invoke(runner, *arguments, "--out", str(out)).exit_code == 0
     assert (out / "notes.txt").read_text() == "mine"

@@ -197,8 +197,8 @@ class ReuseInvariants:
                 assert parameter.grad.any(), name
 
     @pytest.mark.parametrize("mode", ["training", "mode 'off'"])
-    def test_a_cache_is_refused_where_nothing_is_reused(self, case: ModelCase, mode: str) -> None:
-        model, clip = case.model(), case.clip()
+    def test_a_cache_is_refused_where_nothing_is_reused(self, some_case: ModelCase, mode: str) -> None:
+        model, clip = some_case.model(), some_case.clip()
         cache = model(clip).past_key_values
         if mode == "training":
             model.train()
@@ -226,9 +226,9 @@ class ReuseInvariants:
         ids=["inference-then-no-grad", "inference-then-grad", "grad-then-no-grad"],
     )
     def test_a_cache_goes_on_in_another_grad_mode(
-        self, case: ModelCase, base: bool, contexts: tuple[Callable, Callable]
+        self, some_case: ModelCase, base: bool, contexts: tuple[Callable, Callable]
     ) -> None:
-        model, pieces = case.model(base), case.pieces(*[1] * case.frames)
+        model, pieces = some_case.model(base), some_case.pieces(*[1] * some_case.frames)
         with torch.no_grad():
             expected, _ = run_pieces(model, pieces)
         with contexts[0]():
@@ -236,7 +236,7 @@ class ReuseInvariants:
         with contexts[1]():
             second, _ = run_pieces(model, pieces[2:], cache)
         for mine, theirs in zip(first + second, expected, strict=True):
-            assert_near(case.states(mine), case.states(theirs), case.tolerance)
+            assert_near(some_case.states(mine), some_case.states(theirs), some_case.tolerance)
 
     @BASE
     @torch.no_grad()
@@ -259,11 +259,11 @@ class ReuseInvariants:
         "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"]
     )
     @torch.no_grad()
-    def test_a_copied_model_gives_the_same(self, case: ModelCase, copied: Callable[[Any], Any]) -> None:
-        model, clip = case.model(), case.clip()
+    def test_a_copied_model_gives_the_same(self, some_case: ModelCase, copied: Callable[[Any], Any]) -> None:
+        model, clip = some_case.model(), some_case.clip()
         expected = model(clip)
         output = copied(model)(clip)
-        assert_same(case.states(output), case.states(expected))
+        assert_same(some_case.states(output), some_case.states(expected))
         assert_same(output.reuse.to_tuple(), expected.reuse.to_tuple())
 
     @pytest.mark.parametrize(
@@ -271,14 +271,14 @@ class ReuseInvariants:
     )
     @BASE
     @torch.no_grad()
-    def test_a_copied_cache_goes_on(self, case: ModelCase, base: bool, copied: Callable[[Any], Any]) -> None:
-        model = case.model(base)
-        first, second = case.pieces(3, case.frames - 3)
+    def test_a_copied_cache_goes_on(self, some_case: ModelCase, base: bool, copied: Callable[[Any], Any]) -> None:
+        model = some_case.model(base)
+        first, second = some_case.pieces(3, some_case.frames - 3)
         cache = model(first).past_key_values
         other = copied(cache)
         expected = model(second, past_key_values=cache)
         output = model(second, past_key_values=other)
-        assert_same(case.states(output), case.states(expected))
+        assert_same(some_case.states(output), some_case.states(expected))
         assert_same_cache(other, cache, tolerance=0)
 
     @torch.no_grad()
@@ -345,29 +345,30 @@ class ReuseInvariants:
 
     @pytest.mark.parametrize("difference", ["weights", "batch size", "dtype", "layers", "hidden size"])
     @torch.no_grad()
-    def test_the_cache_of_something_else_is_refused(self, case: ModelCase, difference: str) -> None:
-        clip = case.clip()
-        cache = case.model()(clip).past_key_values
-        other = case.model()
+    def test_the_cache_of_something_else_is_refused(self, some_case: ModelCase, difference: str) -> None:
+        clip = some_case.clip()
+        cache = some_case.model()(clip).past_key_values
+        other = some_case.model()
         match difference:
             case "weights":
-                other = case.model(seed=1)
+                other = some_case.model(seed=1)
             case "batch size":
                 clip = clip[:1]
             case "dtype":
                 other = other.to(torch.float16)
             case "layers" | "hidden size":
                 name = "num_hidden_layers" if difference == "layers" else "hidden_size"
-                other = case.classifier(case.config_class(**{**case.config, name: 2 * case.config[name]})).eval()
+                config = {**some_case.config, name: 2 * some_case.config[name]}
+                other = some_case.classifier(some_case.config_class(**config)).eval()
         with pytest.raises(ValueError) as error:
             other(clip, past_key_values=cache)
-        _assert_refuses(case, str(error.value), difference)
+        _assert_refuses(some_case, str(error.value), difference)
 
-    def test_another_kind_of_cache_is_refused(self, case: ModelCase) -> None:
+    def test_another_kind_of_cache_is_refused(self, some_case: ModelCase) -> None:
         with pytest.raises(
-            ValueError, match=f"^past_key_values is a DynamicCache, but must be the {case.cache_name} "
+            ValueError, match=f"^past_key_values is a DynamicCache, but must be the {some_case.cache_name} "
         ):
-            case.model()(case.clip(), past_key_values=DynamicCache())
+            some_case.model()(some_case.clip(), past_key_values=DynamicCache())
 
     @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
     @pytest.mark.parametrize("attention", ["eager", "sdpa", "flex_attention", "registered"])
@@ -528,21 +529,21 @@ class FrameReuseInvariants(ReuseInvariants):
         ids=str,
     )
     def test_a_wrong_clip_is_refused_in_one_sentence(
-        self, case: ModelCase, shape: tuple[int, ...], words: str
+        self, some_case: ModelCase, shape: tuple[int, ...], words: str
     ) -> None:
         with pytest.raises(ValueError) as error:
-            case.model()(torch.zeros(shape))
+            some_case.model()(torch.zeros(shape))
         message = str(error.value)
         assert message.startswith(f"pixel_values has shape {shape}, ")
         assert words in message
         assert message.endswith(".")
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-    def test_pixels_that_are_no_numbers_are_refused(self, case: ModelCase, value: float) -> None:
-        clip = case.clip()
+    def test_pixels_that_are_no_numbers_are_refused(self, some_case: ModelCase, value: float) -> None:
+        clip = some_case.clip()
         clip[-1, -1, 0, 0, 0] = value
         with pytest.raises(ValueError, match="^pixel_values holds NaN or infinite values; check how the frames were "):
-            case.model()(clip)
+            some_case.model()(clip)
 
     def test_a_clip_for_a_frame_classifier_is_refused_in_one_sentence(self, case: ModelCase) -> None:
         with pytest.raises(ValueError, match="^pixel_values has shape .*, but an image classifier takes one frame of"):
@@ -566,7 +567,7 @@ class WindowReuseInvariants(ReuseInvariants):
             assert_near(case.states(output), case.states(first), case.tolerance)
 
     @pytest.mark.parametrize("representative", ["middle", "spread"])
-    @pytest.mark.parametrize("stride", [None, 1, 2, 8], ids=lambda stride: f"stride-{stride}")
+    @pytest.mark.parametrize("stride", [None, 2], ids=lambda stride: f"stride-{stride}")
     @torch.no_grad()
     def test_a_still_scene_costs_a_row_for_each_position_once(
         self, case: WindowCase, stride: int | None, representative: str
@@ -584,7 +585,7 @@ class WindowReuseInvariants(ReuseInvariants):
             assert_near(case.states(output), case.states(first), case.tolerance)
 
     @BASE
-    @pytest.mark.parametrize("stride", [2, 3, 4, 8, 11])
+    @pytest.mark.parametrize("stride", [2, 3, 11])
     @torch.no_grad()
     def test_a_known_stride_saves_embeddings_and_changes_nothing(
         self, case: WindowCase, base: bool, stride: int
@@ -713,10 +714,10 @@ class WindowReuseInvariants(ReuseInvariants):
         ids=str,
     )
     def test_a_wrong_window_is_refused_in_one_sentence(
-        self, case: WindowCase, base: bool, settings: dict[str, Any], shape: tuple[int, ...], words: str
+        self, some_case: WindowCase, base: bool, settings: dict[str, Any], shape: tuple[int, ...], words: str
     ) -> None:
         with pytest.raises(ValueError) as error:
-            case.model(base, **settings)(torch.zeros(shape))
+            some_case.model(base, **settings)(torch.zeros(shape))
         message = str(error.value)
         assert message.startswith("pixel_values has ")
         assert words in message
@@ -724,11 +725,11 @@ class WindowReuseInvariants(ReuseInvariants):
         assert "\n" not in message
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-    def test_pixels_that_are_no_numbers_are_refused(self, case: WindowCase, value: float) -> None:
-        clip = case.clip()
+    def test_pixels_that_are_no_numbers_are_refused(self, some_case: WindowCase, value: float) -> None:
+        clip = some_case.clip()
         clip[-1, -1, 0, 0, 0] = value
         with pytest.raises(ValueError, match="^pixel_values holds NaN or infinite values; check how the frames were "):
-            case.model()(clip)
+            some_case.model()(clip)
 
     def test_the_cache_of_frames_is_refused(self, case: WindowCase) -> None:
         words = "^past_key_values is a TemporalReuseCache, but must be the TemporalReuseWindowCache "
@@ -736,15 +737,15 @@ class WindowReuseInvariants(ReuseInvariants):
             case.model()(case.clip(), past_key_values=TemporalReuseCache(3))
 
     @pytest.mark.parametrize("stride", [0, -1, 2.5, True, "2"], ids=repr)
-    def test_a_stride_that_is_none_is_refused(self, case: WindowCase, stride: Any) -> None:
+    def test_a_stride_that_is_none_is_refused(self, some_case: WindowCase, stride: Any) -> None:
         with pytest.raises(ValueError) as error:
-            case.model()(case.clip(), stride=stride)
+            some_case.model()(some_case.clip(), stride=stride)
         assert str(error.value) == f"stride is {stride!r}, but must be a number of frames of at least 1, or None."
 
     @pytest.mark.parametrize("stride", [1, 4, 7])
     @torch.no_grad()
-    def test_a_stride_that_contradicts_the_window_is_refused(self, case: WindowCase, stride: int) -> None:
-        model, (first, second) = case.model(), case.windows(2)
+    def test_a_stride_that_contradicts_the_window_is_refused(self, some_case: WindowCase, stride: int) -> None:
+        model, (first, second) = some_case.model(), some_case.windows(2)
         cache = model(first).past_key_values
         words = f"^the window does not go on from the cached one with a stride of {stride}: its first {8 - stride} "
         with pytest.raises(ValueError, match=words):
@@ -760,21 +761,21 @@ class WindowReuseInvariants(ReuseInvariants):
         assert_same(case.states(model(second, past_key_values=cache)), case.states(expected))
 
     @pytest.mark.parametrize("mode", ["training", "mode 'off'"])
-    def test_a_stride_is_refused_where_nothing_is_reused(self, case: WindowCase, mode: str) -> None:
-        model = case.model(mode="off")
+    def test_a_stride_is_refused_where_nothing_is_reused(self, some_case: WindowCase, mode: str) -> None:
+        model = some_case.model(mode="off")
         if mode == "training":
-            model = case.model().train()
+            model = some_case.model().train()
         with pytest.raises(ValueError, match=f"^stride cannot be used with {mode}; leave it out.$"):
-            model(case.clip(), stride=2)
+            model(some_case.clip(), stride=2)
 
     @BASE
     @pytest.mark.parametrize("settings", [{}, {"mode": "off"}], ids=["reuse", "off"])
     @pytest.mark.parametrize("options", [{"banana": 1}, {"interpolate_pos_encoding": True}], ids=str)
     def test_an_unknown_keyword_is_refused(
-        self, case: WindowCase, base: bool, settings: dict[str, Any], options: dict[str, Any]
+        self, some_case: WindowCase, base: bool, settings: dict[str, Any], options: dict[str, Any]
     ) -> None:
         with pytest.raises(TypeError, match=f"has no use for '{next(iter(options))}'; leave it out.$"):
-            case.model(base, **settings)(case.clip(), **options)
+            some_case.model(base, **settings)(some_case.clip(), **options)
 
     @torch.no_grad()
     def test_a_cache_cannot_be_cropped(self, case: WindowCase) -> None:

@@ -62,6 +62,12 @@ def case(request: pytest.FixtureRequest) -> WindowCase:
     return request.param
 
 
+@pytest.fixture(params=[CASES[0], CASES[3]], ids=str)
+def some_case(request: pytest.FixtureRequest) -> WindowCase:
+    """For what does not hang on the settings: the handling of arguments, of copies, and of the grad mode."""
+    return request.param
+
+
 @pytest.fixture(params=[case for case in CASES if not case.reduces], ids=str)
 def plain_case(request: pytest.FixtureRequest) -> WindowCase:
     return request.param

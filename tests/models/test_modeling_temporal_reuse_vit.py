@@ -61,6 +61,12 @@ def case(request: pytest.FixtureRequest) -> ModelCase:
     return request.param
 
 
+@pytest.fixture(params=[CAUSAL[0], BIDIRECTIONAL[1]], ids=str)
+def some_case(request: pytest.FixtureRequest) -> ModelCase:
+    """For what does not hang on the settings: the handling of arguments, of copies, and of the grad mode."""
+    return request.param
+
+
 @pytest.fixture(params=[case for case in CAUSAL + BIDIRECTIONAL if not case.reduces], ids=str)
 def plain_case(request: pytest.FixtureRequest) -> ModelCase:
     return request.param
