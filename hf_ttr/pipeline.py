@@ -17,6 +17,7 @@ from .conversion import with_temporal_reuse
 from .display import shown
 from .models.configuration_reuse import ReuseConfigMixin
 from .processing import TemporalReuseVideoProcessor
+from .scores import score_kind
 
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,27 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         if frame_sampling_rate is not None:
             options["frame_sampling_rate"] = frame_sampling_rate
         return self.video_processor(video, **options, return_tensors="pt").to(self.dtype)
+
+    def _sanitize_parameters(self, **options: Any) -> Any:
+        preprocess, forward, postprocess = super()._sanitize_parameters(**options)
+        if options.get("function_to_apply") is None:
+            # What transformers 5.17 fills in; see `postprocess`.
+            postprocess.pop("function_to_apply", None)
+        return preprocess, forward, postprocess
+
+    def postprocess(self, model_outputs: Any, top_k: int = 5, function_to_apply: str | None = None) -> Any:  # type: ignore[override]
+        """
+        Makes labels with scores of logits, as the model was trained for; transformers 5.17 takes a softmax of any.
+
+        Args:
+            model_outputs: of a call of the model.
+            top_k (`int`): how many labels.
+            function_to_apply (`str`, *optional*): `"softmax"`, `"sigmoid"` or `"none"`.
+        """
+        if function_to_apply is None and isinstance(self.model.config, ReuseConfigMixin):
+            function_to_apply = score_kind(self.model.config.problem_type)
+        options = {} if function_to_apply is None else {"function_to_apply": function_to_apply}
+        return super().postprocess(model_outputs, top_k, **options)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """

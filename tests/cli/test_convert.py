@@ -111,7 +111,9 @@ def test_float16_is_slow_on_a_cpu(runner, files, tmp_path, options):
         assert f"the weights of {half} as they are" in first and dtypes == {torch.float16} and len(others) == 1
     else:
         assert f"the weights of {half} in float32, which were in float16 (" in first and dtypes == {torch.float32}
-        assert others[0].startswith("Most CPUs are several times slower with float16 than with float32; --dtype float16 keeps it")
+        assert others[0].startswith(
+            "Most CPUs are several times slower with float16 than with float32; --dtype float16 keeps it"
+        )
 
 
 BAD = {

@@ -14,8 +14,10 @@ import pytest
 
 
 ROOT = Path(__file__).resolve().parents[2]
+# Under nohup it would be one that leaves SIGHUP to others.
 START = """
-import sys
+import signal, sys
+signal.signal(getattr(signal, "SIGHUP", signal.SIGTERM), signal.SIG_DFL)
 from tests.cli.sleeper import processes
 sys.exit(processes().launch('tests.cli.sleeper', sys.argv[1:], 2))
 """

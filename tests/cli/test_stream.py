@@ -226,7 +226,7 @@ def test_two_processes_on_one_file(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     message = "is in use by another process; wait for it, or pass another name."
-    assert errors.endswith(f"Error: the result file '{out}' {message}\n")
+    assert errors.endswith(f"Error: The result file '{out}' {message}\n")
     assert out.read_bytes() == b"" and list(tmp_path.iterdir()) == [out]
 
 
