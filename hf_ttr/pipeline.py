@@ -97,7 +97,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             options["frame_sampling_rate"] = frame_sampling_rate
         return self.video_processor(video, **options, return_tensors="pt").to(self.dtype)
 
-    def _sanitize_parameters(self, **options: Any) -> Any:
+    def _sanitize_parameters(self, **options: Any) -> Any:  # type: ignore[override]
         preprocess, forward, postprocess = super()._sanitize_parameters(**options)
         if options.get("function_to_apply") is None:
             # What transformers 5.17 fills in; see `postprocess`.
