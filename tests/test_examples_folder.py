@@ -194,7 +194,8 @@ def free_port() -> str:
         return str(found.getsockname()[1])
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
+# torchrun is what the test of two machines has.
+@pytest.mark.parametrize("launcher", ["accelerate"])
 def test_two_processes(files: Path, tmp_path: Path, single: bytes, launcher: str) -> None:
     out, variables = tmp_path / "out", {"PROCESSES": "2", "LAUNCHER": launcher, "PORT": free_port()}
     finish(start("evaluate_distributed.sh", *evaluation(files, out), **variables))

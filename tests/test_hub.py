@@ -590,7 +590,6 @@ def preamble(kinds: dict[str, Path]) -> str:
 
 HOW = {
     "imported": "import hf_ttr\noptions = {}",
-    "imported-and-trusted": "import hf_ttr\noptions = {'trust_remote_code': True}",
     "imported-and-not-trusted": "import hf_ttr\noptions = {'trust_remote_code': False}",
     "trusted": "options = {'trust_remote_code': True}",
 }

@@ -15,7 +15,18 @@ import typer
 from ..display import shown
 from .errors import InputError, ends_quietly, first_line, sentence
 from .loading import load_pipeline, quiet
-from .options import Device, Dtype, FrameSamplingRate, Mode, Model, NumFrames, Reduction, Wanted, check_at_least_1
+from .options import (
+    Device,
+    Dtype,
+    FrameSamplingRate,
+    Mode,
+    Model,
+    NumFrames,
+    Reduction,
+    Wanted,
+    check_at_least_1,
+    check_paths,
+)
 from .progress import progress_bar
 
 
@@ -77,6 +88,7 @@ def calibrate(
     from ..promise import Target
 
     wanted = Wanted(None, None, mode, reduction, num_frames, frame_sampling_rate, dtype)
+    check_paths(model)
     check_at_least_1("num-clips", num_clips)
     if mode == "off":
         raise InputError("--mode is 'off', in which a threshold has no meaning; pass bidirectional or causal.")

@@ -9,7 +9,7 @@ import typer
 
 from ..display import shown
 from .errors import InputError, ends_quietly
-from .options import DTYPES, Budget, Mode, Reduction, Threshold, Wanted
+from .options import DTYPES, Budget, Mode, Reduction, Threshold, Wanted, check_paths
 
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def convert(
 ) -> None:
     """Make a checkpoint with temporal token reuse: the same weights, and the settings in its config."""
     wanted = Wanted(threshold, budget, mode, reduction, dtype=dtype)
+    check_paths(source)
     if private and push_to_hub is None:
         raise InputError("--private has no meaning without --push-to-hub; add it, or leave --private out.")
 

@@ -25,6 +25,7 @@ from .options import (
     Wanted,
     check_at_least_1,
     check_model_frames,
+    check_paths,
 )
 from .processes import end_with_parent, launch
 from .progress import progress_bar
@@ -87,8 +88,10 @@ def evaluate(
         raise InputError(f"--views is {views}, but must be 1, or 3 squares along the longer side.")
     if _is_launched():
         end_with_parent()
-    elif num_processes is not None and num_processes > 1:
-        raise typer.Exit(launch("hf_ttr.evaluate", _arguments(), num_processes))
+    else:
+        check_paths(model)
+        if num_processes is not None and num_processes > 1:
+            raise typer.Exit(launch("hf_ttr.evaluate", _arguments(), num_processes))
 
     from ..evaluation import DataError, Protocol, describe, open_dataset
     from ..evaluation import evaluate as run

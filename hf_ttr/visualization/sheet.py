@@ -112,7 +112,7 @@ class Sheet:
             with replacing(path) as temporary:
                 about = PngInfo()
                 about.add_text("Software", MARK)
-                picture.save(temporary, format="PNG", optimize=True, pnginfo=about)
+                picture.save(temporary, format="PNG", pnginfo=about)
         return picture
 
     def _strip(self, height: int) -> tuple[Image.Image, Any]:

@@ -55,10 +55,18 @@ WRONG = {
     ],
     "visualize": [["clip.mp4", "--model", "vit"], ["clip.mp4", *MODEL, "--out", "drawn"]],
     "stream": [["clip.mp4"], ["clip.mp4", "--model", "vit", "--mode", "causal"]],
-    "evaluate": [["--model", "vit"], ["--model", "vit", "--dataset", "d", "--out", "o", "--views", "2"]],
-    "calibrate": [["--model", "vit"], ["--model", "vit", "--videos", "/no/such/folder", "--out", "o"]],
+    "evaluate": [
+        ["--model", "vit"],
+        ["--model", "vit", "--dataset", "d", "--out", "o", "--views", "2"],
+        [*MODEL, "--dataset", "d", "--out", "o"],
+    ],
+    "calibrate": [
+        [*MODEL, "--videos", "empty", "--out", "o"],
+        ["--model", "vit"],
+        ["--model", "vit", "--videos", "/no/such/folder", "--out", "o"],
+    ],
     "card": [[], ["--nothing"]],
-    "convert": [["vit"], ["vit", "out", "--private"], ["vit", "out", "--threshold", "-1"]],
+    "convert": [["vit"], ["vit", "out", "--private"], ["vit", "out", "--threshold", "-1"], ["/no/such/folder", "out"]],
     "env": [["--nothing"]],
 }
 
