@@ -56,6 +56,11 @@ def card(
     """Write the model card of a checkpoint: how to use it, and what was measured of it."""
     from ..card_source import SourceFacts, source_facts
     from ..card_text import command_line
+
+    if not os.path.isdir(model):
+        reason = "is a file" if os.path.exists(model) else "does not exist"
+        raise InputError(f"The model folder '{shown(model)}' {reason}; pass the folder of a checkpoint.")
+
     from ..model_card import ReuseModelCardData
     from .loading import quiet
 

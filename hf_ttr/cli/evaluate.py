@@ -90,6 +90,10 @@ def evaluate(
         end_with_parent()
     else:
         check_paths(model)
+        if dataset.startswith((".", "/", "~")) and not os.path.exists(dataset):
+            raise InputError(
+                f"The data set '{shown(dataset)}' is no folder; pass one with videos, or the id of a data set."
+            )
         if num_processes is not None and num_processes > 1:
             raise typer.Exit(launch("hf_ttr.evaluate", _arguments(), num_processes))
 

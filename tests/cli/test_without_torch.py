@@ -59,13 +59,14 @@ WRONG = {
         ["--model", "vit"],
         ["--model", "vit", "--dataset", "d", "--out", "o", "--views", "2"],
         [*MODEL, "--dataset", "d", "--out", "o"],
+        ["--model", "vit", "--dataset", "/no/such/folder", "--out", "o"],
     ],
     "calibrate": [
         [*MODEL, "--videos", "empty", "--out", "o"],
         ["--model", "vit"],
         ["--model", "vit", "--videos", "/no/such/folder", "--out", "o"],
     ],
-    "card": [[], ["--nothing"]],
+    "card": [[], ["--nothing"], ["/no/such/folder"]],
     "convert": [["vit"], ["vit", "out", "--private"], ["vit", "out", "--threshold", "-1"], ["/no/such/folder", "out"]],
     "env": [["--nothing"]],
 }
