@@ -92,7 +92,7 @@ class ReuseInvariants:
                 _assert_same_stream(case, mine, 0, theirs, stream)
 
     @BASE
-    @pytest.mark.parametrize("streams", [[0], [1], [0, 1]], ids=lambda streams: f"reset-{streams}")
+    @pytest.mark.parametrize("streams", [[0], [0, 1]], ids=lambda streams: f"reset-{streams}")
     @torch.no_grad()
     def test_reset_streams_start_anew_and_the_others_go_on(
         self, case: ModelCase, base: bool, streams: list[int]
@@ -585,7 +585,7 @@ class WindowReuseInvariants(ReuseInvariants):
             assert_near(case.states(output), case.states(first), case.tolerance)
 
     @BASE
-    @pytest.mark.parametrize("stride", [2, 3, 11])
+    @pytest.mark.parametrize("stride", [3, 11])
     @torch.no_grad()
     def test_a_known_stride_saves_embeddings_and_changes_nothing(
         self, case: WindowCase, base: bool, stride: int
