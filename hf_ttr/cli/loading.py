@@ -53,6 +53,8 @@ def load_pipeline(
             task,
             model=model,
             device=device,
+            # As they are saved: what they run in is decided below.
+            dtype=None,
             trust_remote_code=False,
             model_kwargs={"temporal_reuse": settings, "use_safetensors": True},
         )

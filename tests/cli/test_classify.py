@@ -29,6 +29,7 @@ from hf_ttr import (
 )
 from hf_ttr.cli import app, comparison
 
+from ..tiny import tiny_parent
 from .conftest import write_clip
 
 
@@ -523,3 +524,17 @@ def test_an_address_is_fetched_once(runner: CliRunner, files: Path) -> None:
         server.shutdown()
     assert result.exit_code == 0 and json.loads(result.stdout)["video"] == url, result.output
     assert fetched == ["/clip.mp4"]
+
+
+@pytest.mark.parametrize("model", ["vit", "reuse"])
+@pytest.mark.parametrize("options", [[], ["--dtype", "float16"]], ids=["as-it-is", "kept"])
+def test_float16_is_said_once_and_decided_by_the_option(runner, files, tmp_path, caplog, model, options):
+    saved = TemporalReuseViTForVideoClassification.from_pretrained(files / model).half()
+    shutil.copytree(files / model, tmp_path / "half")
+    (saved if model == "reuse" else tiny_parent().half()).save_pretrained(tmp_path / "half")
+    arguments = ["classify", str(files / "clip.mp4"), "--model", str(tmp_path / "half"), "--device", "cpu", "--json"]
+    result = runner.invoke(app, [*arguments, *options])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["dtype"] == ("float16" if options else "float32")
+    assert result.stderr.count("--dtype float16 keeps them") == (0 if options else 1)
+    assert "which are loaded as float32" not in caplog.text
