@@ -19,6 +19,7 @@ from transformers import PretrainedConfig
 
 import hf_ttr
 from hf_ttr.evaluation import DataError, Protocol, open_dataset
+from hf_ttr.sampling import rate_in_force
 from hf_ttr.video import VideoDecodingError
 
 
@@ -134,7 +135,7 @@ def main() -> None:
     processor = hf_ttr.TemporalReuseVideoProcessor.from_pretrained(arguments.model)
     frames = model.config.window_frames or arguments.num_frames
     # As `hf-ttr evaluate` looks at a video if nothing else is asked for.
-    protocol = Protocol(1, 1, frames, processor.frame_sampling_rate or 1)
+    protocol = Protocol(1, 1, frames, rate_in_force(None, processor))
     features, labels = features_of(model, processor, dataset, protocol)
 
     names = sorted(set(labels))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from .configuration import DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD, TemporalReuseConfig
+from .configuration import TemporalReuseConfig, default_threshold
 from .display import shown
 from .statistics import wilson_interval
 
@@ -144,7 +144,7 @@ def settings_in_force(settings: TemporalReuseConfig, is_window_model: bool) -> d
     names = (*EVERY_MODEL, *(CLIPS_ONLY if is_window_model else FRAMES_ONLY), "reduction")
     found = {name: value for name, value in settings.to_dict().items() if name in names}
     if settings.threshold is None and settings.compute_budget is None:
-        found["threshold"] = DEFAULT_WINDOW_THRESHOLD if is_window_model else DEFAULT_THRESHOLD
+        found["threshold"] = default_threshold(is_window_model)
     return {name: found[name] for name in names}
 
 

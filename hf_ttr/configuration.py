@@ -200,6 +200,11 @@ class TemporalReuseConfig(PretrainedConfig):
         return self.to_dict()
 
 
+def default_threshold(sees_windows: bool) -> float:
+    """The threshold where none is set, of a model that sees a window at once, or frames one by one."""
+    return DEFAULT_WINDOW_THRESHOLD if sees_windows else DEFAULT_THRESHOLD
+
+
 def as_temporal_reuse_config(value: PretrainedConfig | dict[str, Any] | None) -> TemporalReuseConfig:
     """Returns `value` as a validated `TemporalReuseConfig`; a dict holds settings, `None` means the defaults."""
     if value is None:

@@ -34,6 +34,12 @@ def check_sampling(num_frames: Any, frame_sampling_rate: Any) -> None:
         raise ValueError(f"`frame_sampling_rate` must be a positive integer, '{SPREAD}' or None, not {rate!r}.")
 
 
+def rate_in_force(asked: FrameSamplingRate | None, processor: Any) -> FrameSamplingRate:
+    """The sampling rate that was asked for, or that of a `TemporalReuseVideoProcessor`, or 1."""
+    rate: FrameSamplingRate = asked or processor.frame_sampling_rate or 1
+    return rate
+
+
 def choose_clips(
     total: int, num_frames: int | None, frame_sampling_rate: FrameSamplingRate | None = None, num_clips: int = 1
 ) -> list[list[int]]:

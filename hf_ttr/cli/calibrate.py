@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..display import shown
+from ..sampling import rate_in_force
 from .errors import InputError, ends_quietly, first_line, sentence
 from .loading import load_pipeline, quiet
 from .options import (
@@ -28,6 +29,8 @@ from .options import (
     check_paths,
 )
 from .progress import progress_bar
+from .report import plain_table
+from .videos import videos_in
 
 
 if TYPE_CHECKING:
@@ -105,7 +108,9 @@ def calibrate(
     config_path = os.path.join(model, "config.json")
     if update and not os.path.isfile(config_path):
         raise InputError(f"--update writes to a folder, but '{model}' is none; leave it out, and take it from --out.")
-    paths, notes = _videos(videos)
+    if not os.path.isdir(videos):
+        raise InputError(f"The folder of videos '{shown(videos)}' does not exist; check the path.")
+    paths, notes = videos_in(videos)
     _check_out(out, overwrite)
 
     from ..evaluation import DataError, Protocol
@@ -123,7 +128,7 @@ def calibrate(
             # A model of windows has one answer for each.
             answers = num_clips if config.window_frames else num_clips * frames
             _say_what_it_takes(target, len(paths), chosen_on, num_clips, answers, bool(config.window_frames))
-            rate = wanted.rate or pipe.video_processor.frame_sampling_rate or 1
+            rate = rate_in_force(wanted.rate, pipe.video_processor)
             protocol = Protocol(num_clips, 1, frames, rate)
             folder = os.path.join(out, MEASUREMENTS)
             files = MeasurementFiles(folder, pipe.model, pipe.video_processor, protocol, work.THRESHOLDS)
@@ -222,19 +227,6 @@ def _unwritten(folder: str, error: OSError) -> InputError:
     )
 
 
-def _videos(folder: str) -> tuple[list[str], list[str]]:
-    """The paths of the videos in a folder, and what the user should know of the rest."""
-    if not os.path.isdir(folder):
-        raise InputError(f"The folder of videos '{shown(folder)}' does not exist; check the path.")
-    from ..video import list_videos
-
-    listed = list_videos(folder)
-    if not listed.videos:
-        rest = f" (it has {len(listed.others)} other files)" if listed.others else ""
-        raise InputError(f"The folder '{shown(folder)}' holds no video{rest}; pass another.")
-    return [os.path.join(folder, *path.split("/")) for path in listed.videos], listed.notes()
-
-
 def _check_out(folder: str, overwrite: bool) -> None:
     """
     Makes sure that a calibration of before is replaced, and nothing else.
@@ -286,9 +278,8 @@ def _update(path: str, threshold: float | None) -> None:
 
 def _print(calibration: Calibration, out: str) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = plain_table()
     bound = f"{calibration.target.confidence:.0%} bound"
     for heading in ("threshold", "agreement", bound, "KL", bound, "multiply-adds"):
         table.add_column(heading, justify="right")

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ..display import shown
-from ..video.listing import list_videos
 from .errors import InputError, ends_quietly
 from .options import (
     Budget,
@@ -26,6 +25,7 @@ from .options import (
     check_at_least_1,
     check_paths,
 )
+from .videos import videos_in
 
 
 @ends_quietly
@@ -140,11 +140,8 @@ def _files(videos: list[str]) -> list[str]:
         if not os.path.isdir(video):
             found.append(video)
             continue
-        listed = list_videos(video)
-        if not listed.videos:
-            rest = f" (it has {len(listed.others)} other files)" if listed.others else ""
-            raise InputError(f"The folder '{shown(video)}' holds no video{rest}; pass another.")
-        for note in listed.notes():
+        paths, notes = videos_in(video)
+        for note in notes:
             typer.echo(f"Warning: {shown(note, None)}", err=True)
-        found += [os.path.join(video, *path.split("/")) for path in listed.videos]
+        found += paths
     return found

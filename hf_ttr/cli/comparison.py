@@ -368,14 +368,14 @@ def compare(
     Raises:
         InputError: one sentence, if the video cannot be used.
     """
-    from ..sampling import choose_clips
+    from ..sampling import choose_clips, rate_in_force
     from ..scores import score_kind
     from ..video import VideoDecodingError, read_frames
 
     pipe = pipelines.reuse
-    config, processor = pipe.model.config, pipe.video_processor
+    config = pipe.model.config
     tubelet_size = getattr(config, "tubelet_size", None)
-    rate = frame_sampling_rate or processor.frame_sampling_rate or 1
+    rate = rate_in_force(frame_sampling_rate, pipe.video_processor)
     runs, warm_ups = (TIMED_RUNS, 1) if is_timed else (1, 0)
     try:
         with _at_hand(video) as source, quiet():

@@ -29,7 +29,7 @@ def demo(
     try:
         folder, clip = map(example, DEMOS[model])
     except FileNotFoundError as error:
-        raise InputError(f"{sentence(error)}") from error
+        raise InputError(sentence(error)) from error
 
     from .comparison import Pipelines, check_picture_path, compare
     from .report import print_comparison, print_windows, progress_on_stderr
@@ -51,14 +51,10 @@ def _windows(pipe: Any, clip: str) -> Iterator[tuple[str, str, float, float]]:
     """What `print_windows` prints, of windows that follow each other to the end of a clip."""
     import torch
 
-    from ..video import read_frames
-
-    _, info = read_frames(clip, lambda total: [0])
     length = pipe.model.config.num_frames
-    count = info.frames // length * length
-    pixels = pipe.video_processor(clip, num_frames=count, return_tensors="pt").pixel_values
+    pixels = pipe.video_processor(clip, do_sample_frames=False, return_tensors="pt").pixel_values
     cache = None
-    for start in range(0, count, length):
+    for start in range(0, pixels.shape[1] - length + 1, length):
         with torch.inference_mode():
             output = pipe.model(pixels[:, start : start + length], past_key_values=cache, stride=length)
         cache = output.past_key_values

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..machine import processor_name
 from .errors import ends_quietly
 
 
@@ -63,16 +64,6 @@ def environment() -> dict[str, str]:
         "Python": platform.python_version(),
         "system": platform.platform(),
         **versions,
-        "processor": f"{_processor()}, {os.cpu_count()} threads, of which torch uses {torch.get_num_threads()}",
+        "processor": f"{processor_name()}, {os.cpu_count()} threads, of which torch uses {torch.get_num_threads()}",
         "GPUs": ", ".join(gpus) or "none that torch can use",
     }
-
-
-def _processor() -> str:
-    """What it calls itself, or its kind."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

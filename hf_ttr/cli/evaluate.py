@@ -10,6 +10,7 @@ import typer
 
 from ..card_text import command_line
 from ..display import shown
+from ..sampling import rate_in_force
 from .errors import InputError, ends_quietly, sentence
 from .loading import load_pipeline, quiet
 from .options import (
@@ -111,7 +112,7 @@ def evaluate(
                     typer.echo(f"Warning: {note}", err=True)
             pipe = load_pipeline(model, wanted.settings, device, dtype=dtype)
             config, processor = pipe.model.config, pipe.video_processor
-            rate = wanted.rate or processor.frame_sampling_rate or 1
+            rate = rate_in_force(wanted.rate, processor)
             check_model_frames(num_frames, model, config.window_frames)
             protocol = Protocol(num_clips, views, num_frames or config.num_frames, rate)
             about = describe(pipe.model, videos, protocol, batch_size, compare_dense, model)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..card_text import large, small
 from ..display import shown
-from .report import column_heading, duration, ratio, settings_text
+from .report import column_heading, duration, plain_table, ratio, settings_text
 
 
 if TYPE_CHECKING:
@@ -25,12 +25,11 @@ def print_evaluation(done: Evaluation, settings: dict[str, Any]) -> None:
         settings: those of reuse in force, see `hf_ttr.card_figures.settings_in_force`.
     """
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     summary, metrics = done.summary, {**done.summary["metrics"], **done.timing["metrics"]}
     has_dense = summary["compare_dense"]
-    table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = plain_table()
     for heading in ("", *(["dense"] if has_dense else []), column_heading(settings), ""):
         table.add_column(heading)
     for name, dense, reuse, gain in (*_labels(metrics), *_costs(metrics)):

@@ -14,6 +14,8 @@ from .comparison import Agreement, Comparison, Measurement
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.table import Table
+
 
 @contextmanager
 def progress_on_stderr() -> Iterator[Callable[[str], None]]:
@@ -25,15 +27,21 @@ def progress_on_stderr() -> Iterator[Callable[[str], None]]:
         yield lambda step: status.update(escape(step))
 
 
+def plain_table() -> Table:
+    """A table without lines, as all commands print it."""
+    from rich.table import Table
+
+    return Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
+
+
 def print_comparison(comparison: Comparison, top_k: int) -> None:
     """Prints labels, cost, time and agreement to stdout."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     dense, reuse, agreement = comparison.dense, comparison.reuse, comparison.agreement
     is_counted = comparison.multiply_adds is not None
-    table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = plain_table()
     table.add_column("")
     if dense is not None:
         table.add_column("dense")
@@ -89,13 +97,12 @@ class ComparisonTable:
         if not self.comparisons:
             return
         from rich.console import Console
-        from rich.table import Table
         from rich.text import Text
 
         first = self.comparisons[0]
         has_dense = first.dense is not None
         headings = ["video", "label", "computed", "multiply-adds"]
-        table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
+        table = plain_table()
         for heading in headings + ["dense label"] * has_dense:
             table.add_column(heading, overflow="fold", no_wrap=heading in ("computed", "multiply-adds"))
         folder = _common_folder([one.video for one in self.comparisons])
@@ -120,8 +127,8 @@ class ComparisonTable:
         console.print(table)
         console.print()
         console.print(Text(self._total()))
-        for remark in self._remarks():
-            console.print(Text(remark, "dim"))
+        if (hint := next(filter(None, map(_hint, self.comparisons)), None)) is not None:
+            console.print(Text(hint, "dim"))
 
     def _total(self) -> str:
         before = sum(one.dense_multiply_adds or 0 for one in self.comparisons)
@@ -134,10 +141,6 @@ class ComparisonTable:
             same = sum(bool(one.same_top_label) for one in agreements)
             parts.append(f"{same} of {len(agreements)} with the dense model's top label")
         return "; ".join(parts) + "."
-
-    def _remarks(self) -> list[str]:
-        far = [hint for one in self.comparisons if (hint := _hint(one)) is not None]
-        return far[:1]
 
 
 def _common_folder(videos: list[str]) -> str:
@@ -185,10 +188,9 @@ def print_windows(windows: Iterable[tuple[str, str, float, float]]) -> None:
             multiply-adds that took.
     """
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = plain_table()
     for heading in ("window", "label", "computed", "multiply-adds"):
         table.add_column(heading)
     for frames, label, share, saved in windows:

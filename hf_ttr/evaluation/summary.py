@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..display import shown
+from ..machine import processor_name
 from ..scores import ScoreKind
 from ..statistics import (
     Interval,
@@ -100,7 +100,7 @@ def timing(
     return {
         "processes": processes,
         "machine": {
-            "cpu": _processor(),
+            "cpu": processor_name(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -190,11 +190,3 @@ def _entry(value: float, interval: Interval) -> dict[str, float]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -8,12 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from transformers import PreTrainedConfig
 
 from ..checks import height_and_width, is_whole
-from ..configuration import (
-    DEFAULT_THRESHOLD,
-    DEFAULT_WINDOW_THRESHOLD,
-    TemporalReuseConfig,
-    as_temporal_reuse_config,
-)
+from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
 from ..reduction.base import ModelShape
 from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
 
@@ -83,9 +78,7 @@ class ReuseConfigMixin(StaysInPackage):
         settings = self.temporal_reuse
         if settings.mode == "off" or (settings.threshold is None and settings.compute_budget is not None):
             return None
-        return settings.effective_threshold(
-            DEFAULT_THRESHOLD if self.window_frames is None else DEFAULT_WINDOW_THRESHOLD
-        )
+        return settings.effective_threshold(default_threshold(self.window_frames is not None))
 
     def model_shape(self, tokens: int | None = None) -> ModelShape:
         """

@@ -18,12 +18,7 @@ from transformers import __version__ as transformers_version
 
 from ..cache_snapshot import SnapshotError, check_cache, load_cache, save_cache
 from ..checks import height_and_width, is_number
-from ..configuration import (
-    DEFAULT_THRESHOLD,
-    DEFAULT_WINDOW_THRESHOLD,
-    TemporalReuseConfig,
-    as_temporal_reuse_config,
-)
+from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
 from ..display import scrub, shown
 from ..fingerprint import weights_digest
 from ..scores import divergence, same_answer, score_kind, to_scores
@@ -151,8 +146,7 @@ class StreamEngine:
     def _base_threshold(self, settings: TemporalReuseConfig) -> float | None:
         if settings.mode == "off" or settings.compute_budget is not None:
             return None
-        default = DEFAULT_THRESHOLD if self.window_frames is None else DEFAULT_WINDOW_THRESHOLD
-        return settings.effective_threshold(default) or None
+        return settings.effective_threshold(default_threshold(self.window_frames is not None)) or None
 
     @property
     def window(self) -> int:
