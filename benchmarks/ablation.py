@@ -15,7 +15,7 @@ from transformers import ViTForImageClassification
 
 import hf_ttr
 from hf_ttr.configuration import TemporalReuseConfig
-from hf_ttr.flops import TransformerCost
+from hf_ttr.models.vit.modeling_temporal_reuse_vit import ViTParts
 from hf_ttr.planning import bidirectional, planner
 
 from . import corners
@@ -140,7 +140,7 @@ def compared(video: str, name: str, setting: float, pieces: int | None = None, *
         sum(getattr(output.reuse, count).item() for output in outputs)
         for count in ("multiply_adds", "dense_multiply_adds", "total_tokens")
     )
-    cost = TransformerCost.of_vit(model.config, tokens // clip.shape[1])
+    cost = ViTParts().cost(model.vit, tokens // clip.shape[1] - 1)
     outside = clip.shape[1] * (cost.patch + model.classifier.weight.numel())
     divergence = kl_divergence(expected, logits).mean().item()
     agreement = (expected.argmax(-1) == logits.argmax(-1)).float().mean().item()

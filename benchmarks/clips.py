@@ -18,7 +18,8 @@ import torch
 from transformers import VideoMAEForVideoClassification
 
 import hf_ttr
-from hf_ttr.flops import TransformerCost, window_report
+from hf_ttr.flops import window_report
+from hf_ttr.models.videomae.modeling_temporal_reuse_videomae import VideoMAEParts
 from hf_ttr.planning.window_planner import WindowPlanner
 
 from .common import first_frames, kl_divergence, real_data
@@ -57,11 +58,11 @@ class Arena:
         self.model: Any = model
         self.clips = clips
         self.reuse: Any = hf_ttr.with_temporal_reuse(model)
-        self.cost = TransformerCost.of_videomae(model.config)
         base: Any = self.reuse.videomae
         self.grid: tuple[int, int] = base._grid()
         self.times = model.config.num_frames // model.config.tubelet_size
         self.positions = self.grid[0] * self.grid[1]
+        self.cost = VideoMAEParts().cost(model.videomae, self.positions)
         self.slots = self.times * self.positions
         self.dense_cost = self.cost.rows(self.slots, self.slots, self.slots)
         self.patches = [base._embed(clip.pixels[None], None, 0) for clip in clips]

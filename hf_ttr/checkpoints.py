@@ -10,12 +10,6 @@ from typing import Any
 from .checks import first_line
 
 
-# Types of plain checkpoints, with the class of this package that takes them as they are; and of those with reuse.
-PARENT_TYPES = {
-    "vit": "TemporalReuseViTForVideoClassification",
-    "videomae": "TemporalReuseVideoMAEForVideoClassification",
-}
-REUSE_TYPES = {f"temporal_reuse_{parent}": name for parent, name in PARENT_TYPES.items()}
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 LEAST_BYTES = 0.25
 """Of a weight, however it is quantized."""
@@ -66,16 +60,12 @@ def checkpoint_type(model: str) -> str:
             f"The model '{model}' is neither a folder here nor a model that the Hub gives ({first_line(error)}); "
             "check the name and the network."
         ) from error
-    types = (*PARENT_TYPES, *REUSE_TYPES)
-    if model_type == "deit":
+    from .models.register import classifier_names, classifier_types
+
+    if model_type not in classifier_types():
         raise CheckpointError(
-            f"The model '{model}' is a DeiT with a distillation token (type 'deit'), which reuse is not there for; "
-            "pass one without, such as facebook/deit-base-patch16-224 (type 'vit')."
-        )
-    if model_type not in types:
-        raise CheckpointError(
-            f"The model '{model}' is of the type {model_type!r}; pass a ViT image classifier or a VideoMAE video "
-            f"classifier, plain or with reuse (type {' or '.join(map(repr, types))})."
+            f"The model '{model}' is of the type {model_type!r}; pass a classifier of the kind {classifier_names()}, "
+            "plain or with reuse."
         )
     if architectures and not any(name.endswith("Classification") for name in architectures):
         raise CheckpointError(
@@ -103,24 +93,33 @@ def load_video_processor(model: str) -> Any:
         ) from error
 
 
-def load_classifier(model: str, class_name: str, settings: dict[str, Any], folder: str | None = None) -> Any:
+def classifier_class(model: str) -> Any:
+    """The class with reuse that classifies the videos of a checkpoint of a type that there is one for."""
+    from transformers import PretrainedConfig
+
+    from .models.register import entry_for
+
+    config, _ = PretrainedConfig.get_config_dict(model)
+    entry = entry_for(config.get("model_type"))
+    return None if entry is None else entry.class_for(config.get("architectures") or [])
+
+
+def load_classifier(model: str, kind: Any, settings: dict[str, Any], folder: str | None = None) -> Any:
     """
     A model with reuse, all of whose weights come from the checkpoint's safetensors.
 
     Args:
         model (`str`): folder or Hub id, as the user knows it.
-        class_name (`str`): the name of a class of this package.
+        kind: the class with reuse.
         settings (`dict`): settings of reuse that differ from those of the checkpoint.
         folder (`str`, *optional*): where the checkpoint lies, if elsewhere.
 
     Raises:
         CheckpointError: if it cannot be loaded whole.
     """
-    import hf_ttr
-
     with naming_model(model, settings):
-        _check_size(getattr(hf_ttr, class_name).config_class, folder or model)
-        classifier, report = getattr(hf_ttr, class_name).from_pretrained(
+        _check_size(kind.config_class, folder or model)
+        classifier, report = kind.from_pretrained(
             folder or model, temporal_reuse=settings, output_loading_info=True, use_safetensors=True
         )
     if report["missing_keys"]:
@@ -142,8 +141,9 @@ def _check_size(config_class: Any, folder: str) -> None:
     files = [name for name in os.listdir(folder) if name.endswith(".safetensors")] if os.path.isdir(folder) else []
     if not files:
         return
-    config = config_class.from_pretrained(folder)
-    wide, inner = config.hidden_size, config.intermediate_size
+    config = config_class.from_pretrained(folder).vision
+    wide = config.hidden_size
+    inner = getattr(config, "intermediate_size", None) or int(wide * config.mlp_ratio)
     asked = config.num_hidden_layers * (4 * wide * wide + 2 * wide * inner)
     there = sum(os.path.getsize(os.path.join(folder, name)) for name in files)
     if asked * LEAST_BYTES > there:

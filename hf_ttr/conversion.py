@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import (
-    PreTrainedModel,
-    VideoMAEForVideoClassification,
-    VideoMAEModel,
-    ViTForImageClassification,
-    ViTModel,
-)
+from transformers import PreTrainedModel
 
 from .configuration import TemporalReuseConfig, as_temporal_reuse_config
-from .models import (
-    TemporalReuseVideoMAEForVideoClassification,
-    TemporalReuseVideoMAEModel,
-    TemporalReuseViTForVideoClassification,
-    TemporalReuseViTModel,
-)
-
-
-# Parent class, and the class with reuse that takes its place.
-_REUSE_CLASSES: dict[type[PreTrainedModel], type[PreTrainedModel]] = {
-    ViTModel: TemporalReuseViTModel,
-    ViTForImageClassification: TemporalReuseViTForVideoClassification,
-    VideoMAEModel: TemporalReuseVideoMAEModel,
-    VideoMAEForVideoClassification: TemporalReuseVideoMAEForVideoClassification,
-}
+from .models.attending import ReuseAttention, ReuseLayer
+from .models.register import MODELS, parent_of, stand_in_for
+from .remote_code import StaysInPackage
 
 
 def with_temporal_reuse(
@@ -44,7 +27,7 @@ def with_temporal_reuse(
     training one model does so to both. The given model works as before.
 
     Args:
-        model: a `ViTModel`, `ViTForImageClassification`, `VideoMAEModel` or `VideoMAEForVideoClassification`.
+        model: a base model or a classifier of transformers, of a kind that there is reuse for.
         config: the settings of reuse, or a dict of them; the defaults if left out.
         model_class: the class to build, by default the one that stands in for the given model, for videos;
             `TemporalReuseViTForImageClassification` takes single frames.
@@ -67,10 +50,10 @@ def with_temporal_reuse(
     True
     ```
     """
-    stand_in = next((candidate for parent, candidate in _REUSE_CLASSES.items() if isinstance(model, parent)), None)
+    stand_in = stand_in_for(type(model))
     if stand_in is None:
-        names = ", ".join(parent.__name__ for parent in _REUSE_CLASSES)
-        raise ValueError(f"there is no temporal reuse for a {type(model).__name__}; it is there for {names}.")
+        names = dict.fromkeys(parent_of(kind).__name__ for entry in MODELS.values() for kind in entry.classes)
+        raise ValueError(f"there is no temporal reuse for a {type(model).__name__}; it is there for {', '.join(names)}.")
     model_class = model_class or stand_in
     config_class: Any = model_class.config_class
     if type(model.config).model_type not in (config_class.parent_model_type, config_class.model_type):
@@ -78,13 +61,15 @@ def with_temporal_reuse(
             f"a {type(model).__name__} cannot become a {model_class.__name__}, but a {stand_in.__name__}."
         )
     reuse_config = config_class.from_parent_config(model.config, as_temporal_reuse_config(config))
-    options = {}
-    base = model.base_model
-    if issubclass(model_class, TemporalReuseViTModel):
-        options = {
-            "add_pooling_layer": base.pooler is not None,
-            "use_mask_token": base.embeddings.mask_token is not None,
-        }
+    # What a base model has depends on how it was made.
+    parent, options = parent_of(model_class), {}
+    if isinstance(model, parent):
+        base: Any = model
+        parameters = inspect.signature(parent.__init__).parameters
+        if "add_pooling_layer" in parameters:
+            options["add_pooling_layer"] = base.pooler is not None
+        if "use_mask_token" in parameters:
+            options["use_mask_token"] = base.embeddings.mask_token is not None
     with torch.device("meta"):
         result = model_class(reuse_config, **options)
     _share_modules(result, model)
@@ -93,10 +78,14 @@ def with_temporal_reuse(
 
 
 def _share_modules(target: nn.Module, source: nn.Module) -> None:
-    """Puts the modules of `source` into `target`; where classes of this package are among them, only their parts."""
+    """Puts the modules of `source` into `target`; where classes with reuse are among them, only their parts."""
+    for name, parameter in source._parameters.items():
+        target._parameters[name] = parameter
+    for name, buffer in source._buffers.items():
+        target._buffers[name] = buffer
     for name, module in source.named_children():
         own = target.get_submodule(name)
-        if any(type(part).__module__.startswith(f"{__package__}.") for part in own.modules()):
+        if any(isinstance(part, (ReuseAttention, ReuseLayer, StaysInPackage)) for part in own.modules()):
             _share_modules(own, module)
         else:
             setattr(target, name, module)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.utils import ModelOutput
 
-from .checks import height_and_width
 from .packed import FrameCall
 from .planning.plan import ReusePlan
 from .planning.window_plan import WindowPlan
@@ -44,40 +46,29 @@ class TransformerCost:
         return self.query_output + self.mlp
 
     @classmethod
-    def of_vit(cls, config: Any, tokens: int) -> TransformerCost:
+    def of_layer(
+        cls, layer: nn.Module, attention: str, projections: Sequence[nn.Module], patch: int, layers: int
+    ) -> TransformerCost:
         """
-        The cost of a ViT.
+        The cost of an encoder, out of the linear layers of one of its layers, whatever its MLP looks like.
 
         Args:
-            config: a `ViTConfig`.
-            tokens (`int`): tokens of a frame, CLS included.
+            layer: one of its layers.
+            attention (`str`): where in it the half is that ends in a residual sum of attention.
+            projections: in that, the linear layers of queries, keys and values, and maybe others.
+            patch (`int`): see the class.
+            layers (`int`): how many layers there are.
         """
-        return cls._of_encoder(config, tokens - 1, frames=1)
-
-    @classmethod
-    def of_videomae(cls, config: Any) -> TransformerCost:
-        """
-        The cost of a VideoMAE.
-
-        Args:
-            config: a `VideoMAEConfig`.
-        """
-        (height, width), (rows, columns) = height_and_width(config.image_size), height_and_width(config.patch_size)
-        return cls._of_encoder(config, (height // rows) * (width // columns), config.tubelet_size)
-
-    @classmethod
-    def _of_encoder(cls, config: Any, patches: int, frames: int) -> TransformerCost:
-        """Of an encoder whose embedding makes `patches` tokens of `frames` frames."""
-        size = config.hidden_size
-        inner = config.num_attention_heads * getattr(config, "head_dim", size // config.num_attention_heads)
-        height, width = height_and_width(config.patch_size)
+        query, key, value = projections[:3]
+        key_value = multiply_adds_of_row(key) + multiply_adds_of_row(value)
+        of_attention = multiply_adds_of_row(layer.get_submodule(attention))
         return cls(
-            patch=patches * frames * config.num_channels * height * width * size,
-            key_value=2 * size * inner,
-            query_output=2 * size * inner,
-            mlp=2 * size * config.intermediate_size,
-            pair=2 * inner,
-            layers=config.num_hidden_layers,
+            patch=patch,
+            key_value=key_value,
+            query_output=of_attention - key_value,
+            mlp=multiply_adds_of_row(layer) - of_attention,
+            pair=2 * int(query.out_features),  # type: ignore[arg-type]
+            layers=layers,
         )
 
     def dense(self, frames: int, tokens: int) -> int:
@@ -96,9 +87,25 @@ class TransformerCost:
         attention = rows * (self.key_value + self.query_output) + pairs * self.pair
         return attention + (rows if mlp_rows is None else mlp_rows) * self.mlp
 
-    def layer_of_first_tokens(self, rows: int, pairs: int, frames: int) -> int:
-        """The same in a layer that computes outputs for the CLS tokens of `frames` frames alone."""
-        return rows * self.key_value + frames * self.row + pairs * self.pair
+    def layer_of_few(self, rows: int, pairs: int, outputs: int) -> int:
+        """The same in a layer that computes outputs for so many of its rows alone."""
+        return rows * self.key_value + outputs * self.row + pairs * self.pair
+
+
+def multiply_adds_of_row(module: nn.Module) -> int:
+    """
+    Multiply-adds of one row, or one patch, in all linear layers and convolutions of a module, itself included.
+
+    Quantized and adapted layers count as what they stand for.
+    """
+    inputs, outputs = (getattr(module, name, None) for name in ("in_features", "out_features"))
+    if inputs is not None and outputs is not None:
+        return int(inputs) * int(outputs)  # type: ignore[arg-type]
+    base = getattr(module, "base_layer", module)
+    kernel = getattr(base, "kernel_size", None)
+    if kernel is not None and hasattr(base, "out_channels"):
+        return int(base.in_channels * base.out_channels * math.prod(kernel)) // base.groups  # type: ignore[operator]
+    return sum(multiply_adds_of_row(part) for part in module.children())
 
 
 @dataclass
@@ -165,7 +172,7 @@ class CostCounter:
     def add(self, plan: ReusePlan, calls: list[FrameCall], merged: MergedFrames | None = None) -> None:
         """Adds a plan, carried out with a call for each layer, and what making it, and merging its rows, cost."""
         batch, frames, tokens = plan.shape
-        observed = [] if calls[0].observed_streams is None else calls[0].observed_streams.tolist()
+        observed = [] if calls[0].observed is None else calls[0].observed.streams.tolist()
         for stream in range(batch):
             own = slice(stream * frames, (stream + 1) * frames)
             self.computed[stream] += sum(plan.row_counts[own])
@@ -176,8 +183,8 @@ class CostCounter:
             for layer, call in enumerate(calls):
                 rows, pairs = sum(call.counts[own]), call.pairs(stream)
                 self.by_layer.add(stream, layer, own, call.counts, call.reduction)
-                if call.first_tokens_only:
-                    self.multiply_adds[stream] += self.cost.layer_of_first_tokens(rows, pairs, frames)
+                if call.outputs is not None:
+                    self.multiply_adds[stream] += self.cost.layer_of_few(rows, pairs, frames * call.outputs)
                     continue
                 left = rows if call.reduction is None else sum(call.reduction.counts[layer + 1][own])
                 self.multiply_adds[stream] += self.cost.layer(rows, pairs, left)

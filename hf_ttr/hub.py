@@ -13,10 +13,9 @@ from typing import Any
 
 from .card_source import SourceFacts, source_facts
 from .checkpoints import (
-    PARENT_TYPES,
-    REUSE_TYPES,
     CheckpointError,
     checkpoint_type,
+    classifier_class,
     load_classifier,
     load_video_processor,
     naming_model,
@@ -107,20 +106,16 @@ def convert(
     'TemporalReuseViTForVideoClassification, 5.3 MB'
     ```
     """
-    import hf_ttr
-
     model, target, settings = os.fspath(source), os.fspath(folder), dict(temporal_reuse or {})
     if dtype is not None and dtype not in DTYPES:
         raise CheckpointError(f"The dtype is '{dtype}', but must be one of {', '.join(DTYPES)}.")
     _check_target(model, target, overwrite)
-    model_type = checkpoint_type(model)
+    checkpoint_type(model)
     processor = load_video_processor(model)
     with naming_model(model, settings):
-        class_name = {**PARENT_TYPES, **REUSE_TYPES}[model_type]
-        config = getattr(hf_ttr, class_name).config_class.from_pretrained(model, temporal_reuse=settings)
-        if model_type in REUSE_TYPES and config.architectures:
-            class_name = config.architectures[0]
-        config.architectures = [class_name]
+        kind = classifier_class(model)
+        config = kind.config_class.from_pretrained(model, temporal_reuse=settings)
+        config.architectures = [kind.__name__]
         config.forget_foreign_code()
         config.temporal_reuse.active_reductions(config.model_shape())
         weights = list(_weight_files(model))
@@ -142,11 +137,11 @@ def convert(
         if cast is not None and os.path.isfile(index := os.path.join(temporary, WEIGHTS_INDEX)):
             shards = (os.path.join(temporary, os.path.basename(path)) for path in weights)
             write_size(index, (path for path in shards if path.endswith(".safetensors")))
-        load_classifier(model, class_name, {}, folder=temporary)
+        load_classifier(model, kind, {}, folder=temporary)
         _write_card(temporary, repo_id or os.path.basename(os.path.abspath(target)), facts)
     size = sum(os.path.getsize(os.path.join(target, os.path.basename(path))) for path in weights)
     return ConvertedCheckpoint(
-        target, model, class_name, config.temporal_reuse, size, cast, facts.base_model, facts.license
+        target, model, kind.__name__, config.temporal_reuse, size, cast, facts.base_model, facts.license
     )
 
 

@@ -30,14 +30,13 @@ from .checks import is_number, is_whole
 from .display import shown
 from .evaluation.hub_results import EVAL_RESULTS, TASK, accuracy_entries
 from .files import replacing
-from .models import TemporalReuseVideoMAEConfig, TemporalReuseViTConfig
+from .models.register import classifier_names, classifier_types, entry_for
 from .reduction.base import UNKNOWN
 
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
 OFF = '{"temporal_reuse": {"mode": "off"}}'
 _SHOWN_LABELS = 20
-_CONFIGS: tuple[Any, ...] = (TemporalReuseViTConfig, TemporalReuseVideoMAEConfig)
 
 
 @dataclass(repr=False, eq=False)
@@ -441,11 +440,11 @@ def _read_config(model: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
         )
     raw = read_json(file)
     model_type = raw.get("model_type") if isinstance(raw, dict) else None
-    kinds = {kind: config for config in _CONFIGS for kind in (config.parent_model_type, config.model_type)}
-    if not isinstance(model_type, str) or model_type not in kinds:
+    entry = entry_for(model_type) if isinstance(model_type, str) and model_type in classifier_types() else None
+    if entry is None:
         raise ValueError(
-            f"The model '{shown(name)}' is of the type {shown(repr(model_type), 60)}; pass a ViT image classifier or "
-            f"a VideoMAE video classifier, plain or with reuse (type {' or '.join(map(repr, kinds))})."
+            f"The model '{shown(name)}' is of the type {shown(repr(model_type), 60)}; pass a classifier of the kind "
+            f"{classifier_names()}, plain or with reuse."
         )
     architectures = raw.get("architectures")
     architectures = architectures if isinstance(architectures, list) else []
@@ -455,7 +454,7 @@ def _read_config(model: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
             "trained for classification."
         )
     try:
-        return kinds[model_type].from_pretrained(name), raw
+        return entry.config.from_pretrained(name), raw
     # Whatever transformers makes of values of other kinds.
     except Exception as error:
         reason = shown(plain(str(error))).rstrip(".") or type(error).__name__

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from .kernels.interpolated_attention import kernel_unavailable_reason
 from .kernels.row_buckets import RowBuckets
 from .linear import MIN_WEIGHTS, has_onednn, is_plain_tensor
-from .models import TemporalReuseViTModel
+from .models.frame_model import FrameModel
 from .packed_weights import PackedWeights
 
 
@@ -97,8 +97,8 @@ def optimize(
 
     ```
     """
-    body: Any = getattr(model, "base_model", None)
-    if not hasattr(body, "row_buckets"):
+    body: Any = getattr(model, "video_encoder", None)
+    if body is None:
         raise ValueError(
             f"a {type(model).__name__} has no temporal reuse to optimize; convert it with hf_ttr.with_temporal_reuse "
             "first."
@@ -106,10 +106,10 @@ def optimize(
     if dtype not in (None, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype is {dtype}, but optimize converts to torch.bfloat16 or torch.float16, or not at all.")
     done = [] if dtype is None else [_convert(model, dtype)]
-    layers = next(part for part in body.modules() if isinstance(part, nn.ModuleList))
+    layers = body.parts.layers_of(body)
     done.append(_compile(body, layers, compile))
     done.append(_pack_weights(body, layers, frozen))
-    if isinstance(body, TemporalReuseViTModel):
+    if isinstance(body, FrameModel):
         done.append(_look_at_attention_kernel(body))
     return OptimizationReport(done)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -16,6 +16,9 @@ from .kernels.interpolated_attention import interpolated_attention, kernel_unava
 from .planning.plan import ReusePlan
 from .reduction.row_reduction import RowReduction
 
+
+Attention = Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
+"""A function of transformers' attention interface."""
 
 BUCKET = 16
 """Frames are grouped by their number of rows rounded up to a multiple of this."""
@@ -176,46 +179,58 @@ def padded_size(count: int, tokens: int, whole: int | None = None) -> int:
 
 
 @dataclass
-class FrameCall:
+class ObservedFrames:
     """
-    What a layer needs to know of a call: its plan, how its rows form frames, and which outputs are wanted.
+    Whole frames whose first token's attention is recorded, the last of each stream that has one.
+
+    Attributes:
+        streams, frames (`torch.LongTensor` of shape `(observed,)`): the streams, and the frames, numbered by stream
+            and time.
+        rows (`torch.LongTensor` of shape `(observed,)`): the query rows of their first tokens, among packed rows.
+    """
+
+    streams: torch.Tensor
+    frames: torch.Tensor
+    rows: torch.Tensor
+
+    @classmethod
+    def of(cls, plan: ReusePlan, first_rows: torch.Tensor) -> ObservedFrames | None:
+        """Of a plan, if it asks for that and has whole frames; `first_rows` are the first query rows of all frames."""
+        _, frames, tokens = plan.shape
+        whole = [frame for frame, count in enumerate(plan.row_counts) if count == tokens]
+        last = {frame // frames: frame for frame in whole} if plan.record_saliency else {}
+        if not last:
+            return None
+        streams, chosen = (torch.tensor(list(part), device=first_rows.device) for part in (last, last.values()))
+        return cls(streams, chosen, first_rows[chosen])
+
+
+@dataclass
+class FrameCall(ABC):
+    """
+    What a layer needs to know of a call: its plan, its rows, and which outputs are wanted.
+
+    There are two kinds. `WholeFrames` come as `(frames, tokens, dim)`, as the parent has them; `PackedFrames` as one
+    matrix of the computed rows of all frames, `(1, rows, dim)`.
 
     Attributes:
         plan (`ReusePlan`): the plan.
         counts (`list[int]`): rows of each frame that the layer gets.
-        layout (`PackedLayout`, *optional*): the grouping of the query rows; `None` where whole frames are computed.
-        linear: the context in which linear layers run.
+        outputs (`int`, *optional*): how many tokens in front of each frame outputs are wanted for; `None` for all.
         reduction (`RowReduction`, *optional*): what merges rows, or leaves some out.
-        attends_to_merged (`bool`): whether whole frames attend to what is left of their rows; otherwise, as where
-            there is a cache, to every token, for which a merged row's key and value stand.
-        links (`FrameLinks`, *optional*): what the attention kernel needs instead; `None` where there is no GPU.
-        first_tokens_only (`bool`): whether outputs are wanted for the CLS tokens alone.
-        output_rows (`torch.LongTensor` of shape `(batch * frames,)`, *optional*): the packed rows of the CLS tokens,
-            where they alone are wanted.
-        observed_streams, observed_frames, observed_rows (`torch.LongTensor` of shape `(observed,)`, *optional*):
-            streams whose CLS attention is recorded; the frames it is taken from; and the query rows (or frames, where
-            whole frames are computed) of their CLS tokens.
+        observed (`ObservedFrames`, *optional*): of which frames attention is recorded.
     """
 
     plan: ReusePlan
     counts: list[int]
-    layout: PackedLayout | None
-    linear: AbstractContextManager[object]
-    first_tokens_only: bool
-    reduction: RowReduction | None = None
-    attends_to_merged: bool = False
-    links: FrameLinks | None = None
-    output_rows: torch.Tensor | None = None
-    observed_streams: torch.Tensor | None = None
-    observed_frames: torch.Tensor | None = None
-    observed_rows: torch.Tensor | None = None
+    outputs: int | None
+    reduction: RowReduction | None
+    observed: ObservedFrames | None
 
-    @classmethod
+    @staticmethod
     def of(
-        cls,
         plan: ReusePlan,
-        first_tokens_only: bool = False,
-        linear: AbstractContextManager[object] | None = None,
+        outputs: int | None = None,
         counts: list[int] | None = None,
         reduction: RowReduction | None = None,
         attends_to_merged: bool = False,
@@ -226,167 +241,342 @@ class FrameCall:
 
         Args:
             plan: the plan.
-            first_tokens_only (`bool`): for a layer whose other outputs nobody reads.
-            linear: see the class.
+            outputs (`int`, *optional*): for a layer whose other outputs nobody reads.
             counts (`list[int]`, *optional*): rows of each frame that are left in this layer, by default all.
-            reduction, attends_to_merged: see the class.
+            reduction: see the class.
+            attends_to_merged: see `WholeFrames`.
             whole (`int`, *optional*): rows of a frame of which everything is computed that are left in this layer.
         """
-        _, frames, tokens = plan.shape
         device = plan.computed.device
         counts = plan.row_counts if counts is None else counts
         first_rows = torch.tensor([0, *counts], device=device).cumsum(0)[:-1]
-        query_rows = torch.arange(len(counts), device=device) if first_tokens_only else first_rows
-        layout, query_counts = None, [1] * len(counts) if first_tokens_only else counts
-        if not plan.is_dense:
-            layout = PackedLayout.of(plan, query_counts, whole)
-        context = linear or nullcontext()
-        call = cls(plan, counts, layout, context, first_tokens_only, reduction, attends_to_merged)
-        if layout is not None and device.type == "cuda":
-            call.links = FrameLinks.of(plan, query_counts)
-        if first_tokens_only and layout is not None:
-            call.output_rows = first_rows
-        if plan.record_saliency:
-            whole_frames = [frame for frame, count in enumerate(plan.row_counts) if count == tokens]
-            last_whole = {frame // frames: frame for frame in whole_frames}
-            if last_whole:
-                frame = torch.tensor(list(last_whole.values()), device=device)
-                call.observed_streams = torch.tensor(list(last_whole), device=device)
-                call.observed_frames = frame
-                call.observed_rows = frame if layout is None else query_rows[frame]
-        return call
+        queries = counts if outputs is None else [outputs] * len(counts)
+        query_rows = first_rows if outputs is None else torch.arange(len(counts), device=device) * outputs
+        observed = ObservedFrames.of(plan, query_rows)
+        if plan.is_dense:
+            return WholeFrames(
+                plan, counts, outputs, reduction, observed, attends_to_merged=attends_to_merged
+            )
+        layout = PackedLayout.of(plan, queries, whole if outputs is None else outputs)
+        links = FrameLinks.of(plan, queries) if device.type == "cuda" else None
+        output_rows = None
+        if outputs is not None:
+            output_rows = (first_rows[:, None] + torch.arange(outputs, device=device)).flatten()
+        return PackedFrames(
+            plan, counts, outputs, reduction, observed, layout=layout, links=links, output_rows=output_rows
+        )
 
-    @classmethod
+    @staticmethod
     def for_layers(
-        cls,
         plan: ReusePlan,
         layers: int,
-        first_tokens_only: bool,
-        linear: AbstractContextManager[object],
+        outputs: int | None = None,
         reduction: RowReduction | None = None,
         attends_to_merged: bool = False,
     ) -> list[FrameCall]:
-        """A call for each layer; with `first_tokens_only` the last one computes outputs for the CLS tokens alone."""
+        """A call for each layer; with `outputs` the last one computes outputs for so many tokens in front alone."""
         calls: list[FrameCall] = []
         for layer in range(layers):
             counts, whole, is_same = plan.row_counts, None, bool(calls)
             if reduction is not None:
                 counts, whole = reduction.counts[layer], reduction.whole_counts[layer]
                 is_same = is_same and calls[-1].counts == counts and reduction.whole_counts[layer - 1] == whole
-            only = first_tokens_only and layer == layers - 1
-            if is_same and not only:
+            only = outputs if layer == layers - 1 else None
+            if is_same and only is None:
                 calls.append(calls[-1])
             else:
-                calls.append(cls.of(plan, only, linear, counts, reduction, attends_to_merged, whole))
+                calls.append(FrameCall.of(plan, only, counts, reduction, attends_to_merged, whole))
         return calls
 
-    def select_outputs(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """The rows for which outputs are wanted, out of `(frames, tokens, dim)` or packed `(1, rows, dim)`."""
-        if not self.first_tokens_only:
-            return hidden_states
-        return hidden_states[:, :1] if self.output_rows is None else hidden_states[:, self.output_rows]
+    @property
+    @abstractmethod
+    def positions(self) -> torch.Tensor | None:
+        """
+        Which token of its frame each row is, `(rows,)` or `(frames, rows)`; `None` for all of them, in order.
 
+        Asked for in a layer whose methods have not changed its rows yet. A row that others were merged into is the
+        one that it was before.
+        """
+
+    @abstractmethod
+    def select_outputs(self, states: torch.Tensor, dim: int = -2) -> torch.Tensor:
+        """The rows for which outputs are wanted, out of what the layer gets; `dim` is the dimension of the rows."""
+
+    @abstractmethod
     def pairs(self, stream: int) -> int:
-        """How many pairs of a query and a key attention computes for a stream in this layer, padding included."""
-        if self.layout is not None:
-            return self.layout.pairs[stream]
-        # Whole frames have the same number of rows.
-        _, frames, tokens = self.plan.shape
-        rows = self.counts[0]
-        return frames * (rows if self.attends_to_merged else tokens) * (1 if self.first_tokens_only else rows)
+        """How many pairs of a query and a key attention computed for a stream in this layer, padding included."""
 
+    @abstractmethod
     def observed_attention(
-        self, query: torch.Tensor, keys: torch.Tensor, scaling: float, kept: torch.Tensor | None = None
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        scaling: float,
+        kept: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """
-        Attention of the CLS token in the observed frames, mean over heads.
+        Attention of the first token in the observed frames, mean over heads.
 
         Args:
-            query, keys, kept: as in `packed_attention`; of whole frames the keys of every token.
-            scaling (`float`): factor of the scores.
+            query, keys, scaling, kept, bias: as in `attend`.
 
         Returns:
             `torch.FloatTensor` of shape `(observed, tokens)`.
         """
-        if self.layout is None:
-            first = query[self.observed_rows, :, :1]
-        else:
-            first = query[0, :, self.observed_rows].transpose(0, 1)[:, :, None]
 
-        def of_frames(states: torch.Tensor) -> torch.Tensor:
-            if self.layout is None or self.plan.is_single:
-                return states[self.observed_frames]
-            # An observed frame is whole: its keys are its own rows.
-            rows = self.plan.left.flatten(0, 1)[self.observed_frames]
-            return states[0][:, rows].transpose(0, 1)
+    @abstractmethod
+    def attend(
+        self,
+        attention: Attention,
+        module: Any,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scaling: float,
+        kept: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Lets the rows of each frame attend to the keys and values of that frame.
 
-        scores = torch.matmul(first, of_frames(keys).transpose(2, 3)) * scaling
-        if kept is not None:
-            scores = scores.masked_fill(~of_frames(kept).transpose(2, 3), -torch.inf)
-        return scores.detach().float().softmax(-1).mean(1).squeeze(1)
+        Args:
+            attention: a function of transformers' attention interface.
+            module: the attention module, handed on to `attention`.
+            query (`torch.Tensor` of shape `(1, heads, rows, head_dim)`): the packed rows; or whole frames,
+                `(frames, heads, tokens, head_dim)`.
+            keys, values (`torch.Tensor` of shape `(1, heads, table_rows, head_dim)`): the table that the cache
+                returns; or whole frames, `(frames, heads, tokens, head_dim)`, for a plan of whole or of single frames.
+            scaling (`float`): factor of the scores.
+            kept (`torch.BoolTensor`, *optional*): which of these were not left out, `(1, 1, table_rows, 1)` or
+                `(frames, 1, tokens, 1)`.
+            bias (`torch.Tensor` of shape `(1, heads, tokens, tokens)`, *optional*): what the model adds to the scores
+                of each pair of tokens of a frame.
+            kwargs: handed on to `attention`.
+
+        Returns:
+            The output, `(1, rows, heads, head_dim)` or `(frames, tokens, heads, head_dim)`, and the attention weights
+            where whole frames were computed by an implementation that returns them.
+        """
 
 
-def packed_attention(
-    attention: Callable[..., tuple[torch.Tensor, torch.Tensor | None]],
-    module: Any,
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    call: FrameCall,
-    scaling: float,
-    kept: torch.Tensor | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+@dataclass(kw_only=True)
+class WholeFrames(FrameCall):
     """
-    Lets the rows of each frame attend to the keys and values of that frame.
+    A plan that computes everything, with the frames as the parent has them.
 
-    Args:
-        attention: a function of transformers' attention interface.
-        module: the attention module, handed on to `attention`.
-        query (`torch.Tensor` of shape `(1, heads, rows, head_dim)`): the packed rows; or whole frames,
-            `(frames, heads, tokens, head_dim)`.
-        keys, values (`torch.Tensor` of shape `(1, heads, table_rows, head_dim)`): the table that the cache returns; or
-            whole frames, `(frames, heads, tokens, head_dim)`, for a plan of whole or of single frames.
-        call: the grouping of the rows.
-        scaling (`float`): factor of the scores.
-        kept (`torch.BoolTensor`, *optional*): which of these were not left out, `(1, 1, table_rows, 1)` or
-            `(frames, 1, tokens, 1)`.
-        kwargs: handed on to `attention`.
-
-    Returns:
-        The output, `(1, rows, heads, head_dim)` or `(frames, tokens, heads, head_dim)`, and the attention weights
-        where whole frames were computed by an implementation that returns them.
+    Attributes:
+        attends_to_merged (`bool`): whether frames attend to what is left of their rows; otherwise, as where there is
+            a cache, to every token, for which a merged row's key and value stand.
     """
-    if call.layout is None:
+
+    attends_to_merged: bool = False
+
+    @property
+    def positions(self) -> torch.Tensor | None:
+        """See `FrameCall.positions`."""
+        if self.reduction is None or self.reduction.origin is None:
+            return None
+        return (self.reduction.origin % self.plan.shape[2]).unflatten(0, (-1, self.counts[0]))
+
+    def select_outputs(self, states: torch.Tensor, dim: int = -2) -> torch.Tensor:
+        """See `FrameCall.select_outputs`."""
+        return states if self.outputs is None else states.narrow(dim, 0, self.outputs)
+
+    def pairs(self, stream: int) -> int:
+        """See `FrameCall.pairs`."""
+        # Whole frames have the same number of rows.
+        _, frames, tokens = self.plan.shape
+        rows = self.counts[0]
+        return frames * (rows if self.attends_to_merged else tokens) * (rows if self.outputs is None else self.outputs)
+
+    def observed_attention(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        scaling: float,
+        kept: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """See `FrameCall.observed_attention`."""
+        assert self.observed is not None
+        frames = self.observed.frames
+        kept = None if kept is None else kept[frames]
+        return first_token_attention(query[frames, :, :1], keys[frames], scaling, kept, bias)
+
+    def attend(
+        self,
+        attention: Attention,
+        module: Any,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scaling: float,
+        kept: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See `FrameCall.attend`."""
         mask = None
-        if call.attends_to_merged and call.reduction is not None:
-            mask = call.reduction.logit_mask(query)
+        if self.attends_to_merged and self.reduction is not None:
+            mask = self.reduction.logit_mask(query)
         elif kept is not None:
             mask = kept_mask(kept.flatten(1), query)
+        if bias is not None:
+            bias = self._own_bias(bias)
+            mask = bias if mask is None else mask + bias
         return attention(module, query, keys, values, mask, scaling=scaling, **kwargs)
-    rows = query[0].transpose(0, 1)
-    # "sdpa" leaves the choice of the kernel to us; an implementation that was asked for by name is used.
-    if call.links is not None and kept is None and module.config._attn_implementation == "sdpa":
-        # Views: rows of the table, or of what the cache holds, lie side by side.
-        key_table, value_table = (states.transpose(1, 2).flatten(0, 1) for states in (keys, values))
-        if kernel_unavailable_reason(rows, key_table, value_table) is None:
-            return interpolated_attention(rows, key_table, value_table, call.links, scaling)[None], None
-    outputs = []
-    for group in call.layout.groups:
-        group_query = rows[group.queries]
-        if isinstance(group, TableGroup):
-            outputs.append(table_attention(group_query, keys[0], values[0], group, scaling, kept))
-            continue
-        mask = None
-        if kept is not None:
-            group, is_kept = without_left_out(group, kept, call.plan)
-            mask = kept_mask(is_kept, group_query.transpose(1, 2))
-        own_keys, own_values = (frames_of(states, group, call.plan) for states in (keys, values))
-        output, _ = attention(
-            module, group_query.transpose(1, 2), own_keys, own_values, mask, scaling=scaling, **kwargs
-        )
-        outputs.append(output.flatten(0, 1))
-    return torch.cat(outputs)[call.layout.restore][None], None
+
+    def _own_bias(self, bias: torch.Tensor) -> torch.Tensor:
+        """The bias between the rows that ask and those that they attend to, `(1 or frames, heads, queries, keys)`."""
+        positions = self.positions
+        if positions is not None:
+            frames = torch.arange(len(positions), device=positions.device)
+            queries = bias[0].transpose(0, 1)[positions]
+            if self.attends_to_merged:
+                queries = queries.transpose(1, 3)[frames[:, None], positions].transpose(1, 3)
+            bias = queries.transpose(1, 2)
+        return bias if self.outputs is None else bias[:, :, : self.outputs]
+
+
+@dataclass(kw_only=True)
+class PackedFrames(FrameCall):
+    """
+    The computed rows of all frames in one matrix.
+
+    Attributes:
+        layout (`PackedLayout`): the grouping of the query rows.
+        links (`FrameLinks`, *optional*): what the attention kernel needs instead; `None` where there is no GPU.
+        output_rows (`torch.LongTensor` of shape `(frames * outputs,)`, *optional*): the packed rows of the tokens in
+            front, where outputs are wanted for them alone.
+        ran_kernel (`bool`): whether the last call of `attend` ran the kernel.
+    """
+
+    layout: PackedLayout
+    links: FrameLinks | None = None
+    output_rows: torch.Tensor | None = None
+    ran_kernel: bool = False
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """See `FrameCall.positions`."""
+        rows = self.plan.rows
+        if self.reduction is not None and self.reduction.origin is not None:
+            rows = rows[self.reduction.origin]
+        return rows % self.plan.shape[2]
+
+    def select_outputs(self, states: torch.Tensor, dim: int = -2) -> torch.Tensor:
+        """See `FrameCall.select_outputs`."""
+        return states if self.output_rows is None else states.index_select(dim, self.output_rows)
+
+    def pairs(self, stream: int) -> int:
+        """See `FrameCall.pairs`."""
+        if not self.ran_kernel:
+            return self.layout.pairs[stream]
+        _, frames, tokens = self.plan.shape
+        counts = self.counts[stream * frames : (stream + 1) * frames]
+        return tokens * (sum(counts) if self.outputs is None else frames * self.outputs)
+
+    def observed_attention(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        scaling: float,
+        kept: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """See `FrameCall.observed_attention`."""
+        assert self.observed is not None
+        frames = self.observed.frames
+        first = query[0, :, self.observed.rows].transpose(0, 1)[:, :, None]
+
+        def of_frames(states: torch.Tensor) -> torch.Tensor:
+            if self.plan.is_single:
+                return states[frames]
+            # An observed frame is whole: its keys are its own rows.
+            rows = self.plan.left.flatten(0, 1)[frames]
+            return states[0][:, rows].transpose(0, 1)
+
+        kept = None if kept is None else of_frames(kept)
+        return first_token_attention(first, of_frames(keys), scaling, kept, bias)
+
+    def attend(
+        self,
+        attention: Attention,
+        module: Any,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scaling: float,
+        kept: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See `FrameCall.attend`."""
+        rows = query[0].transpose(0, 1)
+        self.ran_kernel = False
+        # "sdpa" leaves the choice of the kernel to us; an implementation that was asked for by name is used.
+        if (
+            self.links is not None
+            and kept is None
+            and bias is None
+            and module.config._attn_implementation == "sdpa"
+        ):
+            # Views: rows of the table, or of what the cache holds, lie side by side.
+            key_table, value_table = (states.transpose(1, 2).flatten(0, 1) for states in (keys, values))
+            if kernel_unavailable_reason(rows, key_table, value_table) is None:
+                self.ran_kernel = True
+                return interpolated_attention(rows, key_table, value_table, self.links, scaling)[None], None
+        if bias is not None:
+            # Of each row, `(rows, heads, tokens)`.
+            bias = bias[0].transpose(0, 1)[self.select_outputs(self.positions, dim=0)]
+        outputs = []
+        for group in self.layout.groups:
+            group_query = rows[group.queries]
+            group_bias = None if bias is None else bias[group.queries]
+            if isinstance(group, TableGroup):
+                outputs.append(table_attention(group_query, keys[0], values[0], group, scaling, kept, group_bias))
+                continue
+            mask = None if group_bias is None else group_bias.transpose(1, 2)
+            if kept is not None:
+                group, is_kept = without_left_out(group, kept, self.plan)
+                own_mask = kept_mask(is_kept, group_query.transpose(1, 2))
+                mask = own_mask if mask is None else mask + own_mask
+            own_keys, own_values = (frames_of(states, group, self.plan) for states in (keys, values))
+            output, _ = attention(
+                module, group_query.transpose(1, 2), own_keys, own_values, mask, scaling=scaling, **kwargs
+            )
+            outputs.append(output.flatten(0, 1))
+        return torch.cat(outputs)[self.layout.restore][None], None
+
+
+def first_token_attention(
+    first: torch.Tensor,
+    keys: torch.Tensor,
+    scaling: float,
+    kept: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """
+    Attention of the first token of frames, mean over heads.
+
+    Args:
+        first (`torch.Tensor` of shape `(frames, heads, 1, head_dim)`): its queries.
+        keys (`torch.Tensor` of shape `(frames, heads, tokens, head_dim)`): of every token.
+        scaling (`float`): factor of the scores.
+        kept (`torch.BoolTensor` of shape `(frames, 1, tokens, 1)`, *optional*): which were not left out.
+        bias: as in `FrameCall.attend`.
+
+    Returns:
+        `torch.FloatTensor` of shape `(frames, tokens)`.
+    """
+    scores = torch.matmul(first, keys.transpose(2, 3)) * scaling
+    if bias is not None:
+        scores = scores + bias[:, :, :1]
+    if kept is not None:
+        scores = scores.masked_fill(~kept.transpose(2, 3), -torch.inf)
+    return scores.detach().float().softmax(-1).mean(1).squeeze(1)
 
 
 def frames_of(states: torch.Tensor, group: FrameGroup, plan: ReusePlan) -> torch.Tensor:
@@ -423,7 +613,7 @@ def without_left_out(group: FrameGroup, kept: torch.Tensor, plan: ReusePlan) -> 
 
     Args:
         group: the group.
-        kept: as in `packed_attention`.
+        kept: as in `FrameCall.attend`.
         plan: the plan of the call.
 
     Returns:
@@ -447,6 +637,7 @@ def table_attention(
     group: TableGroup,
     scaling: float,
     kept: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     Attention to interpolated keys and values that are never assembled.
@@ -460,7 +651,8 @@ def table_attention(
         keys, values (`torch.Tensor` of shape `(heads, table_rows, head_dim)`): the table.
         group: the group.
         scaling (`float`): factor of the scores.
-        kept: as in `packed_attention`.
+        kept: as in `FrameCall.attend`.
+        bias (`torch.Tensor` of shape `(rows, heads, tokens)`, *optional*): what the model adds to the scores.
 
     Returns:
         `torch.Tensor` of shape `(rows, heads, head_dim)`.
@@ -477,6 +669,8 @@ def table_attention(
     scores = (query.transpose(0, 1) @ keys.transpose(1, 2)).float() * scaling
     left, right = (index.expand(len(scores), -1, -1) for index in (group.left, group.right))
     weights = torch.lerp(scores.gather(2, left), scores.gather(2, right), alpha.float())
+    if bias is not None:
+        weights = weights + bias.transpose(0, 1)
     if is_left_out is not None:
         weights = weights.masked_fill_(is_left_out, -torch.inf)
     weights = weights.softmax(-1)

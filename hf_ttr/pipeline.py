@@ -12,10 +12,10 @@ import torch
 from transformers import AutoModelForVideoClassification, PreTrainedConfig, VideoClassificationPipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .checkpoints import PARENT_TYPES, REUSE_TYPES
 from .conversion import with_temporal_reuse
 from .display import shown
 from .models.configuration_reuse import ReuseConfigMixin
+from .models.register import classifier_types, entry_for
 from .processing import TemporalReuseVideoProcessor
 from .scores import score_kind
 
@@ -217,7 +217,7 @@ def _gets_reuse(model: Any, task: str | None) -> bool:
     """Whether a model that was handed over without reuse gets it; where not, though it could, a line says so."""
     if task != STOCK_TASK:
         return True
-    if model.config.model_type not in PARENT_TYPES:
+    if not classifier_types().get(model.config.model_type, False):
         return False
     if not hasattr(model.config, "num_frames"):
         # transformers has no video classifier of it.
@@ -260,7 +260,8 @@ class AutoModelWithReuse:
         places = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
         config, _ = PreTrainedConfig.get_config_dict(name, **{key: kwargs[key] for key in places if key in kwargs})
         model_type = config.get("model_type")
-        if model_type not in PARENT_TYPES and model_type not in REUSE_TYPES:
+        entry, is_plain = entry_for(model_type), classifier_types().get(model_type)
+        if entry is None or is_plain is None:
             raise ValueError(f"there is no temporal reuse for checkpoints of the type {model_type!r}.")
         saved = config.get("dtype") or config.get("torch_dtype")
         if kwargs.get("dtype") == "auto" and saved == "float16" and not torch.accelerator.is_available():
@@ -270,12 +271,13 @@ class AutoModelWithReuse:
                 shown(name, None),
             )
             kwargs["dtype"] = torch.float32
-        if model_type in REUSE_TYPES:
+        if not is_plain:
             return AutoModelForVideoClassification.from_pretrained(name, *args, **kwargs)
         task = kwargs.pop("_from_pipeline", None)
         for private in ("code_revision", "trust_remote_code"):
             kwargs.pop(private, None)
-        model = _class_of(model_type).from_pretrained(name, *args, **kwargs)
+        kind: Any = entry.class_for(config.get("architectures") or [])
+        model = kind.from_pretrained(name, *args, **kwargs)
         if task == STOCK_TASK and model.config.temporal_reuse.mode != "off":
             logger.warning(
                 "%s runs with temporal token reuse (%s), as hf_ttr is imported; the dense model: "
@@ -292,12 +294,6 @@ def _how(config: Any) -> str:
     threshold, budget = config.threshold_in_force, settings.compute_budget
     parts = [("threshold", threshold), ("budget", budget)]
     return ", ".join([settings.mode, *(f"{name} {value:g}" for name, value in parts if value is not None)])
-
-
-def _class_of(model_type: str) -> Any:
-    from . import models
-
-    return getattr(models, PARENT_TYPES[model_type])
 
 
 def _register() -> None:

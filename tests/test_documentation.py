@@ -152,7 +152,7 @@ def test_internals_are_not_in_the_reference(site: Path) -> None:
         for name in re.findall(r'id="(hf_ttr[^"]*)"', page.read_text())
     }
     assert "hf_ttr.TemporalReuseCache.reset" in shown and "hf_ttr.streaming.StreamEngine.push" in shown
-    inside = r"Planner|remember|kept$|check_owner|numbers_of|encode_|normed|refuse_|add_head|model_shape|update_"
+    inside = r"Planner|remember|kept$|check_owner|numbers_of|encode_|refuse_|add_head|adopt|model_shape|update_"
     assert [name for name in shown if re.search(inside, name)] == []
 
 

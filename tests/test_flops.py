@@ -8,6 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import VideoMAEConfig, VideoMAEModel, ViTConfig, ViTModel
 
 from hf_ttr.flops import CostCounter, ReuseReport, TransformerCost, window_report
+from hf_ttr.models.videomae.modeling_temporal_reuse_videomae import VideoMAEParts
+from hf_ttr.models.vit.modeling_temporal_reuse_vit import ViTParts
 from hf_ttr.packed import BUCKET, FrameCall
 from hf_ttr.planning.plan import ReusePlan
 from hf_ttr.planning.window_plan import PastSlots, WindowPlan
@@ -38,7 +40,7 @@ def test_a_dense_vit_costs_what_a_profiler_counts(changes: dict[str, Any]) -> No
     with FlopCounterMode(display=False) as counted:
         states = model(frames).last_hidden_state
     tokens = states.shape[1]
-    assert TransformerCost.of_vit(config, tokens).dense(3, tokens) * 2 == counted.get_total_flops()
+    assert ViTParts().cost(model, tokens - 1).dense(3, tokens) * 2 == counted.get_total_flops()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_a_dense_videomae_costs_what_a_profiler_counts(changes: dict[str, Any]) 
     with FlopCounterMode(display=False) as counted:
         states = model(torch.randn(3, config.num_frames, config.num_channels, height, width)).last_hidden_state
     every = torch.arange(times)[:, None].expand(3, times, states.shape[1] // times)
-    report = window_report(TransformerCost.of_videomae(config), WindowPlan.build(every), [times] * 3)
+    report = window_report(VideoMAEParts().cost(model, states.shape[1] // times), WindowPlan.build(every), [times] * 3)
     assert int(report.dense_multiply_adds.sum()) * 2 == counted.get_total_flops()
     assert torch.equal(report.multiply_adds, report.dense_multiply_adds)
 

@@ -13,7 +13,6 @@ from hf_ttr.packed import (
     PackedLayout,
     TableGroup,
     assemble,
-    packed_attention,
     padded_size,
     pair_links,
 )
@@ -110,14 +109,14 @@ def test_rows_attend_to_their_own_frame(
     plan = random_plan(batch, frames, tokens, share, interpolate, past)
     if plan.is_dense:
         pytest.skip("whole frames have a test of their own.")
-    call = FrameCall.of(plan, first_tokens_only)
+    call = FrameCall.of(plan, outputs=1 if first_tokens_only else None)
     queries = call.select_outputs(torch.randn(1, len(plan.rows), HEADS * HEAD_DIM))
     query = queries.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
     table_rows = len(plan.rows) + past * batch * tokens
     shape = (batch, HEADS, tokens, HEAD_DIM) if plan.is_single else (1, HEADS, table_rows, HEAD_DIM)
     given_keys, given_values = torch.randn(2, *shape)
-    output, weights = packed_attention(
-        eager_attention_forward, nn.Module().eval(), query, given_keys, given_values, call, scaling=0.3, dropout=0.0
+    output, weights = call.attend(
+        eager_attention_forward, nn.Module().eval(), query, given_keys, given_values, scaling=0.3, dropout=0.0
     )
     assert weights is None
     assert output.shape == (1, query.shape[2], HEADS, HEAD_DIM)
@@ -141,7 +140,7 @@ def test_whole_frames_go_straight_to_the_attention_function() -> None:
     call = FrameCall.of(plan)
     query, keys, values = torch.randn(3, 6, HEADS, 7, HEAD_DIM)
     arguments = {"scaling": 0.3, "dropout": 0.0}
-    output, weights = packed_attention(eager_attention_forward, nn.Module(), query, keys, values, call, **arguments)
+    output, weights = call.attend(eager_attention_forward, nn.Module(), query, keys, values, **arguments)
     expected, expected_weights = eager_attention_forward(nn.Module(), query, keys, values, None, **arguments)
     assert torch.equal(output, expected)
     assert torch.equal(weights, expected_weights)
@@ -150,7 +149,7 @@ def test_whole_frames_go_straight_to_the_attention_function() -> None:
 @pytest.mark.parametrize("share", [0.3, 1.0], ids=["packed", "whole-frames"])
 def test_outputs_of_the_cls_rows(share: float) -> None:
     plan = random_plan(2, 3, 5, share)
-    call = FrameCall.of(plan, first_tokens_only=True)
+    call = FrameCall.of(plan, outputs=1)
     numbers = torch.arange(30)[plan.rows] if share < 1 else torch.arange(30).view(6, 5)
     states = numbers[None, :, None] if share < 1 else numbers[..., None]
     assert call.select_outputs(states).flatten().tolist() == [0, 5, 10, 15, 20, 25]
@@ -171,9 +170,9 @@ def test_cls_attention_is_observed_in_the_last_whole_frame_of_each_stream(
     if whole_frames == "all":
         computed[:] = True
     plan = ReusePlan.build(computed, torch.ones(batch, tokens, dtype=torch.long), record_saliency=True)
-    call = FrameCall.of(plan, first_tokens_only)
+    call = FrameCall.of(plan, outputs=1 if first_tokens_only else None)
     last_whole = {stream: time for stream in range(batch) for time in range(frames) if computed[stream, time].all()}
-    assert call.observed_streams.tolist() == list(last_whole)
+    assert call.observed.streams.tolist() == list(last_whole)
 
     states = torch.randn(batch * frames, tokens, HEADS * HEAD_DIM)
     rows = states if plan.is_dense else states.flatten(0, 1)[plan.rows][None]
@@ -193,10 +192,10 @@ def test_cls_attention_is_observed_in_the_last_whole_frame_of_each_stream(
 
 def test_nothing_is_observed_unasked_or_where_no_frame_is_whole() -> None:
     plan = ReusePlan.build(torch.ones(1, 2, 3, dtype=torch.bool))
-    assert FrameCall.of(plan).observed_streams is None
+    assert FrameCall.of(plan).observed is None
     computed = torch.tensor([[[True, False, True]]])
     partial = ReusePlan.build(computed, torch.ones(1, 3, dtype=torch.long), record_saliency=True)
-    assert FrameCall.of(partial).observed_streams is None
+    assert FrameCall.of(partial).observed is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])

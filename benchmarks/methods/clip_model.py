@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import linear
 
 from hf_ttr.flops import TransformerCost
+from hf_ttr.models.videomae.modeling_temporal_reuse_videomae import VideoMAEParts
 
 
 class ClipModel:
@@ -41,7 +42,7 @@ class ClipModel:
         self.times: int = config.num_frames // config.tubelet_size
         self.tokens: int = model.videomae.embeddings.num_patches
         self.positions = self.tokens // self.times
-        self.cost = TransformerCost.of_videomae(config)
+        self.cost: TransformerCost = VideoMAEParts().cost(model.videomae, self.positions)
         self.head: int = model.classifier.weight.numel()
 
     @property

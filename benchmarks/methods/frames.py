@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from hf_ttr.flops import TransformerCost
+from hf_ttr.models.vit.modeling_temporal_reuse_vit import ViTParts
 
 
 CHUNK = 64
@@ -32,7 +33,7 @@ class FrameModel:
         self.model = model
         self.layers = model.vit.layers
         self.tokens: int = model.vit.embeddings.position_embeddings.shape[1]
-        self.cost = TransformerCost.of_vit(model.config, self.tokens)
+        self.cost: TransformerCost = ViTParts().cost(model.vit, self.tokens - 1)
         self.head: int = model.classifier.weight.numel()
         self.outside = self.cost.patch + self.head
         """Multiply-adds of a frame outside the layers."""

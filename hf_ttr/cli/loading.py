@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..checkpoints import PARENT_TYPES, checkpoint_type, load_classifier, load_video_processor, naming_model
+from ..checkpoints import checkpoint_type, classifier_class, load_classifier, load_video_processor, naming_model
 from ..display import shown
 from ..examples import as_named
 from .errors import InputError, first_line
@@ -40,13 +40,15 @@ def load_pipeline(
     """
     from transformers import pipeline as make_pipeline
 
+    from ..models.register import classifier_types
+
     # Its overloads know the tasks of transformers alone.
     pipeline: Any = make_pipeline
     _check_device(device)
     model_type = checkpoint_type(model)
     processor = load_video_processor(model)
-    if model_type in PARENT_TYPES:
-        classifier = load_classifier(model, PARENT_TYPES[model_type], settings)
+    if classifier_types()[model_type]:
+        classifier = load_classifier(model, classifier_class(model), settings)
         return _with_dtype(pipeline(task, model=classifier, video_processor=processor, device=device), dtype, model)
     with naming_model(model, settings):
         made = pipeline(

@@ -11,6 +11,7 @@ from ..checks import height_and_width, is_whole
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
 from ..reduction.base import ModelShape
 from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
+from .register import MODELS
 
 
 Config = TypeVar("Config", bound="ReuseConfigMixin")
@@ -47,13 +48,11 @@ class ReuseConfigMixin(StaysInPackage):
         model_type (`str`): of the model with reuse.
         parent_model_type (`str`): of the model of transformers whose checkpoints are taken as they are.
         parent_name (`str`): what people call it.
-        auto_classes (`dict[str, str]`): names of Auto classes, and of the classes here that they choose.
     """
 
     model_type: ClassVar[Any]
     parent_model_type: ClassVar[str]
     parent_name: ClassVar[str]
-    auto_classes: ClassVar[dict[str, str]]
     auto_map: dict[str, str]
     temporal_reuse: Any
     # What generic tools, such as transformers' Trainer, leave out of the predictions.
@@ -64,13 +63,18 @@ class ReuseConfigMixin(StaysInPackage):
         super().__post_init__(**kwargs)  # type: ignore[misc]
         if is_own(type(self)):
             # What is there may name a model that was derived from one of this package.
-            self.auto_map = {**auto_map(self.auto_classes), **(getattr(self, "auto_map", None) or {})}
+            self.auto_map = {**self._own_auto_map(), **(getattr(self, "auto_map", None) or {})}
         self.temporal_reuse.active_reductions(self.model_shape())
 
     @property
     def window_frames(self) -> int | None:
         """How many frames the model sees at once; `None` for one that looks at frames one by one."""
         return None
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the frames that the model was trained with, in pixels."""
+        return height_and_width(self.vision.image_size)
 
     @property
     def threshold_in_force(self) -> float | None:
@@ -80,6 +84,16 @@ class ReuseConfigMixin(StaysInPackage):
             return None
         return settings.effective_threshold(default_threshold(self.window_frames is not None))
 
+    @property
+    def vision(self) -> Any:
+        """The config of the part that sees: this one, or one in it."""
+        return getattr(self, "vision_config", self)
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens in front of the patches of a frame, or of a window: CLS, registers and the like."""
+        return 0
+
     def model_shape(self, tokens: int | None = None) -> ModelShape:
         """
         What methods of reduction may know of the model.
@@ -87,7 +101,7 @@ class ReuseConfigMixin(StaysInPackage):
         Args:
             tokens (`int`, *optional*): tokens that attend to one another, where frames are of another size.
         """
-        raise NotImplementedError
+        return shape_of(self, tokens or self.prefix_tokens + patches_of_frame(self.vision), self.prefix_tokens)
 
     @classmethod
     def from_parent_config(
@@ -157,7 +171,11 @@ class ReuseConfigMixin(StaysInPackage):
                 kept = without_code({name: value})
                 setattr(self, name, kept[name]) if name in kept else delattr(self, name)
         if is_own(type(self)):
-            self.auto_map = auto_map(self.auto_classes)
+            self.auto_map = self._own_auto_map()
+
+    def _own_auto_map(self) -> dict[str, str]:
+        entry = MODELS.get(self.model_type)
+        return {} if entry is None else auto_map(entry.auto_classes)
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
@@ -203,17 +221,11 @@ def patches_of_frame(config: Any) -> int:
     return (size[0] // patch[0]) * (size[1] // patch[1])
 
 
-def shape_of(config: Any, tokens: int, has_first_token: bool, times: int = 1) -> ModelShape:
+def shape_of(config: Any, tokens: int, protected: int, times: int = 1) -> ModelShape:
     """What methods of reduction may know of a model with this config, whose heads share its hidden size."""
-    heads = config.num_attention_heads
-    key_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    vision = config.vision
+    heads = vision.num_attention_heads
+    key_size = getattr(vision, "head_dim", None) or vision.hidden_size // heads
     return ModelShape(
-        config.parent_name,
-        config.num_hidden_layers,
-        tokens,
-        config.hidden_size,
-        heads,
-        key_size,
-        has_first_token,
-        times,
+        config.parent_name, vision.num_hidden_layers, tokens, vision.hidden_size, heads, key_size, protected, times
     )

@@ -24,7 +24,7 @@ class ModelShape:
         tokens (`int`): tokens that attend to one another: of a frame, or of a window.
         hidden_size (`int`): numbers of a row.
         heads, key_size (`int`): of attention, and numbers of a key in one head.
-        has_first_token (`bool`): whether the head reads the first token alone.
+        protected (`int`): tokens in front that are never merged or left out: CLS, registers, what the head reads.
         times (`int`): times in a window; 1 where frames are seen one by one.
     """
 
@@ -34,13 +34,13 @@ class ModelShape:
     hidden_size: int
     heads: int
     key_size: int
-    has_first_token: bool
+    protected: int
     times: int = 1
 
     @property
-    def protected(self) -> int:
-        """Tokens in front that are never merged or left out."""
-        return int(self.has_first_token)
+    def has_first_token(self) -> bool:
+        """Whether there is a token in front that looks at all others, so that its attention tells what matters."""
+        return self.protected > 0
 
     @property
     def half(self) -> int:

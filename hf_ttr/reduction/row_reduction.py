@@ -37,6 +37,8 @@ class RowReduction:
         sizes (`torch.FloatTensor` of shape `(rows,)`): how many tokens each row stands for now.
         place (`torch.LongTensor` of shape `(initial rows,)`, *optional*): the row that stands for each initial one
             now, -1 where it was left out; `None` as long as nothing was done.
+        origin (`torch.LongTensor` of shape `(rows,)`, *optional*): which initial row each row is that is left now, of
+            those that were merged into one the one that stayed; `None` as long as nothing was done.
         places (`list[torch.LongTensor | None]`): `place` behind each layer so far.
         last_layers (`torch.LongTensor` of shape `(initial rows,)`, *optional*): the last layer whose attention saw
             each initial row; `None` where none is ever left out.
@@ -57,6 +59,7 @@ class RowReduction:
         self.sets = RowSets(counts, device)
         self.sizes = torch.ones(len(self.sets), dtype=torch.float32, device=device) if sizes is None else sizes
         self.place: torch.Tensor | None = None
+        self.origin: torch.Tensor | None = None
         self.places: list[torch.Tensor | None] = []
         self.counts, self.merged, self.left_out = [counts], [[0] * len(counts)], [[0] * len(counts)]
         self.whole_counts = [model.tokens]
@@ -251,6 +254,7 @@ class RowReduction:
             step[change.left_out] = -1
         self.sizes, self._members = sizes, members
         self.place = step if self.place is None else torch.where(self.place < 0, -1, step[self.place])
+        self.origin = kept if self.origin is None else self.origin[kept]
         self.sets = RowSets([count - less for count, less in zip(self.sets.counts, removed)], self.sets.device)
         return result, kept
 

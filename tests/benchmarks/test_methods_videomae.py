@@ -13,7 +13,7 @@ from benchmarks.methods.accumulation import TemporalAccumulation, activation, ke
 from benchmarks.methods.clip_dropping import FewerFrames, RandomTokens, RunLength, Tubes, tubelet_changes
 from benchmarks.methods.clip_model import ClipModel
 from benchmarks.methods.reuse import ClipReuse
-from hf_ttr.flops import TransformerCost
+from hf_ttr.models.videomae.modeling_temporal_reuse_videomae import VideoMAEParts
 
 from ..tiny import TINY_VIDEOMAE, tiny_videomae
 from .counting import assert_close, profiled
@@ -51,7 +51,7 @@ def test_every_method_costs_what_a_profiler_counts(key: str, model: Any, pixels:
 
 
 def test_the_dense_model_costs_what_the_formula_says(model: Any, pixels: torch.Tensor) -> None:
-    cost, tokens = TransformerCost.of_videomae(model.config), TIMES * POSITIONS
+    cost, tokens = VideoMAEParts().cost(model.videomae, POSITIONS), TIMES * POSITIONS
     head = TINY_VIDEOMAE["hidden_size"] * TINY_VIDEOMAE["num_labels"]
     outcome = VIDEOMAE["dense"](model).measured(pixels)
     assert outcome.multiply_adds == TIMES * cost.patch + cost.rows(tokens, tokens, tokens) + head

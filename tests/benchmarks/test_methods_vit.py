@@ -22,7 +22,7 @@ from benchmarks.methods.neuroflow import FLOOR, SurpriseGate
 from benchmarks.methods.random_drop import RandomDrop
 from benchmarks.methods.reuse import Bidirectional, Causal, LookAhead
 from benchmarks.methods.stc import RareReferences, SelectiveCaching, dependent_layer, reference_layer
-from hf_ttr.flops import TransformerCost
+from hf_ttr.models.vit.modeling_temporal_reuse_vit import ViTParts
 
 from ..tiny import TINY_VIT, make_clip, tiny_parent
 from .counting import assert_close, profiled
@@ -72,7 +72,7 @@ def test_every_method_costs_what_a_profiler_counts(key: str, model: Any, pixels:
 def test_the_dense_model_costs_what_the_formula_says(key: str, model: Any, pixels: torch.Tensor) -> None:
     outcome = VIT[key](model).measured(pixels)
     head = TINY_VIT["hidden_size"] * TINY_VIT["num_labels"]
-    assert outcome.multiply_adds == TransformerCost.of_vit(model.config, 37).dense(FRAMES, 37) + FRAMES * head
+    assert outcome.multiply_adds == ViTParts().cost(model.vit, 36).dense(FRAMES, 37) + FRAMES * head
     assert_close(outcome.logits, dense_logits(model, pixels))
 
 
@@ -259,7 +259,7 @@ def test_active_tokens_meet_only_one_another(model: Any, pixels: torch.Tensor) -
 
 
 def _neuroflow_cost(model: Any, rows: tuple[int, ...]) -> int:
-    cost = TransformerCost.of_vit(model.config, 37)
+    cost = ViTParts().cost(model.vit, 36)
     head = TINY_VIT["hidden_size"] * TINY_VIT["num_labels"]
     outside = cost.patch + head + cost.row + 37 * cost.pair  # in the last layer CLS alone reads all tokens
     layers = (2 * count * (cost.key_value + cost.row + count * cost.pair) + count * cost.key_value for count in rows)

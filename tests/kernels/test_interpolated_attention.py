@@ -19,7 +19,7 @@ from hf_ttr.kernels.interpolated_attention import (
     reference_interpolated_attention,
     unsupported_tensors_reason,
 )
-from hf_ttr.packed import FrameCall, packed_attention
+from hf_ttr.packed import FrameCall
 from hf_ttr.planning.plan import ReusePlan
 
 from .frames import random_links, random_states
@@ -198,7 +198,7 @@ def test_plans_are_carried_out_as_by_packed_attention(
 ) -> None:
     heads, head_dim = 2, 8
     plan = make_plan(batch, frames, tokens, has_past, interpolate)
-    call = FrameCall.of(plan, first_tokens_only)
+    call = FrameCall.of(plan, outputs=1 if first_tokens_only else None)
     layer = TemporalReuseCacheLayer()
     with torch.inference_mode():
         if has_past:
@@ -208,8 +208,8 @@ def test_plans_are_carried_out_as_by_packed_attention(
         query = call.select_outputs(states[0]).unflatten(-1, (heads, head_dim)).transpose(1, 2)
         computed = (part.unflatten(-1, (heads, head_dim)).transpose(1, 2) for part in states[1:])
         keys, values = layer.update(*computed, plan)
-        expected, _ = packed_attention(
-            eager_attention_forward, nn.Module(), query, keys, values, call, scaling=SCALING, dropout=0.0
+        expected, _ = call.attend(
+            eager_attention_forward, nn.Module(), query, keys, values, scaling=SCALING, dropout=0.0
         )
         # With single frames the table is what the cache holds: all streams, side by side.
         tables = (part.transpose(1, 2).flatten(0, 1) for part in (keys, values))

@@ -12,7 +12,7 @@ from hf_ttr import (
     TemporalReuseVideoMAEModel,
 )
 from hf_ttr.configuration import REPRESENTATIVES
-from hf_ttr.models.videomae.modeling_temporal_reuse_videomae import embed_tubelets
+from hf_ttr.models.window_model import embed_tubelets
 from hf_ttr.planning.window_plan import PastSlots, WindowPlan
 from hf_ttr.planning.window_planner import WindowPlanner
 
@@ -111,7 +111,7 @@ def test_a_plan_is_carried_out_as_defined(
         cache = output.past_key_values
         expected, past = run_reference(model.base_model, window, plan, past)
         if base:
-            expected = model.normed(expected)
+            expected = model.parts.norm_of(model, expected)
         elif pooling:
             expected = model.classifier(model.fc_norm(expected.mean(1)))
         else:

@@ -16,7 +16,7 @@ from .loops import merge_by_loops
 
 
 def shape(tokens: int, layers: int = 3, has_first_token: bool = True) -> ModelShape:
-    return ModelShape("model", layers, tokens, hidden_size=5, heads=2, key_size=6, has_first_token=has_first_token)
+    return ModelShape("model", layers, tokens, hidden_size=5, heads=2, key_size=6, protected=int(has_first_token))
 
 
 def random_rows(count: int, dim: int, seed: int) -> torch.Tensor:
@@ -30,7 +30,7 @@ def random_rows(count: int, dim: int, seed: int) -> torch.Tensor:
     ids=["one", "equal", "ragged", "clamped"],
 )
 def test_merging_is_that_of_loops(counts: list[int], r: int, has_first_token: bool) -> None:
-    model = shape(20, has_first_token=has_first_token)
+    model = shape(20, protected=int(has_first_token))
     reduction = RowReduction([ToMe(r=r)], model, counts, torch.device("cpu"))
     reduction.sizes = reduction.sizes.double()
     states = initial = random_rows(sum(counts), 5, 0)

@@ -1,8 +1,6 @@
 """VideoMAE with temporal token reuse."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification
-from transformers.utils import is_vision_available
-
+from ..register import register_model
 from .configuration_temporal_reuse_videomae import TemporalReuseVideoMAEConfig
 from .modeling_temporal_reuse_videomae import (
     TemporalReuseVideoMAEForVideoClassification,
@@ -10,15 +8,11 @@ from .modeling_temporal_reuse_videomae import (
 )
 
 
-AutoConfig.register(TemporalReuseVideoMAEConfig.model_type, TemporalReuseVideoMAEConfig, exist_ok=True)
-AutoModel.register(TemporalReuseVideoMAEConfig, TemporalReuseVideoMAEModel, exist_ok=True)
-AutoModelForVideoClassification.register(
-    TemporalReuseVideoMAEConfig, TemporalReuseVideoMAEForVideoClassification, exist_ok=True
+register_model(
+    TemporalReuseVideoMAEConfig,
+    base=TemporalReuseVideoMAEModel,
+    video_classifier=TemporalReuseVideoMAEForVideoClassification,
 )
-if is_vision_available():
-    from ...processing import register_processors
-
-    register_processors(TemporalReuseVideoMAEConfig)
 
 __all__ = [
     "TemporalReuseVideoMAEConfig",

@@ -30,12 +30,6 @@ class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
     model_type = "temporal_reuse_videomae"
     parent_model_type: ClassVar[str] = "videomae"
     parent_name: ClassVar[str] = "VideoMAE"
-    auto_classes: ClassVar[dict[str, str]] = {
-        "AutoConfig": "TemporalReuseVideoMAEConfig",
-        "AutoModel": "TemporalReuseVideoMAEModel",
-        "AutoModelForVideoClassification": "TemporalReuseVideoMAEForVideoClassification",
-    }
-
     temporal_reuse: dict | PretrainedConfig | None = None
 
     @property
@@ -47,7 +41,8 @@ class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
         """See `ReuseConfigMixin.model_shape`."""
         times = self.num_frames // self.tubelet_size
         slots = times * patches_of_frame(self)
-        return shape_of(self, tokens or slots, has_first_token=not self.use_mean_pooling, times=times)
+        # The first slot is protected where the head reads it.
+        return shape_of(self, tokens or slots, int(not self.use_mean_pooling), times)
 
 
 __all__ = ["TemporalReuseVideoMAEConfig"]

@@ -1,191 +1,52 @@
-"""VideoMAE with temporal token reuse: the parent's classes, with the plan, the cache and the compact rows wired in."""
+"""VideoMAE with temporal token reuse."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import VideoMAEForVideoClassification, VideoMAEModel
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.modeling_outputs import BaseModelOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.videomae.modeling_videomae import (
-    VideoMAELayer,
-    VideoMAEPreTrainedModel,
-    VideoMAESelfAttention,
-    eager_attention_forward,
-)
-from transformers.utils import logging
-from transformers.utils.generic import can_return_tuple
-from transformers.utils.output_capturing import capture_outputs
+from transformers.models.videomae.modeling_videomae import VideoMAELayer, VideoMAESelfAttention
 
-from ...checks import check_attention_takes_masks
-from ...compact import ReducedRows, compact_attention
-from ...configuration import TemporalReuseConfig, as_temporal_reuse_config
-from ...fingerprint import WeightsFingerprint
-from ...flops import ReuseReport, TransformerCost, window_report
-from ...kernels.row_buckets import RowBuckets, pad_rows, trim_rows
-from ...linear import FewRowsLinear, dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
-from ...modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
-from ...packed_weights import PackedWeights
-from ...planning.price import check_thresholds
-from ...planning.window_plan import WindowPlan
-from ...planning.window_planner import WindowPlanner
-from ...planning.window_state import WindowState
-from ...reduction.base import LayerReduction, Reduction, WindowReduction
-from ...reduction.contract import sources_of
-from ...reduction.row_reduction import RowReduction
-from ...remote_code import StaysInPackage
-from ...token_maps import TokenMapper
-from ...window_cache import TemporalReuseWindowCache
+from ...flops import multiply_adds_of_row
+from ..attending import ReuseAttention, ReuseLayer
+from ..window_model import EncodedWindow, WindowClassifier, WindowModel, WindowParts
 from .configuration_temporal_reuse_videomae import TemporalReuseVideoMAEConfig
 
 
-logger = logging.get_logger(__name__)
+class TemporalReuseVideoMAESelfAttention(ReuseAttention, VideoMAESelfAttention):
+    """The parent's attention, on the rows that are computed."""
 
-# Old checkpoints name the biases q_bias and v_bias; a subclass that does not register that loads them at random.
-# The second name lets transformers' own class load what was saved here.
-for _name in ("TemporalReuseVideoMAEModel", TemporalReuseVideoMAEConfig.model_type):
-    register_checkpoint_conversion_mapping(_name, get_checkpoint_conversion_mapping("videomae"), overwrite=True)
+    projections = ("query", "key", "value")
 
 
-class TemporalReuseVideoMAESelfAttention(VideoMAESelfAttention):
-    """The parent's attention, whose keys and values come from the cache's `update`."""
+class TemporalReuseVideoMAELayer(ReuseLayer, VideoMAELayer):
+    """The parent's layer, on the rows that are computed."""
 
-    layer_idx: int
+    attention_half = ("layernorm_before", "attention", None)
+    attention_module = "attention.attention"
 
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        past_key_values: TemporalReuseWindowCache | None = None,
-        plan: WindowPlan | None = None,
-        reduction: RowReduction | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """
-        Args:
-            hidden_states (`torch.Tensor`): whole windows, `(batch, slots, hidden_size)`, or the computed rows of all
-                streams, `(1, rows, hidden_size)`.
-            past_key_values: the cache; `None` where nothing is to be remembered.
-            plan: the plan of the call; without it this is the parent.
-            reduction: what merges rows, or leaves some out.
-
-        Returns:
-            The output for the same rows, and the attention weights where whole windows were computed by an
-            implementation that returns them.
-        """
-        if plan is None:
-            return super().forward(hidden_states)
-        query, key, value = (
-            projection(hidden_states).unflatten(-1, (-1, self.attention_head_size)).transpose(1, 2)
-            for projection in (self.query, self.key, self.value)
-        )
-        output, weights = self.attend(query, key, value, past_key_values, plan, reduction)
-        return output.flatten(-2), weights
-
-    @torch.compiler.disable
-    def attend(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        past_key_values: TemporalReuseWindowCache | None,
-        plan: WindowPlan,
-        reduction: RowReduction | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Where rows meet, which compiled code leaves alone; as `compact_attention`, with padding allowed."""
-        padded_rows, reduced, kept = query.shape[2], None, None
-        if not plan.is_dense:
-            query, key, value = (trim_rows(states, len(plan.rows)) for states in (query, key, value))
-        if reduction is not None:
-            reduction.observe(self.layer_idx, query, key, self.scaling)
-            reduced = ReducedRows(reduction, key, value)
-        if past_key_values is not None:
-            if reduction is not None:
-                # Merged rows stand for all their slots, in what other rows attend to and in what is remembered.
-                key, value = reduction.expand(key), reduction.expand(value)
-            key, value = past_key_values.update(key, value, self.layer_idx, plan)
-            kept = past_key_values.kept(self.layer_idx, plan, reduction)
-        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        output, weights = compact_attention(
-            attention, self, query, key, value, plan, reduced, kept, is_causal=False, scaling=self.scaling, dropout=0.0
-        )
-        return pad_rows(output, padded_rows, dim=1), weights
+    def finish(self, states: torch.Tensor) -> torch.Tensor:
+        """See `ReuseLayer.finish`; the last of the parent's modules adds the residual."""
+        finished: torch.Tensor = self.output(self.intermediate(self.layernorm_after(states)), states)
+        return finished
 
 
-class TemporalReuseVideoMAELayer(VideoMAELayer):
-    """The parent's layer, able to merge rows, or to leave some out, between attention and MLP."""
+class VideoMAEParts(WindowParts):
+    """Where the parts of a VideoMAE are."""
 
-    layer_idx: int
+    layer_class = TemporalReuseVideoMAELayer
+    attention_class = TemporalReuseVideoMAESelfAttention
 
-    def forward(
-        self, hidden_states: torch.Tensor, reduction: RowReduction | None = None, **kwargs: Any
-    ) -> torch.Tensor:
-        """Same shapes as `TemporalReuseVideoMAESelfAttention.forward`."""
-        if reduction is None:
-            return super().forward(hidden_states, **kwargs)
-        output = self.attention(self.layernorm_before(hidden_states), reduction=reduction, **kwargs)
-        states = reduction.reduce(self.layer_idx, hidden_states + output)
-        return self.output(self.intermediate(self.layernorm_after(states)), states)
+    def positions(self, base: Any) -> torch.Tensor:
+        """See `WindowParts.positions`."""
+        positions: torch.Tensor = base.embeddings.position_embeddings
+        return positions
 
-
-class TemporalReuseVideoMAEPreTrainedModel(StaysInPackage, VideoMAEPreTrainedModel):
-    """What all VideoMAE models with reuse share."""
-
-    config: TemporalReuseVideoMAEConfig
-    _no_split_modules = ["VideoMAEEmbeddings", "TemporalReuseVideoMAELayer"]
-    # How often a row counts is added to the logits, which these kernels cannot.
-    _supports_flash_attn = False
+    def first_is_read(self, base: Any) -> bool:
+        """See `WindowParts.first_is_read`."""
+        return not base.config.use_mean_pooling
 
 
-@dataclass
-class EncodedWindow:
-    """
-    A window that went through the encoder with reuse.
-
-    Attributes:
-        plan (`WindowPlan`): what was computed.
-        states (`torch.Tensor` of shape `(live, hidden_size)`): last hidden states of the live rows of all streams.
-        kept (`torch.BoolTensor` of shape `(live,)`, *optional*): which of them were never left out; `None` for all.
-        layers (`BaseModelOutput`): what was recorded on the way.
-        cache (`TemporalReuseWindowCache`, *optional*): for the next window; `None` in mode "off".
-        report (`ReuseReport`): what it cost.
-    """
-
-    plan: WindowPlan
-    states: torch.Tensor
-    kept: torch.Tensor | None
-    layers: BaseModelOutput
-    cache: TemporalReuseWindowCache | None
-    report: ReuseReport
-
-    def every_token(self) -> torch.Tensor:
-        """Last hidden states of every slot, `(batch, slots, hidden_size)`."""
-        left, right = (self.states[index.flatten(1)] for index in self.plan.live_slots)
-        return torch.lerp(left, right, self.plan.alpha.flatten(1)[..., None].to(left.dtype))
-
-    def first_token(self) -> torch.Tensor:
-        """Last hidden state of the first slot, `(batch, hidden_size)`."""
-        return self.states[self.plan.live_slots[0][:, 0, 0]]
-
-    def mean_token(self) -> torch.Tensor:
-        """
-        Mean of the last hidden states of all slots, `(batch, hidden_size)`: a row counts as often as it is used, and
-        not at all where it was left out.
-        """
-        if self.plan.is_dense and self.kept is None:
-            return self.states.unflatten(0, (self.plan.shape[0], -1)).mean(1)
-        counts = self.plan.counts if self.kept is None else self.plan.counts * self.kept
-        means = []
-        for states, own in zip(self.states.split(self.plan.live_counts), counts.split(self.plan.live_counts)):
-            total = self.plan.slots if self.kept is None else own.sum()
-            means.append(((own / total).to(states.dtype)[:, None] * states).sum(0))
-        return torch.stack(means)
-
-
-class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEModel):
+class TemporalReuseVideoMAEModel(WindowModel, VideoMAEModel):
     """
     A bare VideoMAE that computes the tokens of a window that matter, and reuses the others.
 
@@ -193,322 +54,11 @@ class TemporalReuseVideoMAEModel(TemporalReuseVideoMAEPreTrainedModel, VideoMAEM
         config (`TemporalReuseVideoMAEConfig`): the settings.
     """
 
-    def __init__(self, config: TemporalReuseVideoMAEConfig) -> None:
-        super().__init__(config)
-        # A setting that came with the checkpoint's name was put into the config after that was made.
-        as_temporal_reuse_config(config.temporal_reuse).active_reductions(config.model_shape())
-        # Layers are built by the parent and change class in place: what the parent did to them stays.
-        layers: Any = self.encoder.layer
-        for index, layer in enumerate(layers):
-            layer.__class__ = TemporalReuseVideoMAELayer
-            layer.attention.attention.__class__ = TemporalReuseVideoMAESelfAttention
-            layer.layer_idx = layer.attention.attention.layer_idx = index
-        self._fingerprint = WeightsFingerprint()
-        self.packed_weights: PackedWeights | None = None
-        self.row_buckets: RowBuckets | None = None
-
-    @can_return_tuple
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        bool_masked_pos: torch.BoolTensor | None = None,
-        past_key_values: TemporalReuseWindowCache | None = None,
-        use_cache: bool | None = None,
-        stride: int | None = None,
-        output_reuse_plan: bool = False,
-        output_token_maps: bool = False,
-        temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
-        thresholds: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> TemporalReuseModelOutput:
-        """
-        Args:
-            pixel_values (`torch.Tensor` of shape `(batch, frames, channels, height, width)`): a clip, or the next
-                window of a stream, per batch row. Fewer frames than the model takes are followed by copies of the
-                last one.
-            bool_masked_pos: as in `VideoMAEModel`; every visible token is then computed, and there is no cache.
-            past_key_values: the cache that the previous window of the same streams returned.
-            use_cache (`bool`, *optional*): whether to return the cache; by default yes.
-            stride (`int`, *optional*): number of frames by which this window is ahead of the previous one. Where it is
-                a multiple of the tubelet, embeddings of frames already seen are used again, with the same result.
-            output_reuse_plan (`bool`): whether to put the plan into `reuse.plan`.
-            output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
-            temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): settings of this call, not the config's.
-            thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): that of each stream, above 0, in place of the
-                one in the settings.
-            kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`.
-
-        In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
-
-        Raises:
-            TypeError: for any other keyword.
-            ValueError: if the input or the cache does not fit; one sentence.
-        """
-        _refuse_unknown(kwargs)
-        pixel_values = self.check_window(pixel_values)
-        settings = self.reuse_settings(temporal_reuse)
-        if not self.reuses(settings, bool_masked_pos):
-            self.refuse_cache(past_key_values, stride, bool_masked_pos)
-            output = super().forward(pixel_values, bool_masked_pos, **kwargs, return_dict=True)
-            return TemporalReuseModelOutput(**output)
-        encoded = self.encode_window(
-            pixel_values, settings, past_key_values, stride, output_token_maps, thresholds, **kwargs
-        )
-        return TemporalReuseModelOutput(
-            **{**encoded.layers, "last_hidden_state": self.normed(encoded.every_token())},
-            **_reuse_outputs(encoded, use_cache, output_reuse_plan),
-        )
-
-    def normed(self, states: torch.Tensor) -> torch.Tensor:
-        """Hidden states after the final norm, where the model has one."""
-        return states if self.layernorm is None else self.layernorm(states)
-
-    def reuse_settings(self, temporal_reuse: TemporalReuseConfig | dict[str, Any] | None) -> TemporalReuseConfig:
-        """The settings of a call, which are those of the config if none are given, checked."""
-        settings = as_temporal_reuse_config(temporal_reuse or self.config.temporal_reuse)
-        settings.validate_settings()
-        return settings
-
-    def reuses(self, settings: TemporalReuseConfig, bool_masked_pos: torch.BoolTensor | None = None) -> bool:
-        """Whether a call with such settings goes through the plan at all."""
-        reductions = settings.active_reductions(self.config.model_shape())
-        is_plain = settings.mode == "off" and not reductions
-        return not self.training and not is_plain and bool_masked_pos is None
-
-    def refuse_cache(
-        self,
-        past_key_values: TemporalReuseWindowCache | None,
-        stride: int | None,
-        bool_masked_pos: torch.BoolTensor | None = None,
-    ) -> None:
-        """
-        Makes sure that nothing is expected to be reused where nothing is.
-
-        Raises:
-            ValueError: one sentence that names the argument and the reason.
-        """
-        reason = "training" if self.training else "mode 'off'" if bool_masked_pos is None else "masked positions"
-        for name, value in (("past_key_values", past_key_values), ("stride", stride)):
-            if value is not None:
-                raise ValueError(f"{name} cannot be used with {reason}; leave it out.")
-
-    def check_window(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """
-        The input, as many frames as the model takes.
-
-        Raises:
-            ValueError: if number of frames, channels, height or width is wrong.
-        """
-        warn_of_slow_dtype(self)
-        embeddings = self.embeddings.patch_embeddings
-        height, width = embeddings.image_size
-        wanted = self.config.num_frames
-        shape = tuple(getattr(pixel_values, "shape", ()))
-        if not isinstance(pixel_values, torch.Tensor) or pixel_values.dim() != 5 or 0 in shape:
-            raise ValueError(
-                f"pixel_values has shape {shape}, but must be (batch, frames, channels, height, width), here (batch, "
-                f"{wanted}, {embeddings.num_channels}, {height}, {width})."
-            )
-        if shape[2:] != (embeddings.num_channels, height, width):
-            raise ValueError(
-                f"pixel_values has shape {shape}, with frames of {' x '.join(map(str, shape[2:]))}, but the model "
-                f"takes {embeddings.num_channels} x {height} x {width}; resize the frames."
-            )
-        if shape[1] > wanted:
-            raise ValueError(
-                f"pixel_values has {shape[1]} frames, but the model takes {wanted}; choose {wanted} of them, or call "
-                "the model with one window after another and hand the cache back."
-            )
-        if shape[1] < wanted:
-            logger.warning_once(
-                f"A clip of {shape[1]} frames is shorter than the {wanted} that the model takes; its last frame is "
-                "held."
-            )
-            missing = pixel_values[:, -1:].expand(-1, wanted - shape[1], -1, -1, -1)
-            pixel_values = torch.cat([pixel_values, missing], dim=1)
-        return pixel_values
-
-    @torch.compiler.disable
-    def encode_window(
-        self,
-        pixel_values: torch.Tensor,
-        settings: TemporalReuseConfig,
-        past_key_values: TemporalReuseWindowCache | None = None,
-        stride: int | None = None,
-        output_token_maps: bool = False,
-        thresholds: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> EncodedWindow:
-        """
-        The body of `forward`: embeds, plans and runs a window.
-
-        Args:
-            settings: of the call.
-            (others): as in `forward`; `pixel_values` with as many frames as the model takes.
-        """
-        checksums = pixel_values.sum((2, 3, 4), dtype=torch.float64)
-        if not bool(torch.isfinite(checksums).all()):
-            raise ValueError(
-                "pixel_values holds NaN or infinite values; check how the frames were decoded and scaled."
-            )
-        check_attention_takes_masks(self.config._attn_implementation, pixel_values.device.type)
-        is_off = settings.mode == "off"
-        if is_off:
-            self.refuse_cache(past_key_values, stride)
-        cache = self._cache_for(past_key_values, pixel_values)
-        state = cache.streams
-        if state is not None:
-            state = state.to(pixel_values.device)
-        shared = self._shared_times(checksums, state, stride)
-        patches = self._embed(pixel_values, state, shared)
-        output_all = any(
-            bool(kwargs.get(name, getattr(self.config, name)))
-            for name in ("output_attentions", "output_hidden_states")
-        )
-        thresholds = check_thresholds(thresholds, pixel_values.shape[0])
-        planner = WindowPlanner(settings, self._grid(), not self.config.use_mean_pooling, output_all, thresholds)
-        active = settings.active_reductions(self.config.model_shape())
-        methods = [method for method in active if isinstance(method, LayerReduction)]
-        plan = planner.plan(patches, state, self._runs(pixel_values, active))
-
-        positions = self.embeddings.position_embeddings.to(patches)
-        slots = patches.flatten(1, 2)
-        if plan.is_dense:
-            rows = slots + positions
-        else:
-            rows = slots.flatten(0, 1)[plan.rows] + positions[0, plan.rows % plan.slots]
-            rows = rows[None] if self.row_buckets is None or methods else self.row_buckets.pad(rows[None])
-        reduction = None
-        if methods:
-            sizes = None if plan.is_dense else plan.computed_counts
-            reduction = RowReduction(methods, self.config.model_shape(), plan.row_counts, rows.device, sizes)
-        if len(plan.rows):
-            with few_rows_linear(self.encoder.layer, self.packed_weights):
-                memory = None if is_off else cache
-                layers = self._run_layers(rows, memory, plan, reduction, return_dict=True, **kwargs)
-            computed = layers.last_hidden_state
-            if reduction is not None:
-                computed = reduction.expand_last(computed)
-            computed = trim_rows(computed.flatten(0, 1), len(plan.rows))
-        else:
-            cache.keep(plan)
-            layers, computed = BaseModelOutput(), patches.new_zeros(0, patches.shape[-1])
-        states = cache.update_output(computed, plan)
-        kept = cache.kept(self.config.num_hidden_layers, plan, reduction)
-        cache.remember_kept(plan, reduction)
-        if not is_off:
-            cache.streams = planner.remember(plan, patches, checksums, state)
-        fresh = [True] * plan.shape[0] if state is None else state.is_fresh
-        embedded = [plan.shape[1] if is_fresh else plan.shape[1] - shared for is_fresh in fresh]
-        report = window_report(TransformerCost.of_videomae(self.config), plan, embedded, reduction)
-        if output_token_maps:
-            past = state.token_rows() if state is not None and plan.has_past else ()
-            mapper = TokenMapper(self.config.num_hidden_layers)
-            mapper.add(plan, patches, planner.scale(patches, state), reduction, *past)
-            report.maps = mapper.maps()
-        return EncodedWindow(plan, states, kept, layers, None if is_off else cache, report)
-
-    @capture_outputs(tie_last_hidden_states=False)
-    def _run_layers(
-        self,
-        hidden_states: torch.Tensor,
-        cache: TemporalReuseWindowCache | None,
-        plan: WindowPlan,
-        reduction: RowReduction | None,
-        **kwargs: Any,
-    ) -> BaseModelOutput:
-        return self.encoder(hidden_states, past_key_values=cache, plan=plan, reduction=reduction)
-
-    def _runs(self, pixel_values: torch.Tensor, methods: list[Reduction]) -> torch.Tensor | None:
-        """Which token stands for each slot by its pixels alone, if there is a method that looks at them."""
-        runs, (height, width) = None, self.embeddings.patch_embeddings.projection.kernel_size[1:]
-        for method in methods:
-            if isinstance(method, WindowReduction):
-                found = sources_of(method, pixel_values, (self.config.tubelet_size, height, width))
-                runs = found if runs is None else runs.gather(1, found)
-        return runs
-
-    def _grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        embeddings = self.embeddings.patch_embeddings
-        (height, width), (rows, columns) = embeddings.image_size, embeddings.projection.kernel_size[1:]
-        return height // rows, width // columns
-
-    def _embed(self, pixel_values: torch.Tensor, state: WindowState | None, shared: int) -> torch.Tensor:
-        """
-        Patch embeddings, positions left out, `(batch, times, positions, hidden_size)`; the first `shared` times are
-        known to the streams that have a past.
-        """
-        tubelet = self.config.tubelet_size
-        dtype = dtype_of_inputs(self.embeddings.patch_embeddings.projection, pixel_values.dtype)
-
-        def embed(frames: torch.Tensor) -> torch.Tensor:
-            with FewRowsLinear():
-                return embed_tubelets(self.embeddings.patch_embeddings.projection, frames.to(dtype))
-
-        if state is None or not shared or all(state.is_fresh):
-            return embed(pixel_values)
-        fresh = torch.tensor(state.is_fresh, device=pixel_values.device)
-        patches = state.patches.new_empty(state.patches.shape)
-        if bool(fresh.any()):
-            patches[fresh] = embed(pixel_values[fresh])
-        known, new = state.patches[~fresh, -shared:], embed(pixel_values[~fresh, shared * tubelet :])
-        patches[~fresh] = torch.cat([known, new], dim=1)
-        return patches
-
-    def _shared_times(self, checksums: torch.Tensor, state: WindowState | None, stride: int | None) -> int:
-        """
-        How many tubelets of the window were embedded in the previous one.
-
-        Raises:
-            ValueError: if the stride is none, or the window is not that far ahead of the previous one.
-        """
-        if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool) or stride < 1):
-            raise ValueError(f"stride is {stride!r}, but must be a number of frames of at least 1, or None.")
-        frames = self.config.num_frames
-        if state is None or stride is None or stride >= frames:
-            return 0
-        overlap = frames - stride
-        goes_on = torch.tensor([not fresh for fresh in state.is_fresh], device=checksums.device)
-        expected = state.checksums[goes_on, stride:].to(checksums)
-        if not torch.allclose(checksums[goes_on, :overlap], expected, rtol=1e-6, atol=1e-3):
-            raise ValueError(
-                f"the window does not go on from the cached one with a stride of {stride}: its first {overlap} frames "
-                f"are not the last {overlap} of that; hand in the stride that the windows have, or leave it out."
-            )
-        return overlap // self.config.tubelet_size if stride % self.config.tubelet_size == 0 else 0
-
-    def _cache_for(
-        self, past_key_values: TemporalReuseWindowCache | None, pixel_values: torch.Tensor
-    ) -> TemporalReuseWindowCache:
-        """The cache handed in, after a look at what it was filled with, or a new one."""
-        if past_key_values is None:
-            past_key_values = TemporalReuseWindowCache(self.config.num_hidden_layers)
-        elif not isinstance(past_key_values, TemporalReuseWindowCache):
-            raise ValueError(
-                f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseWindowCache "
-                "that the previous window returned."
-            )
-        weights = self._fingerprint.of(self)
-        if self.packed_weights is not None:
-            self.packed_weights.belong_to(weights)
-        projection: Any = self.embeddings.patch_embeddings.projection
-        past_key_values.check_owner(
-            model=type(self).__name__,
-            layers=self.config.num_hidden_layers,
-            hidden_size=self.config.hidden_size,
-            window=f"{self.config.num_frames} frames of {' x '.join(map(str, pixel_values.shape[-2:]))}",
-            batch_size=pixel_values.shape[0],
-            dtype=str(dtype_of_inputs(projection, pixel_values.dtype)).removeprefix("torch."),
-            device=str(getattr(projection.weight, "device", pixel_values.device)),
-            weights=weights,
-        )
-        return past_key_values
+    config: TemporalReuseVideoMAEConfig
+    parts = VideoMAEParts()
 
 
-class TemporalReuseVideoMAEForVideoClassification(
-    TemporalReuseVideoMAEPreTrainedModel, VideoMAEForVideoClassification
-):
+class TemporalReuseVideoMAEForVideoClassification(WindowClassifier, VideoMAEForVideoClassification):
     """
     Classifies clips, or one window of a stream after another.
 
@@ -516,112 +66,16 @@ class TemporalReuseVideoMAEForVideoClassification(
         config (`TemporalReuseVideoMAEConfig`): the settings.
     """
 
-    def __init__(self, config: TemporalReuseVideoMAEConfig) -> None:
-        super(VideoMAEForVideoClassification, self).__init__(config)
-        self.num_labels = config.num_labels
-        self.videomae = TemporalReuseVideoMAEModel(config)
-        self.fc_norm = nn.LayerNorm(config.hidden_size) if config.use_mean_pooling else None
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels else nn.Identity()
-        self.post_init()
+    config: TemporalReuseVideoMAEConfig
+    encoder_class = TemporalReuseVideoMAEModel
 
-    @can_return_tuple
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        past_key_values: TemporalReuseWindowCache | None = None,
-        use_cache: bool | None = None,
-        stride: int | None = None,
-        output_reuse_plan: bool = False,
-        output_token_maps: bool = False,
-        temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
-        thresholds: torch.Tensor | None = None,
-        num_items_in_batch: int | torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> TemporalReuseVideoClassifierOutput:
-        """
-        Args:
-            labels (`torch.LongTensor` of shape `(batch,)`, *optional*): classes of the clips, for the loss.
-            num_items_in_batch: for the loss, as trainers hand it in.
-            (others): as in `TemporalReuseVideoMAEModel.forward`.
-
-        Raises:
-            TypeError: for any other keyword.
-            ValueError: if the input or the cache does not fit; one sentence.
-        """
-        _refuse_unknown(kwargs)
-        model = self.videomae
-        pixel_values = model.check_window(pixel_values)
-        loss_options = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
-        settings = model.reuse_settings(temporal_reuse)
-        if not model.reuses(settings):
-            model.refuse_cache(past_key_values, stride)
-            # The parent's code, with a base model that finds nothing to do in it.
-            output = super().forward(pixel_values, temporal_reuse=settings, **kwargs, return_dict=True)
-            if labels is not None:
-                output.loss = self.loss_function(labels, output.logits, self.config, **loss_options)
-            return TemporalReuseVideoClassifierOutput(**output)
-        encoded = model.encode_window(
-            pixel_values, settings, past_key_values, stride, output_token_maps, thresholds, **kwargs
-        )
+    def head(self, encoded: EncodedWindow) -> tuple[torch.Tensor, int]:
+        """See `WindowClassifier.head`."""
         if self.fc_norm is not None:
-            logits = self.classifier(self.fc_norm(encoded.mean_token()))
+            read = self.fc_norm(encoded.mean_token())
         else:
-            logits = self.classifier(model.normed(encoded.first_token()))
-        if isinstance(self.classifier, nn.Linear):
-            encoded.report.add_head(self.classifier.in_features * self.classifier.out_features)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(labels, logits, self.config, **loss_options)
-        layers = {name: part for name, part in encoded.layers.items() if name != "last_hidden_state"}
-        return TemporalReuseVideoClassifierOutput(
-            loss=loss, logits=logits, **layers, **_reuse_outputs(encoded, use_cache, output_reuse_plan)
-        )
+            read = self.videomae.layernorm(encoded.first_token())
+        return self.classifier(read), multiply_adds_of_row(self.classifier)
 
 
-def embed_tubelets(projection: nn.Module, frames: torch.Tensor) -> torch.Tensor:
-    """
-    Patch embeddings, `(batch, times, positions, hidden_size)`, of frames `(batch, frames, channels, height, width)`.
-
-    A convolution whose patches do not overlap is a matrix product, which is several times faster on the CPU.
-    """
-    if type(projection) is not nn.Conv3d or projection._forward_pre_hooks or hasattr(projection, "_hf_hook"):
-        # Quantized, adapted or offloaded: only a call knows what to do.
-        embeddings: torch.Tensor = projection(frames.transpose(1, 2))
-        return embeddings.flatten(3).permute(0, 2, 3, 1)
-    tubelet, height, width = projection.kernel_size
-    # Like a convolution, without what is no whole patch.
-    for dim, size in ((1, tubelet), (3, height), (4, width)):
-        frames = frames.narrow(dim, 0, frames.shape[dim] // size * size)
-    patches = frames.unflatten(4, (-1, width)).unflatten(3, (-1, height)).unflatten(1, (-1, tubelet))
-    # (batch, times, tubelet, channels, rows, height, columns, width) to patches in the order of the weights.
-    patches = patches.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(2, 3)
-    return nn.functional.linear(patches, projection.weight.flatten(1), projection.bias)
-
-
-def _reuse_outputs(encoded: EncodedWindow, use_cache: bool | None, output_reuse_plan: bool) -> dict[str, Any]:
-    """What every model with reuse returns beside its parent's outputs."""
-    report = ReuseReport(
-        **{name: part for name, part in encoded.report.items() if output_reuse_plan or name != "plan"}
-    )
-    cache = encoded.cache if use_cache is None or use_cache else None
-    return {"past_key_values": cache, "reuse": report}
-
-
-def _refuse_unknown(kwargs: dict[str, Any]) -> None:
-    """
-    The parent swallows what it does not know.
-
-    Raises:
-        TypeError: one sentence that names the keyword.
-    """
-    unknown = sorted(kwargs.keys() - {"output_hidden_states", "output_attentions", "return_dict"})
-    if unknown:
-        raise TypeError(f"VideoMAE with temporal reuse has no use for {', '.join(map(repr, unknown))}; leave it out.")
-
-
-__all__ = [
-    "TemporalReuseVideoMAEForVideoClassification",
-    "TemporalReuseVideoMAEModel",
-    "TemporalReuseVideoMAEPreTrainedModel",
-]
+__all__ = ["TemporalReuseVideoMAEForVideoClassification", "TemporalReuseVideoMAEModel"]

@@ -1,8 +1,6 @@
 """ViT with temporal token reuse."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, AutoModelForVideoClassification
-from transformers.utils import is_vision_available
-
+from ..register import register_model
 from .configuration_temporal_reuse_vit import TemporalReuseViTConfig
 from .modeling_temporal_reuse_vit import (
     TemporalReuseViTForImageClassification,
@@ -11,14 +9,12 @@ from .modeling_temporal_reuse_vit import (
 )
 
 
-AutoConfig.register(TemporalReuseViTConfig.model_type, TemporalReuseViTConfig, exist_ok=True)
-AutoModel.register(TemporalReuseViTConfig, TemporalReuseViTModel, exist_ok=True)
-AutoModelForImageClassification.register(TemporalReuseViTConfig, TemporalReuseViTForImageClassification, exist_ok=True)
-AutoModelForVideoClassification.register(TemporalReuseViTConfig, TemporalReuseViTForVideoClassification, exist_ok=True)
-if is_vision_available():
-    from ...processing import register_processors
-
-    register_processors(TemporalReuseViTConfig)
+register_model(
+    TemporalReuseViTConfig,
+    base=TemporalReuseViTModel,
+    image_classifier=TemporalReuseViTForImageClassification,
+    video_classifier=TemporalReuseViTForVideoClassification,
+)
 
 __all__ = [
     "TemporalReuseViTConfig",

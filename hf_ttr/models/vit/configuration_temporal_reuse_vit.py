@@ -4,8 +4,7 @@ from typing import ClassVar
 
 from transformers import PretrainedConfig, ViTConfig
 
-from ...reduction.base import ModelShape
-from ..configuration_reuse import ReuseConfigMixin, patches_of_frame, shape_of
+from ..configuration_reuse import ReuseConfigMixin
 
 
 class TemporalReuseViTConfig(ReuseConfigMixin, ViTConfig):
@@ -31,19 +30,10 @@ class TemporalReuseViTConfig(ReuseConfigMixin, ViTConfig):
     model_type = "temporal_reuse_vit"
     parent_model_type: ClassVar[str] = "vit"
     parent_name: ClassVar[str] = "ViT"
-    auto_classes: ClassVar[dict[str, str]] = {
-        "AutoConfig": "TemporalReuseViTConfig",
-        "AutoModel": "TemporalReuseViTModel",
-        "AutoModelForImageClassification": "TemporalReuseViTForImageClassification",
-        "AutoModelForVideoClassification": "TemporalReuseViTForVideoClassification",
-    }
+    prefix_tokens: ClassVar[int] = 1  # type: ignore[misc]
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int = 16
-
-    def model_shape(self, tokens: int | None = None) -> ModelShape:
-        """See `ReuseConfigMixin.model_shape`."""
-        return shape_of(self, tokens or 1 + patches_of_frame(self), has_first_token=True)
 
 
 __all__ = ["TemporalReuseViTConfig"]

@@ -1,0 +1,613 @@
+"""Models that look at frames one by one: what those of all families share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
+
+from ..cache import TemporalReuseCache
+from ..checks import check_attention_takes_masks
+from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
+from ..fingerprint import WeightsFingerprint
+from ..flops import CostCounter, ReuseReport, TransformerCost, multiply_adds_of_row
+from ..kernels.row_buckets import RowBuckets, pad_rows, trim_rows
+from ..linear import dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
+from ..modeling_outputs import (
+    TemporalReuseImageClassifierOutput,
+    TemporalReuseModelOutput,
+    TemporalReuseVideoClassifierOutput,
+    concatenate_outputs,
+    map_tensors,
+)
+from ..packed import FrameCall
+from ..packed_weights import PackedWeights
+from ..planning.planner import Planner
+from ..planning.price import check_thresholds
+from ..reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
+from ..reduction.frame_merging import merge_frames
+from ..reduction.row_reduction import RowReduction
+from ..remote_code import StaysInPackage
+from ..token_maps import TokenMapper
+from .attending import LayerRun, ReuseAttention, ReuseLayer, become, become_encoder, running
+
+
+LayerInputs = Callable[[torch.Tensor | None], dict[str, Any]]
+"""
+What layers get beside hidden states, out of the tokens of their frames that the rows are, `(rows,)` or `(frames,
+rows)`; `None` for all, in order.
+"""
+
+
+@dataclass
+class FrameRun(LayerRun):
+    """
+    A layer of a call whose frames attend to themselves alone.
+
+    Attributes:
+        call (`FrameCall`): its part in the call.
+        cache (`TemporalReuseCache`, *optional*): `None` where nothing is to be remembered.
+    """
+
+    call: FrameCall
+    cache: TemporalReuseCache | None
+
+    @property
+    def selects(self) -> bool:
+        """See `LayerRun.selects`."""
+        return self.call.outputs is not None
+
+    def select(self, states: torch.Tensor) -> torch.Tensor:
+        """See `LayerRun.select`."""
+        return self.call.select_outputs(states)
+
+    def attend(
+        self,
+        module: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        scaling: float,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See `LayerRun.attend`; a mask is what the model adds to the scores of each pair of tokens of a frame."""
+        call, cache, reduction, kept = self.call, self.cache, self.reduction, None
+        padded_rows = query.shape[2]
+        if not call.plan.is_dense:
+            query, key, value = (trim_rows(states, sum(call.counts)) for states in (query, key, value))
+        if reduction is not None:
+            reduction.observe(self.number, query, key, scaling)
+        if cache is not None:
+            if reduction is not None:
+                # Merged rows stand for all their positions, in what frames attend to and in what is remembered.
+                key, value = reduction.expand(key), reduction.expand(value)
+            key, value = cache.update(key, value, self.number, call.plan)
+            kept = cache.kept(self.number, call.plan, reduction)
+            if call.observed is not None:
+                cache.observe(call.observed_attention(query, key, scaling, kept, mask))
+        output, weights = call.attend(
+            module.attention, module, query, key, value, scaling=scaling, kept=kept, bias=mask, **kwargs
+        )
+        return pad_rows(output, padded_rows, dim=1), weights
+
+
+class FrameParts:
+    """
+    Where the parts of a model of transformers are, and what its head reads. Methods are given the base model.
+
+    Attributes:
+        layer_class, attention_class: with reuse, in the place of the parent's.
+        embeddings, projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind the
+            last layer, if anything.
+        options (`tuple[str, ...]`): what the parent's `forward` takes beside pixels, and its embeddings too.
+    """
+
+    layer_class: ClassVar[type[ReuseLayer]]
+    attention_class: ClassVar[type[ReuseAttention]]
+    embeddings: ClassVar[str] = "embeddings"
+    projection: ClassVar[str] = "embeddings.patch_embeddings.projection"
+    layers: ClassVar[str] = "layers"
+    norm: ClassVar[str | None] = "layernorm"
+    options: ClassVar[tuple[str, ...]] = ("bool_masked_pos", "interpolate_pos_encoding")
+
+    def embed(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+        """What the first layer gets, `(frames, tokens, hidden_size)`."""
+        embedded: torch.Tensor = base.get_submodule(self.embeddings)(frames, **options)
+        return embedded
+
+    def positions(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor | None:
+        """What of that is position and not content, `(1, patches, hidden_size)`, if that can be told."""
+        embeddings = base.get_submodule(self.embeddings)
+        positions: torch.Tensor = embeddings.position_embeddings
+        prefix = positions.shape[1] - embeddings.patch_embeddings.num_patches
+        if options.get("interpolate_pos_encoding"):
+            rows, columns = self.grid(base, frames)
+            like = positions.new_empty(1, prefix + rows * columns, positions.shape[-1])
+            positions = embeddings.interpolate_pos_encoding(like, *frames.shape[-2:])
+        return positions[:, prefix:]
+
+    def layer_inputs(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> LayerInputs:
+        """What layers get beside hidden states."""
+        return lambda positions: {"attention_mask": None}
+
+    def pool(self, base: Any, states: torch.Tensor) -> tuple[torch.Tensor | None, int]:
+        """The parent's pooler output of states `(frames, tokens, hidden_size)`, and its multiply-adds per frame."""
+        pooler = getattr(base, "pooler", None)
+        return (None, 0) if pooler is None else (pooler(states), multiply_adds_of_row(pooler))
+
+    def reads(self, base: Any) -> int | None:
+        """How many tokens in front of a frame the head reads; `None` for all tokens."""
+        return 1
+
+    def read(self, base: Any, states: torch.Tensor) -> torch.Tensor:
+        """What the classifier is given, of states `(frames, tokens, hidden_size)`, of the tokens that it reads."""
+        return states[:, 0]
+
+    # What follows from the above.
+
+    def grid(self, base: Any, frames: torch.Tensor) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        height, width = base.get_submodule(self.projection).kernel_size
+        return frames.shape[-2] // height, frames.shape[-1] // width
+
+    def norm_of(self, base: Any) -> Any:
+        """What comes behind the last layer."""
+        return nn.Identity() if self.norm is None else base.get_submodule(self.norm)
+
+    def layers_of(self, base: Any) -> Any:
+        """The layers."""
+        return base.get_submodule(self.layers)
+
+    def cost(self, base: Any, patches: int) -> TransformerCost:
+        """Multiply-adds, out of the layers that are there."""
+        layer = self.layers_of(base)[0]
+        return TransformerCost.of_layer(
+            layer,
+            self.layer_class.attention_half[1],
+            [getattr(self.layer_class.attention_of(layer), name) for name in self.attention_class.projections],
+            patch=patches * multiply_adds_of_row(base.get_submodule(self.projection)),
+            layers=len(self.layers_of(base)),
+        )
+
+
+class FrameModel(StaysInPackage):
+    """In front of a base model of transformers: goes through the frames of videos and reuses what did not change."""
+
+    parts: ClassVar[FrameParts]
+    config: Any
+    device: torch.device
+    training: bool
+    # Which rows are computed depends on the data.
+    _can_compile_fullgraph = False
+
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Makes a model that was built by the parent's code one with reuse."""
+        # A setting that came with the checkpoint's name was put into the config after that was made.
+        as_temporal_reuse_config(self.config.temporal_reuse).active_reductions(self.config.model_shape())
+        become(self, self.parts.layers_of(self), self.parts.layer_class, self.parts.attention_class)
+        self._fingerprint = WeightsFingerprint()
+        self.packed_weights: PackedWeights | None = None
+        self.row_buckets: RowBuckets | None = None
+
+    @property
+    def video_encoder(self) -> FrameModel:
+        """The part that has the layers."""
+        return self
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        past_key_values: TemporalReuseCache | None = None,
+        use_cache: bool | None = None,
+        output_reuse_plan: bool = False,
+        output_token_maps: bool = False,
+        temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
+        thresholds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> TemporalReuseModelOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, [frames,] channels, height, width)`): clips, or one frame of
+                each stream; each batch row is a stream of its own.
+            past_key_values: the cache that the previous frames of the same streams returned.
+            use_cache (`bool`, *optional*): whether to return the cache; by default yes.
+            output_reuse_plan (`bool`): whether to put the plans into `reuse.plan`.
+            output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
+            temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): settings of this call, not the config's.
+            thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): that of each stream, above 0, in place of the
+                one in the settings.
+            kwargs: what the parent takes, for every frame, such as `bool_masked_pos` and `interpolate_pos_encoding`.
+                With `attention_mask` every token is computed, and there is no cache; with `output_hidden_states` or
+                `output_attentions` every token is computed.
+
+        In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
+        Methods of reduction work in mode "off" too, but not in training and not with a mask.
+
+        Raises:
+            ValueError: if the input or the cache does not fit; one sentence.
+        """
+        encoded = self.encode_frames(
+            pixel_values,
+            past_key_values,
+            use_cache,
+            output_reuse_plan,
+            output_token_maps,
+            temporal_reuse,
+            thresholds,
+            **kwargs,
+        )
+        if encoded.pooler_output is None:
+            states = encoded.last_hidden_state
+            pooled, multiply_adds = self.parts.pool(self, states.flatten(0, -3))
+            if pooled is not None:
+                encoded.pooler_output = pooled.unflatten(0, states.shape[:-2])
+                if encoded.reuse is not None:
+                    encoded.reuse.add_head((states.shape[1] if states.dim() == 4 else 1) * multiply_adds)
+        return encoded
+
+    @torch.compiler.disable
+    def encode_frames(
+        self,
+        pixel_values: torch.Tensor,
+        past_key_values: TemporalReuseCache | None = None,
+        use_cache: bool | None = None,
+        output_reuse_plan: bool = False,
+        output_token_maps: bool = False,
+        temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
+        thresholds: torch.Tensor | None = None,
+        reads: int | None = None,
+        **kwargs: Any,
+    ) -> TemporalReuseModelOutput:
+        """
+        The body of `forward`, without the pooler.
+
+        Args:
+            reads (`int`, *optional*): how many tokens in front the caller reads, so that the last layer need not
+                compute the others, and `last_hidden_state` may then hold no more; `None` for all tokens.
+            (others): as in `forward`.
+        """
+        # Shapes inside are (batch, frames, ...); single frames lose the second dimension on the way out.
+        parts = self.parts
+        video = as_video(pixel_values, self.config.num_channels)
+        warn_of_slow_dtype(self)  # type: ignore[arg-type]
+        settings = as_temporal_reuse_config(temporal_reuse or self.config.temporal_reuse)
+        settings.validate_settings()
+        # What the parent takes for an image holds for every frame.
+        options = {
+            name: value.repeat_interleave(video.shape[1], 0) if isinstance(value, torch.Tensor) else value
+            for name, value in ((name, kwargs.pop(name, None)) for name in parts.options)
+            if value is not None
+        }
+        attention_mask = kwargs.pop("attention_mask", None)
+        is_off = settings.mode == "off"
+        grid = parts.grid(self, video)
+        shape = self.config.model_shape(self.config.prefix_tokens + grid[0] * grid[1])
+        active = settings.active_reductions(shape)
+        if past_key_values is not None and (self.training or is_off or attention_mask is not None):
+            reason = "training" if self.training else "mode 'off'" if is_off else "an attention mask"
+            raise ValueError(f"past_key_values cannot be used with {reason}; leave it out.")
+        if self.training or attention_mask is not None or (is_off and not active):
+            if attention_mask is not None:
+                kwargs["attention_mask"] = attention_mask.repeat_interleave(video.shape[1], 0)
+            output = super().forward(video.flatten(0, 1), **options, **kwargs, return_dict=True)  # type: ignore[misc]
+            if pixel_values.dim() == 5:
+                output = map_tensors(output, lambda tensor: tensor.unflatten(0, video.shape[:2]))
+            return TemporalReuseModelOutput(**output)
+
+        if active or getattr(past_key_values, "_last_layers", None) is not None:
+            check_attention_takes_masks(self.config._attn_implementation, video.device.type)
+        if not bool(torch.isfinite(video.sum(dtype=torch.float32))):
+            raise ValueError(
+                "pixel_values holds NaN or infinite values; check how the frames were decoded and scaled."
+            )
+        output_attentions = bool(kwargs.get("output_attentions", self.config.output_attentions))
+        output_all = output_attentions or bool(kwargs.get("output_hidden_states", self.config.output_hidden_states))
+        projection = self.get_submodule(parts.projection)  # type: ignore[attr-defined]
+        frames = video.flatten(0, 1).to(dtype_of_inputs(projection, video.dtype))
+        tokens = parts.embed(self, frames, options).unflatten(0, video.shape[:2])
+        cache = self._cache_for(past_key_values, video, tokens, reads)
+        planner = Planner(
+            settings,
+            grid=grid,
+            prefix_tokens=self.config.prefix_tokens,
+            compute_all=output_all,
+            positions=parts.positions(self, frames, options),
+            thresholds=check_thresholds(thresholds, video.shape[0]),
+        )
+        work = _Work(
+            outputs=None if output_all else reads,
+            shape=shape,
+            reductions=active,
+            inputs=parts.layer_inputs(self, frames, options),
+            output_token_maps=output_token_maps,
+            record=kwargs,
+        )
+        output = self._run_streams(tokens, planner, cache, work)
+        report = {name: part for name, part in output.reuse.items() if output_reuse_plan or name != "plan"}
+        output = TemporalReuseModelOutput(**{name: part for name, part in output.items() if name != "reuse"})
+        if pixel_values.dim() == 4:
+            output = map_tensors(output, lambda tensor: tensor[:, 0])
+        output.reuse = ReuseReport(**report)
+        if not is_off and (use_cache is None or use_cache):
+            output.past_key_values = cache
+        return output
+
+    def _run_streams(
+        self, tokens: torch.Tensor, planner: Planner, cache: TemporalReuseCache, work: _Work
+    ) -> TemporalReuseModelOutput:
+        """Plans and runs all frames; `tokens` is `(batch, frames, tokens, hidden_size)`."""
+        fresh = planner.is_fresh(cache.streams)
+        if fresh is not None and bool(fresh.any()) and not bool(fresh.all()):
+            # Streams that just started need a first frame of their own; the others go on undisturbed.
+            parts, groups = [], [fresh.nonzero().squeeze(-1), (~fresh).nonzero().squeeze(-1)]
+            for streams in groups:
+                part, own = cache.take(streams), planner.for_streams(streams)
+                parts.append(self._run_streams(tokens[streams], own, part, work))
+                cache.put(streams, part)
+            order = torch.cat(groups).argsort()
+            return map_tensors(concatenate_outputs(parts, dim=0), lambda tensor: tensor[order])
+
+        layers = self.parts.layers_of(self)
+        counter = CostCounter(self.parts.cost(self, tokens.shape[2] - planner.prefix_tokens), *tokens.shape[:3])
+        mapper = TokenMapper(len(layers)) if work.output_token_maps else None
+        of_layers = [method for method in work.reductions if isinstance(method, LayerReduction)]
+        # Layer by layer, outputs are of whole frames.
+        of_frames = [] if planner.compute_all else [one for one in work.reductions if isinstance(one, FrameReduction)]
+        patches = tokens[:, :, planner.prefix_tokens :]
+        outputs, start = [], 0
+        while start < tokens.shape[1]:
+            planned = plan = planner.plan(patches[:, start:], cache.streams)
+            stop = start + plan.shape[1]
+            rows, merged = tokens[:, start:stop].flatten(0, 1), None
+            if of_frames:
+                merged = merge_frames(of_frames, plan, rows.flatten(0, 1)[plan.rows], work.shape.protected)
+                plan = merged.plan
+            reduction = None
+            if of_layers:
+                reduction = RowReduction(
+                    of_layers,
+                    work.shape,
+                    plan.row_counts,
+                    tokens.device,
+                    layers=len(layers) - (work.outputs is not None),
+                    keep_last_states=work.outputs is None,
+                )
+            # Whole frames need no table where nothing is to be remembered.
+            memory = None if planner.config.mode == "off" and plan.is_dense else cache
+            calls = FrameCall.for_layers(
+                plan, len(layers), work.outputs, reduction, attends_to_merged=memory is None
+            )
+            if not plan.is_dense:
+                rows = (rows.flatten(0, 1)[plan.rows] if merged is None else merged.rows)[None]
+                if self.row_buckets is not None and reduction is None:
+                    rows = self.row_buckets.pad(rows)
+            # A frame that stays as it was needs no row at all where there is no token in front.
+            output = BaseModelOutput(last_hidden_state=rows)
+            if rows.shape[1]:
+                output = self._run_layers(rows, memory, calls, work.inputs, return_dict=True, **work.record)
+            cache.remember_kept(plan, reduction)
+            states: Any = output.last_hidden_state
+            if reduction is not None and work.outputs is None:
+                states = reduction.expand_last(states, self.parts.norm_of(self))
+            if work.outputs is None:
+                states = cache.update_output(states if plan.is_dense else trim_rows(states, len(plan.rows)), plan)
+            elif not plan.is_dense:
+                states = trim_rows(states[0], plan.shape[0] * plan.shape[1] * work.outputs)
+                states = states.unflatten(0, (-1, work.outputs))
+            output.last_hidden_state = states
+            outputs.append(map_tensors(output, lambda tensor: tensor.unflatten(0, plan.shape[:2])))  # noqa: B023
+            if mapper is not None:
+                scale = planner.scale(patches[:, start:], cache.streams)
+                past = cache.streams.token_rows() if plan.has_past else ()
+                mapper.add(plan, tokens[:, start:stop], scale, reduction, *past)
+            observed = None if calls[0].observed is None else calls[0].observed.streams
+            cache.streams = planner.remember(
+                planned, patches[:, start:stop], cache.streams, observed, cache.take_attention()
+            )
+            counter.add(plan, calls, merged)
+            start = stop
+        report = counter.report()
+        report.maps = None if mapper is None else mapper.maps()
+        return TemporalReuseModelOutput(**concatenate_outputs(outputs, dim=1), reuse=report)
+
+    @capture_outputs(tie_last_hidden_states=False)
+    def _run_layers(
+        self,
+        hidden_states: torch.Tensor,
+        cache: TemporalReuseCache | None,
+        calls: list[FrameCall],
+        inputs: LayerInputs,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        layers = self.parts.layers_of(self)
+        linear = few_rows_linear(layers, self.packed_weights)
+        given, known = {}, None
+        for number, (layer, call) in enumerate(zip(layers, calls)):
+            if call is not known or call.reduction is not None:
+                given, known = inputs(padded_positions(call, hidden_states)), call
+            with running(FrameRun(number, linear, call.reduction, call, cache)):
+                output = layer(hidden_states, **given, **kwargs)
+            hidden_states = output[0] if isinstance(output, tuple) else output
+        return BaseModelOutput(last_hidden_state=self.parts.norm_of(self)(hidden_states))
+
+    def _cache_for(
+        self,
+        past_key_values: TemporalReuseCache | None,
+        video: torch.Tensor,
+        tokens: torch.Tensor,
+        reads: int | None,
+    ) -> TemporalReuseCache:
+        """The cache handed in, after a look at what it was filled with, or a new one."""
+        layers = len(self.parts.layers_of(self))
+        if past_key_values is None:
+            past_key_values = TemporalReuseCache(layers)
+        elif not isinstance(past_key_values, TemporalReuseCache):
+            raise ValueError(
+                f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseCache that the "
+                "previous frames returned."
+            )
+        weights = self._fingerprint.of(self)  # type: ignore[arg-type]
+        if self.packed_weights is not None:
+            self.packed_weights.belong_to(weights)
+        past_key_values.check_owner(
+            model=type(self).__name__,
+            layers=layers,
+            hidden_size=tokens.shape[-1],
+            batch_size=video.shape[0],
+            resolution=f"{video.shape[-2]} x {video.shape[-1]}",
+            dtype=str(tokens.dtype).removeprefix("torch."),
+            device=str(tokens.device),
+            outputs="of all tokens" if reads is None else "of the CLS tokens",
+            weights=weights,
+        )
+        return past_key_values
+
+
+@dataclass
+class _Work:
+    """What all plans of a call have in common; `record` is what is to be recorded of the layers."""
+
+    outputs: int | None
+    shape: ModelShape
+    reductions: list[Reduction]
+    inputs: LayerInputs
+    output_token_maps: bool
+    record: dict[str, Any]
+
+
+def padded_positions(call: FrameCall, states: torch.Tensor) -> torch.Tensor | None:
+    """The tokens that the rows of a layer are; rows of padding are token 0."""
+    positions = call.positions
+    if positions is None or positions.shape[-1] == states.shape[1]:
+        return positions
+    return nn.functional.pad(positions, (0, states.shape[1] - positions.shape[-1]))
+
+
+class FrameClassifier(StaysInPackage):
+    """In front of an image classifier of transformers: classifies the frames of streams, one call after another."""
+
+    encoder_class: ClassVar[type[FrameModel]]
+    classifier: nn.Module
+    config: Any
+    loss_function: Any
+    _can_compile_fullgraph = False
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        become_encoder(self, self.encoder_class)
+
+    @property
+    def video_encoder(self) -> Any:
+        """The part that has the layers."""
+        return next(part for part in self.children() if isinstance(part, FrameModel))  # type: ignore[attr-defined]
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+    ) -> TemporalReuseImageClassifierOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`): one frame of each stream.
+            labels (`torch.LongTensor` of shape `(batch,)`, *optional*): classes, for the loss.
+            kwargs: as in the base model's `forward`.
+
+        Raises:
+            ValueError: if the input or the cache does not fit; one sentence.
+        """
+        if pixel_values.dim() != 4:
+            raise ValueError(
+                f"pixel_values has shape {tuple(pixel_values.shape)}, but an image classifier takes one frame of each "
+                f"stream, (batch, channels, height, width); use {self._name_for_clips()} for clips."
+            )
+        logits, outputs = self.classify_frames(pixel_values, kwargs)
+        loss = None if labels is None else self.loss_function(labels, logits, self.config)
+        return TemporalReuseImageClassifierOutput(loss=loss, logits=logits, **outputs)
+
+    def classify_frames(
+        self, pixel_values: torch.Tensor, kwargs: dict[str, Any]
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Logits of every frame, `(batch, [frames,] labels)`, and what else both heads return."""
+        encoder = self.video_encoder
+        encoded = encoder.encode_frames(pixel_values, reads=encoder.parts.reads(encoder), **kwargs)
+        states = encoded.last_hidden_state
+        # As the parent lays them out, or products in half precision are rounded differently.
+        logits, multiply_adds = self.head(states.flatten(0, -3))
+        logits = logits.unflatten(0, states.shape[:-2])
+        if encoded.reuse is not None:
+            encoded.reuse.add_head((logits.shape[1] if logits.dim() == 3 else 1) * multiply_adds)
+        names = ("hidden_states", "attentions", "past_key_values", "reuse")
+        return logits, {name: getattr(encoded, name) for name in names}
+
+    def head(self, states: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """Logits `(frames, labels)` of states `(frames, tokens, hidden_size)`, and their multiply-adds per frame."""
+        encoder = self.video_encoder
+        return self.classifier(encoder.parts.read(encoder, states)), multiply_adds_of_row(self.classifier)
+
+    def _name_for_clips(self) -> str:
+        return type(self).__name__.replace("ForImage", "ForVideo")
+
+
+class ClipClassifier(FrameClassifier):
+    """The same for clips, frame by frame; a clip's logits are the mean of its frames'."""
+
+    takes_clips: ClassVar[bool] = True
+
+    @can_return_tuple
+    def forward(  # type: ignore[override]
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+    ) -> TemporalReuseVideoClassifierOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, frames, channels, height, width)`): a clip, or the next
+                frames of a stream, per batch row.
+            labels (`torch.LongTensor` of shape `(batch,)`, *optional*): classes of the clips, for the loss.
+            kwargs: as in the base model's `forward`.
+
+        Raises:
+            ValueError: if the input or the cache does not fit; one sentence.
+        """
+        if pixel_values.dim() != 5:
+            raise ValueError(
+                f"pixel_values has shape {tuple(pixel_values.shape)}, but a video classifier takes clips of shape "
+                "(batch, frames, channels, height, width)."
+            )
+        frame_logits, outputs = self.classify_frames(pixel_values, kwargs)
+        logits = frame_logits.mean(1)
+        loss = None if labels is None else self.loss_function(labels, logits, self.config)
+        return TemporalReuseVideoClassifierOutput(loss=loss, logits=logits, frame_logits=frame_logits, **outputs)
+
+
+def as_video(pixel_values: torch.Tensor, channels: int) -> torch.Tensor:
+    """
+    Checks the input and returns it as `(batch, frames, channels, height, width)`.
+
+    Raises:
+        ValueError: if shape or number of channels is wrong.
+    """
+    if not isinstance(pixel_values, torch.Tensor) or pixel_values.dim() not in (4, 5):
+        shape = tuple(getattr(pixel_values, "shape", ()))
+        raise ValueError(
+            f"pixel_values has shape {shape}, but must be (batch, channels, height, width) or "
+            "(batch, frames, channels, height, width)."
+        )
+    video = pixel_values if pixel_values.dim() == 5 else pixel_values[:, None]
+    if video.shape[2] != channels:
+        raise ValueError(
+            f"pixel_values has shape {tuple(pixel_values.shape)}, with {video.shape[2]} channels, but the model takes "
+            f"{channels}."
+        )
+    if 0 in video.shape:
+        raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}, but needs at least one frame.")
+    return video

@@ -1,0 +1,637 @@
+"""Models in which all tokens of a window attend to one another: what those of all families share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import logging
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
+
+from ..checks import check_attention_takes_masks
+from ..compact import ReducedRows, compact_attention
+from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
+from ..fingerprint import WeightsFingerprint
+from ..flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
+from ..kernels.row_buckets import RowBuckets, pad_rows, trim_rows
+from ..linear import FewRowsLinear, dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
+from ..modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
+from ..packed_weights import PackedWeights
+from ..planning.price import check_thresholds
+from ..planning.window_plan import WindowPlan
+from ..planning.window_planner import WindowPlanner
+from ..planning.window_state import WindowState
+from ..reduction.base import LayerReduction, Reduction, WindowReduction
+from ..reduction.contract import sources_of
+from ..reduction.row_reduction import RowReduction
+from ..remote_code import StaysInPackage
+from ..token_maps import TokenMapper
+from ..window_cache import TemporalReuseWindowCache
+from .attending import LayerRun, ReuseAttention, ReuseLayer, become, become_encoder, running
+
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class WindowRun(LayerRun):
+    """
+    A layer of a call in which all tokens of a window attend to one another.
+
+    Attributes:
+        plan (`WindowPlan`): the plan of the call.
+        cache (`TemporalReuseWindowCache`, *optional*): `None` where nothing is to be remembered.
+    """
+
+    plan: WindowPlan
+    cache: TemporalReuseWindowCache | None
+
+    def attend(
+        self,
+        module: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        scaling: float,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See `LayerRun.attend`; rows are whole windows, or the computed rows of all streams."""
+        plan, cache, reduction = self.plan, self.cache, self.reduction
+        padded_rows, reduced, kept = query.shape[2], None, None
+        if not plan.is_dense:
+            query, key, value = (trim_rows(states, len(plan.rows)) for states in (query, key, value))
+        if reduction is not None:
+            reduction.observe(self.number, query, key, scaling)
+            reduced = ReducedRows(reduction, key, value)
+        if cache is not None:
+            if reduction is not None:
+                # Merged rows stand for all their slots, in what other rows attend to and in what is remembered.
+                key, value = reduction.expand(key), reduction.expand(value)
+            key, value = cache.update(key, value, self.number, plan)
+            kept = cache.kept(self.number, plan, reduction)
+        output, weights = compact_attention(
+            module.attention, module, query, key, value, plan, reduced, kept, scaling=scaling, **kwargs
+        )
+        return pad_rows(output, padded_rows, dim=1), weights
+
+
+@dataclass
+class EncodedWindow:
+    """
+    A window that went through the encoder with reuse.
+
+    Attributes:
+        plan (`WindowPlan`): what was computed.
+        states (`torch.Tensor` of shape `(live, hidden_size)`): last hidden states of the live rows of all streams.
+        kept (`torch.BoolTensor` of shape `(live,)`, *optional*): which of them were never left out; `None` for all.
+        layers (`BaseModelOutput`): what was recorded on the way.
+        cache (`TemporalReuseWindowCache`, *optional*): for the next window; `None` in mode "off".
+        report (`ReuseReport`): what it cost.
+    """
+
+    plan: WindowPlan
+    states: torch.Tensor
+    kept: torch.Tensor | None
+    layers: BaseModelOutput
+    cache: TemporalReuseWindowCache | None
+    report: ReuseReport
+
+    def every_token(self) -> torch.Tensor:
+        """Last hidden states of every slot, `(batch, slots, hidden_size)`."""
+        left, right = (self.states[index.flatten(1)] for index in self.plan.live_slots)
+        return torch.lerp(left, right, self.plan.alpha.flatten(1)[..., None].to(left.dtype))
+
+    def first_token(self) -> torch.Tensor:
+        """Last hidden state of the first slot, `(batch, hidden_size)`."""
+        return self.states[self.plan.live_slots[0][:, 0, 0]]
+
+    def mean_token(self) -> torch.Tensor:
+        """
+        Mean of the last hidden states of all slots, `(batch, hidden_size)`: a row counts as often as it is used, and
+        not at all where it was left out.
+        """
+        if self.plan.is_dense and self.kept is None:
+            return self.states.unflatten(0, (self.plan.shape[0], -1)).mean(1)
+        counts = self.plan.counts if self.kept is None else self.plan.counts * self.kept
+        means = []
+        for states, own in zip(self.states.split(self.plan.live_counts), counts.split(self.plan.live_counts)):
+            total = self.plan.slots if self.kept is None else own.sum()
+            means.append(((own / total).to(states.dtype)[:, None] * states).sum(0))
+        return torch.stack(means)
+
+
+class WindowParts:
+    """
+    Where the parts of a model of transformers are, and what its head reads. Methods are given the base model.
+
+    Attributes:
+        layer_class, attention_class: with reuse, in the place of the parent's.
+        projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind the last layer,
+            if anything.
+    """
+
+    layer_class: ClassVar[type[ReuseLayer]]
+    attention_class: ClassVar[type[ReuseAttention]]
+    projection: ClassVar[str] = "embeddings.patch_embeddings.projection"
+    layers: ClassVar[str] = "encoder.layer"
+    norm: ClassVar[str | None] = "layernorm"
+
+    def positions(self, base: Any) -> torch.Tensor | None:
+        """What is added to the patch embeddings, `(1, slots, hidden_size)`, if anything."""
+        return None
+
+    def layer_inputs(self, base: Any, slots: torch.Tensor | None) -> dict[str, Any]:
+        """What layers get beside hidden states, whose rows are these slots, `(rows,)`; `None` for all, in order."""
+        return {}
+
+    def first_is_read(self, base: Any) -> bool:
+        """Whether the head reads the first slot."""
+        return False
+
+    # What follows from the above.
+
+    def norm_of(self, base: Any, states: torch.Tensor) -> torch.Tensor:
+        """Hidden states after what comes behind the last layer."""
+        norm = None if self.norm is None else getattr(base, self.norm, None)
+        return states if norm is None else norm(states)
+
+    def layers_of(self, base: Any) -> Any:
+        """The layers."""
+        return base.get_submodule(self.layers)
+
+    def projection_of(self, base: Any) -> Any:
+        """The convolution that makes patches of pixels."""
+        return base.get_submodule(self.projection)
+
+    def tubelet(self, base: Any) -> tuple[int, int, int]:
+        """Frames, height and width of what becomes a token."""
+        frames, height, width = self.projection_of(base).kernel_size
+        return frames, height, width
+
+    def cost(self, base: Any, positions: int) -> TransformerCost:
+        """Multiply-adds, out of the layers that are there, with so many positions at a time."""
+        layer = self.layers_of(base)[0]
+        return TransformerCost.of_layer(
+            layer,
+            self.layer_class.attention_half[1],
+            [getattr(self.layer_class.attention_of(layer), name) for name in self.attention_class.projections],
+            patch=positions * multiply_adds_of_row(self.projection_of(base)),
+            layers=len(self.layers_of(base)),
+        )
+
+
+class WindowModel(StaysInPackage):
+    """In front of a base model of transformers: computes the tokens of a window that matter, and reuses the others."""
+
+    parts: ClassVar[WindowParts]
+    config: Any
+    training: bool
+    # How often a row counts is added to the logits, which these kernels cannot.
+    _supports_flash_attn = False
+
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Makes a model that was built by the parent's code one with reuse."""
+        # A setting that came with the checkpoint's name was put into the config after that was made.
+        as_temporal_reuse_config(self.config.temporal_reuse).active_reductions(self.config.model_shape())
+        become(self, self.parts.layers_of(self), self.parts.layer_class, self.parts.attention_class)
+        self._fingerprint = WeightsFingerprint()
+        self.packed_weights: PackedWeights | None = None
+        self.row_buckets: RowBuckets | None = None
+
+    @property
+    def video_encoder(self) -> WindowModel:
+        """The part that has the layers."""
+        return self
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        bool_masked_pos: torch.BoolTensor | None = None,
+        past_key_values: TemporalReuseWindowCache | None = None,
+        use_cache: bool | None = None,
+        stride: int | None = None,
+        output_reuse_plan: bool = False,
+        output_token_maps: bool = False,
+        temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
+        thresholds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> TemporalReuseModelOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, frames, channels, height, width)`): a clip, or the next
+                window of a stream, per batch row. Fewer frames than the model takes are followed by copies of the
+                last one.
+            bool_masked_pos: as in the parent; every visible token is then computed, and there is no cache.
+            past_key_values: the cache that the previous window of the same streams returned.
+            use_cache (`bool`, *optional*): whether to return the cache; by default yes.
+            stride (`int`, *optional*): number of frames by which this window is ahead of the previous one. Where it is
+                a multiple of the tubelet, embeddings of frames already seen are used again, with the same result.
+            output_reuse_plan (`bool`): whether to put the plan into `reuse.plan`.
+            output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
+            temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): settings of this call, not the config's.
+            thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): that of each stream, above 0, in place of the
+                one in the settings.
+            kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`.
+
+        In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
+
+        Raises:
+            TypeError: for any other keyword.
+            ValueError: if the input or the cache does not fit; one sentence.
+        """
+        _refuse_unknown(kwargs, self.config.parent_name)
+        pixel_values = self.check_window(pixel_values)
+        settings = self.reuse_settings(temporal_reuse)
+        if not self.reuses(settings, bool_masked_pos):
+            self.refuse_cache(past_key_values, stride, bool_masked_pos)
+            output = super().forward(pixel_values, bool_masked_pos, **kwargs, return_dict=True)  # type: ignore[misc]
+            return TemporalReuseModelOutput(**output)
+        encoded = self.encode_window(
+            pixel_values, settings, past_key_values, stride, output_token_maps, thresholds, **kwargs
+        )
+        return TemporalReuseModelOutput(
+            **{**encoded.layers, "last_hidden_state": self.parts.norm_of(self, encoded.every_token())},
+            **_reuse_outputs(encoded, use_cache, output_reuse_plan),
+        )
+
+    def reuse_settings(self, temporal_reuse: TemporalReuseConfig | dict[str, Any] | None) -> TemporalReuseConfig:
+        """The settings of a call, which are those of the config if none are given, checked."""
+        settings = as_temporal_reuse_config(temporal_reuse or self.config.temporal_reuse)
+        settings.validate_settings()
+        return settings
+
+    def reuses(self, settings: TemporalReuseConfig, bool_masked_pos: torch.BoolTensor | None = None) -> bool:
+        """Whether a call with such settings goes through the plan at all."""
+        reductions = settings.active_reductions(self.config.model_shape())
+        is_plain = settings.mode == "off" and not reductions
+        return not self.training and not is_plain and bool_masked_pos is None
+
+    def refuse_cache(
+        self,
+        past_key_values: TemporalReuseWindowCache | None,
+        stride: int | None,
+        bool_masked_pos: torch.BoolTensor | None = None,
+    ) -> None:
+        """
+        Makes sure that nothing is expected to be reused where nothing is.
+
+        Raises:
+            ValueError: one sentence that names the argument and the reason.
+        """
+        reason = "training" if self.training else "mode 'off'" if bool_masked_pos is None else "masked positions"
+        for name, value in (("past_key_values", past_key_values), ("stride", stride)):
+            if value is not None:
+                raise ValueError(f"{name} cannot be used with {reason}; leave it out.")
+
+    def check_window(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """
+        The input, as many frames as the model takes.
+
+        Raises:
+            ValueError: if number of frames, channels, height or width is wrong.
+        """
+        warn_of_slow_dtype(self)  # type: ignore[arg-type]
+        (height, width), channels = self.config.frame_size, self.config.num_channels
+        wanted = self.config.window_frames
+        shape = tuple(getattr(pixel_values, "shape", ()))
+        if not isinstance(pixel_values, torch.Tensor) or pixel_values.dim() != 5 or 0 in shape:
+            raise ValueError(
+                f"pixel_values has shape {shape}, but must be (batch, frames, channels, height, width), here (batch, "
+                f"{wanted}, {channels}, {height}, {width})."
+            )
+        if shape[2:] != (channels, height, width):
+            raise ValueError(
+                f"pixel_values has shape {shape}, with frames of {' x '.join(map(str, shape[2:]))}, but the model "
+                f"takes {channels} x {height} x {width}; resize the frames."
+            )
+        if shape[1] > wanted:
+            raise ValueError(
+                f"pixel_values has {shape[1]} frames, but the model takes {wanted}; choose {wanted} of them, or call "
+                "the model with one window after another and hand the cache back."
+            )
+        if shape[1] < wanted:
+            logger.warning_once(
+                f"A clip of {shape[1]} frames is shorter than the {wanted} that the model takes; its last frame is "
+                "held."
+            )
+            missing = pixel_values[:, -1:].expand(-1, wanted - shape[1], -1, -1, -1)
+            pixel_values = torch.cat([pixel_values, missing], dim=1)
+        return pixel_values
+
+    @torch.compiler.disable
+    def encode_window(
+        self,
+        pixel_values: torch.Tensor,
+        settings: TemporalReuseConfig,
+        past_key_values: TemporalReuseWindowCache | None = None,
+        stride: int | None = None,
+        output_token_maps: bool = False,
+        thresholds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> EncodedWindow:
+        """
+        The body of `forward`: embeds, plans and runs a window.
+
+        Args:
+            settings: of the call.
+            (others): as in `forward`; `pixel_values` with as many frames as the model takes.
+        """
+        parts = self.parts
+        checksums = pixel_values.sum((2, 3, 4), dtype=torch.float64)
+        if not bool(torch.isfinite(checksums).all()):
+            raise ValueError(
+                "pixel_values holds NaN or infinite values; check how the frames were decoded and scaled."
+            )
+        check_attention_takes_masks(self.config._attn_implementation, pixel_values.device.type)
+        is_off = settings.mode == "off"
+        if is_off:
+            self.refuse_cache(past_key_values, stride)
+        cache = self._cache_for(past_key_values, pixel_values)
+        state = cache.streams
+        if state is not None:
+            state = state.to(pixel_values.device)
+        shared = self._shared_times(checksums, state, stride)
+        patches = self._embed(pixel_values, state, shared)
+        output_all = any(
+            bool(kwargs.get(name, getattr(self.config, name)))
+            for name in ("output_attentions", "output_hidden_states")
+        )
+        thresholds = check_thresholds(thresholds, pixel_values.shape[0])
+        planner = WindowPlanner(settings, self._grid(), parts.first_is_read(self), output_all, thresholds)
+        active = settings.active_reductions(self.config.model_shape())
+        methods = [method for method in active if isinstance(method, LayerReduction)]
+        plan = planner.plan(patches, state, self._runs(pixel_values, active))
+
+        slots, positions = patches.flatten(1, 2), parts.positions(self)
+        if positions is not None:
+            positions = positions.to(patches)
+        if plan.is_dense:
+            rows = slots if positions is None else slots + positions
+        else:
+            rows = slots.flatten(0, 1)[plan.rows]
+            rows = rows if positions is None else rows + positions[0, plan.rows % plan.slots]
+            rows = rows[None] if self.row_buckets is None or methods else self.row_buckets.pad(rows[None])
+        reduction = None
+        if methods:
+            sizes = None if plan.is_dense else plan.computed_counts
+            reduction = RowReduction(methods, self.config.model_shape(), plan.row_counts, rows.device, sizes)
+        if len(plan.rows):
+            layers = self._run_layers(rows, None if is_off else cache, plan, reduction, return_dict=True, **kwargs)
+            computed = layers.last_hidden_state
+            if reduction is not None:
+                computed = reduction.expand_last(computed)
+            computed = trim_rows(computed.flatten(0, 1), len(plan.rows))
+        else:
+            cache.keep(plan)
+            layers, computed = BaseModelOutput(), patches.new_zeros(0, patches.shape[-1])
+        states = cache.update_output(computed, plan)
+        kept = cache.kept(len(parts.layers_of(self)), plan, reduction)
+        cache.remember_kept(plan, reduction)
+        if not is_off:
+            cache.streams = planner.remember(plan, patches, checksums, state)
+        fresh = [True] * plan.shape[0] if state is None else state.is_fresh
+        embedded = [plan.shape[1] if is_fresh else plan.shape[1] - shared for is_fresh in fresh]
+        report = window_report(parts.cost(self, plan.shape[2]), plan, embedded, reduction)
+        if output_token_maps:
+            past = state.token_rows() if state is not None and plan.has_past else ()
+            mapper = TokenMapper(len(parts.layers_of(self)))
+            mapper.add(plan, patches, planner.scale(patches, state), reduction, *past)
+            report.maps = mapper.maps()
+        return EncodedWindow(plan, states, kept, layers, None if is_off else cache, report)
+
+    @capture_outputs(tie_last_hidden_states=False)
+    def _run_layers(
+        self,
+        hidden_states: torch.Tensor,
+        cache: TemporalReuseWindowCache | None,
+        plan: WindowPlan,
+        reduction: RowReduction | None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        layers = self.parts.layers_of(self)
+        linear = few_rows_linear(layers, self.packed_weights)
+        slots = None if plan.is_dense else plan.rows % plan.slots
+        given = self.parts.layer_inputs(self, slots)
+        for number, layer in enumerate(layers):
+            if reduction is not None and reduction.origin is not None:
+                kept = reduction.origin if slots is None else slots[reduction.origin]
+                given = self.parts.layer_inputs(self, kept)
+            with running(WindowRun(number, linear, reduction, plan, cache)):
+                output = layer(hidden_states, **given)
+            hidden_states = output[0] if isinstance(output, tuple) else output
+        return BaseModelOutput(last_hidden_state=hidden_states)
+
+    def _runs(self, pixel_values: torch.Tensor, methods: list[Reduction]) -> torch.Tensor | None:
+        """Which token stands for each slot by its pixels alone, if there is a method that looks at them."""
+        runs = None
+        for method in methods:
+            if isinstance(method, WindowReduction):
+                found = sources_of(method, pixel_values, self.parts.tubelet(self))
+                runs = found if runs is None else runs.gather(1, found)
+        return runs
+
+    def _grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        (height, width), (_, rows, columns) = self.config.frame_size, self.parts.tubelet(self)
+        return height // rows, width // columns
+
+    def _embed(self, pixel_values: torch.Tensor, state: WindowState | None, shared: int) -> torch.Tensor:
+        """
+        Patch embeddings, positions left out, `(batch, times, positions, hidden_size)`; the first `shared` times are
+        known to the streams that have a past.
+        """
+        projection, (tubelet, _, _) = self.parts.projection_of(self), self.parts.tubelet(self)
+        dtype = dtype_of_inputs(projection, pixel_values.dtype)
+
+        def embed(frames: torch.Tensor) -> torch.Tensor:
+            with FewRowsLinear():
+                return embed_tubelets(projection, frames.to(dtype))
+
+        if state is None or not shared or all(state.is_fresh):
+            return embed(pixel_values)
+        fresh = torch.tensor(state.is_fresh, device=pixel_values.device)
+        patches = state.patches.new_empty(state.patches.shape)
+        if bool(fresh.any()):
+            patches[fresh] = embed(pixel_values[fresh])
+        known, new = state.patches[~fresh, -shared:], embed(pixel_values[~fresh, shared * tubelet :])
+        patches[~fresh] = torch.cat([known, new], dim=1)
+        return patches
+
+    def _shared_times(self, checksums: torch.Tensor, state: WindowState | None, stride: int | None) -> int:
+        """
+        How many tubelets of the window were embedded in the previous one.
+
+        Raises:
+            ValueError: if the stride is none, or the window is not that far ahead of the previous one.
+        """
+        if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool) or stride < 1):
+            raise ValueError(f"stride is {stride!r}, but must be a number of frames of at least 1, or None.")
+        frames, (tubelet, _, _) = self.config.window_frames, self.parts.tubelet(self)
+        if state is None or stride is None or stride >= frames:
+            return 0
+        overlap = frames - stride
+        goes_on = torch.tensor([not fresh for fresh in state.is_fresh], device=checksums.device)
+        expected = state.checksums[goes_on, stride:].to(checksums)
+        if not torch.allclose(checksums[goes_on, :overlap], expected, rtol=1e-6, atol=1e-3):
+            raise ValueError(
+                f"the window does not go on from the cached one with a stride of {stride}: its first {overlap} frames "
+                f"are not the last {overlap} of that; hand in the stride that the windows have, or leave it out."
+            )
+        return overlap // tubelet if stride % tubelet == 0 else 0
+
+    def _cache_for(
+        self, past_key_values: TemporalReuseWindowCache | None, pixel_values: torch.Tensor
+    ) -> TemporalReuseWindowCache:
+        """The cache handed in, after a look at what it was filled with, or a new one."""
+        layers = len(self.parts.layers_of(self))
+        if past_key_values is None:
+            past_key_values = TemporalReuseWindowCache(layers)
+        elif not isinstance(past_key_values, TemporalReuseWindowCache):
+            raise ValueError(
+                f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseWindowCache "
+                "that the previous window returned."
+            )
+        weights = self._fingerprint.of(self)  # type: ignore[arg-type]
+        if self.packed_weights is not None:
+            self.packed_weights.belong_to(weights)
+        projection = self.parts.projection_of(self)
+        past_key_values.check_owner(
+            model=type(self).__name__,
+            layers=layers,
+            hidden_size=self.config.hidden_size,
+            window=f"{self.config.window_frames} frames of {' x '.join(map(str, pixel_values.shape[-2:]))}",
+            batch_size=pixel_values.shape[0],
+            dtype=str(dtype_of_inputs(projection, pixel_values.dtype)).removeprefix("torch."),
+            device=str(getattr(projection.weight, "device", pixel_values.device)),
+            weights=weights,
+        )
+        return past_key_values
+
+
+class WindowClassifier(StaysInPackage):
+    """In front of a video classifier of transformers: classifies clips, or one window of a stream after another."""
+
+    encoder_class: ClassVar[type[WindowModel]]
+    takes_clips: ClassVar[bool] = True
+    classifier: nn.Module
+    config: Any
+    loss_function: Any
+    _supports_flash_attn = False
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        become_encoder(self, self.encoder_class)
+
+    @property
+    def video_encoder(self) -> Any:
+        """The part that has the layers."""
+        return next(part for part in self.children() if isinstance(part, WindowModel))  # type: ignore[attr-defined]
+
+    def head(self, encoded: EncodedWindow) -> tuple[torch.Tensor, int]:
+        """Logits `(batch, labels)` of a window, and their multiply-adds per stream."""
+        raise NotImplementedError
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        past_key_values: TemporalReuseWindowCache | None = None,
+        use_cache: bool | None = None,
+        stride: int | None = None,
+        output_reuse_plan: bool = False,
+        output_token_maps: bool = False,
+        temporal_reuse: TemporalReuseConfig | dict[str, Any] | None = None,
+        thresholds: torch.Tensor | None = None,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> TemporalReuseVideoClassifierOutput:
+        """
+        Args:
+            labels (`torch.LongTensor` of shape `(batch,)`, *optional*): classes of the clips, for the loss.
+            num_items_in_batch: for the loss, as trainers hand it in.
+            (others): as in the base model's `forward`.
+
+        Raises:
+            TypeError: for any other keyword.
+            ValueError: if the input or the cache does not fit; one sentence.
+        """
+        _refuse_unknown(kwargs, self.config.parent_name)
+        model = self.video_encoder
+        pixel_values = model.check_window(pixel_values)
+        loss_options = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
+        settings = model.reuse_settings(temporal_reuse)
+        if not model.reuses(settings):
+            model.refuse_cache(past_key_values, stride)
+            # The parent's code, with a base model that finds nothing to do in it.
+            output = super().forward(  # type: ignore[misc]
+                pixel_values, temporal_reuse=settings, **kwargs, return_dict=True
+            )
+            if labels is not None:
+                output.loss = self.loss_function(labels, output.logits, self.config, **loss_options)
+            return TemporalReuseVideoClassifierOutput(**output)
+        encoded = model.encode_window(
+            pixel_values, settings, past_key_values, stride, output_token_maps, thresholds, **kwargs
+        )
+        logits, multiply_adds = self.head(encoded)
+        encoded.report.add_head(multiply_adds)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config, **loss_options)
+        layers = {name: part for name, part in encoded.layers.items() if name != "last_hidden_state"}
+        return TemporalReuseVideoClassifierOutput(
+            loss=loss, logits=logits, **layers, **_reuse_outputs(encoded, use_cache, output_reuse_plan)
+        )
+
+
+def embed_tubelets(projection: nn.Module, frames: torch.Tensor) -> torch.Tensor:
+    """
+    Patch embeddings, `(batch, times, positions, hidden_size)`, of frames `(batch, frames, channels, height, width)`.
+
+    A convolution whose patches do not overlap is a matrix product, which is several times faster on the CPU.
+    """
+    if type(projection) is not nn.Conv3d or projection._forward_pre_hooks or hasattr(projection, "_hf_hook"):
+        # Quantized, adapted or offloaded: only a call knows what to do.
+        embeddings: torch.Tensor = projection(frames.transpose(1, 2))
+        return embeddings.flatten(3).permute(0, 2, 3, 1)
+    tubelet, height, width = projection.kernel_size
+    # Like a convolution, without what is no whole patch.
+    for dim, size in ((1, tubelet), (3, height), (4, width)):
+        frames = frames.narrow(dim, 0, frames.shape[dim] // size * size)
+    patches = frames.unflatten(4, (-1, width)).unflatten(3, (-1, height)).unflatten(1, (-1, tubelet))
+    # (batch, times, tubelet, channels, rows, height, columns, width) to patches in the order of the weights.
+    patches = patches.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(2, 3)
+    return nn.functional.linear(patches, projection.weight.flatten(1), projection.bias)
+
+
+def _reuse_outputs(encoded: EncodedWindow, use_cache: bool | None, output_reuse_plan: bool) -> dict[str, Any]:
+    """What every model with reuse returns beside its parent's outputs."""
+    report = ReuseReport(
+        **{name: part for name, part in encoded.report.items() if output_reuse_plan or name != "plan"}
+    )
+    cache = encoded.cache if use_cache is None or use_cache else None
+    return {"past_key_values": cache, "reuse": report}
+
+
+def _refuse_unknown(kwargs: dict[str, Any], name: str) -> None:
+    """
+    The parent swallows what it does not know.
+
+    Raises:
+        TypeError: one sentence that names the keyword.
+    """
+    unknown = sorted(kwargs.keys() - {"output_hidden_states", "output_attentions", "return_dict"})
+    if unknown:
+        raise TypeError(f"{name} with temporal reuse has no use for {', '.join(map(repr, unknown))}; leave it out.")
+
+
