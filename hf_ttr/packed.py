@@ -78,7 +78,7 @@ class FrameGroup:
         chosen = torch.tensor(frames, device=plan.computed.device)
         number = torch.arange(size, device=chosen.device)
         queries = rows.starts[chosen, None] + torch.where(number < rows.counts[chosen, None], number, 0)
-        links = pair_links(*(part.flatten(0, 1)[chosen].flatten() for part in (plan.left, plan.right, plan.alpha)))
+        links = pair_links(*(part.flatten(0, 1)[chosen].flatten() for part in plan.links))
         return cls(frames, queries, *links)
 
 
@@ -114,7 +114,7 @@ class TableGroup:
         past = tokens if plan.has_past else 0
         first_row = sum(plan.row_counts[: stream * stream_frames])
         past_shift, shift = stream * past, batch * past + first_row - past
-        left, right, alpha = (part.flatten(0, 1)[of_query] for part in (plan.left, plan.right, plan.alpha))
+        left, right, alpha = (part.flatten(0, 1)[of_query] for part in plan.links)
         left, right = (torch.where(rows < batch * past, rows - past_shift, rows - shift) for rows in (left, right))
         own = torch.arange(table_size(plan, stream), device=device)
         table_rows = None if batch == 1 else torch.where(own < past, own + past_shift, own + shift)
@@ -368,8 +368,8 @@ class FrameCall(ABC):
             module: the attention module, handed on to `attention`.
             query (`torch.Tensor` of shape `(1, heads, rows, head_dim)`): the packed rows; or whole frames,
                 `(frames, heads, tokens, head_dim)`.
-            keys, values (`torch.Tensor` of shape `(1, heads, table_rows, head_dim)`): the table that the cache
-                returns; or whole frames, `(frames, heads, tokens, head_dim)`, for a plan of whole or of single frames.
+            keys, values (`torch.Tensor` of shape `(1, heads, table_rows, head_dim)`): the rows that the cache
+                returns; or whole frames, `(frames, heads, tokens, head_dim)`, for a plan of whole frames.
             scaling (`float`): factor of the scores.
             kept (`torch.BoolTensor`, *optional*): which of these were not left out, `(1, 1, table_rows, 1)` or
                 `(frames, 1, tokens, 1)`.
@@ -521,10 +521,8 @@ class PackedFrames(FrameCall):
         first = query[0, :, self.observed.rows].transpose(0, 1)[:, :, None]
 
         def of_frames(states: torch.Tensor) -> torch.Tensor:
-            if self.plan.is_single:
-                return states[frames]
             # An observed frame is whole: its keys are its own rows.
-            rows = self.plan.left.flatten(0, 1)[frames]
+            rows = self.plan.links[0].flatten(0, 1)[frames]
             return states[0][:, rows].transpose(0, 1)
 
         kept = None if kept is None else of_frames(kept)
@@ -606,7 +604,9 @@ def first_token_attention(
 def frames_of(states: torch.Tensor, group: FrameGroup, plan: ReusePlan) -> torch.Tensor:
     """The keys or values of the frames of a group, `(group, heads, tokens, head_dim)`, out of those of the cache."""
     if plan.is_single:
-        return states if len(group.frames) == len(states) else states[group.frames]
+        # They lie side by side as they are: no copy.
+        held = states[0].unflatten(1, (plan.shape[0], -1)).transpose(0, 1)
+        return held if len(group.frames) == len(held) else held[group.frames]
     _, heads, _, head_dim = states.shape
     table = states[0].transpose(0, 1).flatten(1)
     if plan.is_hold:
@@ -643,8 +643,6 @@ def without_left_out(group: FrameGroup, kept: torch.Tensor, plan: ReusePlan) -> 
     Returns:
         The group, and for each of its frames which tokens have any such row, `(group, tokens)`.
     """
-    if plan.is_single:
-        return group, kept[group.frames].flatten(1)
     is_kept = kept.flatten()[group.links]
     if plan.is_hold:
         return group, is_kept[:, 0].unflatten(0, (len(group.frames), -1))
