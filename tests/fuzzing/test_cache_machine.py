@@ -159,11 +159,11 @@ class CacheMachine(RuleBasedStateMachine):
             kept = cache.kept(index, plan, reduction)
             if kept is None:
                 assert all((own >= index).all() for own in layers)
-            elif is_whole:
+            elif plan.is_dense:
                 assert torch.equal(kept.view(plan.shape), layers[0] >= index)
             else:
-                assert torch.equal(kept.flatten()[plan.left], layers[0] >= index)
-                assert torch.equal(kept.flatten()[plan.right], layers[1] >= index)
+                assert torch.equal(kept.flatten()[plan.links[0]], layers[0] >= index)
+                assert torch.equal(kept.flatten()[plan.links[1]], layers[1] >= index)
         cache.remember_kept(plan, reduction)
 
         states = rows.float()[..., None].repeat(1, 1, DIM)
