@@ -108,6 +108,21 @@ def multiply_adds_of_row(module: nn.Module) -> int:
     return sum(multiply_adds_of_row(part) for part in module.children())
 
 
+def multiply_adds_of_pooling(module: nn.Module, rows: int) -> int:
+    """
+    Multiply-adds of a head in which one query attends to so many rows, with an MLP behind it.
+
+    Args:
+        module: it has an `attention`, which is torch's `MultiheadAttention`.
+        rows (`int`): what the query attends to.
+    """
+    attention: Any = module.attention
+    size = attention.embed_dim
+    # torch holds the projections of query, keys and values in one matrix, and multiplies with each where it is due.
+    projections = (1 + 2 * rows) * size * size
+    return projections + 2 * rows * size + multiply_adds_of_row(module)
+
+
 @dataclass
 class ReuseReport(ModelOutput):
     """

@@ -117,6 +117,10 @@ class FrameParts:
     norm: ClassVar[str | None] = "layernorm"
     options: ClassVar[tuple[str, ...]] = ("bool_masked_pos", "interpolate_pos_encoding")
 
+    def parent_inputs(self, base: Any, frames: torch.Tensor) -> dict[str, Any]:
+        """How the parent's `forward` is handed frames, `(frames, channels, height, width)`."""
+        return {"pixel_values": frames}
+
     def embed(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         """What the first layer gets, `(frames, tokens, hidden_size)`."""
         embedded: torch.Tensor = base.get_submodule(self.embeddings)(frames, **options)
@@ -301,7 +305,8 @@ class FrameModel(StaysInPackage):
         if self.training or attention_mask is not None or (is_off and not active):
             if attention_mask is not None:
                 kwargs["attention_mask"] = attention_mask.repeat_interleave(video.shape[1], 0)
-            output = super().forward(video.flatten(0, 1), **options, **kwargs, return_dict=True)  # type: ignore[misc]
+            inputs = parts.parent_inputs(self, video.flatten(0, 1))
+            output = super().forward(**inputs, **options, **kwargs, return_dict=True)  # type: ignore[misc]
             if pixel_values.dim() == 5:
                 output = map_tensors(output, lambda tensor: tensor.unflatten(0, video.shape[:2]))
             return TemporalReuseModelOutput(**output)
@@ -386,9 +391,7 @@ class FrameModel(StaysInPackage):
                 )
             # Whole frames need no table where nothing is to be remembered.
             memory = None if planner.config.mode == "off" and plan.is_dense else cache
-            calls = FrameCall.for_layers(
-                plan, len(layers), work.outputs, reduction, attends_to_merged=memory is None
-            )
+            calls = FrameCall.for_layers(plan, len(layers), work.outputs, reduction, attends_to_merged=memory is None)
             if not plan.is_dense:
                 rows = (rows.flatten(0, 1)[plan.rows] if merged is None else merged.rows)[None]
                 if self.row_buckets is not None and reduction is None:
