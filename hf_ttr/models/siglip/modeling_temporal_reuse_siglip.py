@@ -46,9 +46,11 @@ class SiglipParts(FrameParts):
 
     def pool(self, base: Any, states: torch.Tensor) -> tuple[torch.Tensor | None, int]:
         """See `FrameParts.pool`; a query of the model's own attends to all tokens."""
-        if not base.use_head:
-            return None, 0
-        return base.head(states), multiply_adds_of_pooling(base.head, states.shape[1])
+        return (base.head(states) if base.use_head else None), self.unread(base, states.shape[1])
+
+    def unread(self, base: Any, tokens: int) -> int:
+        """See `FrameParts.unread`."""
+        return multiply_adds_of_pooling(base.head, tokens) if base.use_head else 0
 
     def reads(self, base: Any) -> int | None:
         """See `FrameParts.reads`."""

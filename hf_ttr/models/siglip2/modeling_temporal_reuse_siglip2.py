@@ -61,6 +61,10 @@ class Siglip2Parts(SiglipParts):
         positions: torch.Tensor = embeddings.resize_positional_embeddings(table, shape, grid[0] * grid[1])
         return positions
 
+    def read(self, base: Any, states: torch.Tensor) -> torch.Tensor:
+        """See `FrameParts.read`; the parent sums what is no padding, and rounds before it divides."""
+        return states.sum(1) / states.shape[1]
+
 
 class TemporalReuseSiglip2VisionModel(FrameModel, Siglip2VisionModel):
     """
