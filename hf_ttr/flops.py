@@ -160,7 +160,7 @@ class ReuseReport(ModelOutput):
         return {name: part.tolist() for name, part in self.items() if isinstance(part, torch.Tensor)}
 
     def add_head(self, multiply_adds: int, dense: int | None = None) -> None:
-        """Adds the cost of a head, which reuse does not change, to both sides; `dense` is the parent's, if not equal."""
+        """Adds the cost of a head, which reuse does not change, to both sides; `dense` is the parent's, if another."""
         if self.multiply_adds is not None and self.dense_multiply_adds is not None:
             self.multiply_adds = self.multiply_adds + multiply_adds
             self.dense_multiply_adds = self.dense_multiply_adds + (multiply_adds if dense is None else dense)
