@@ -1,6 +1,6 @@
 """Configurations of a CLIP with temporal token reuse."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import CLIPConfig, CLIPTextConfig, CLIPVisionConfig, PretrainedConfig
 
@@ -50,7 +50,10 @@ class TemporalReuseCLIPConfig(CompositeReuseConfigMixin, CLIPConfig):
     model_type = "temporal_reuse_clip"
     parent_model_type: ClassVar[str] = "clip"
     parent_name: ClassVar[str] = "CLIP"
-    sub_configs_defaults = {"vision_config": TemporalReuseCLIPVisionConfig, "text_config": CLIPTextConfig}
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "vision_config": TemporalReuseCLIPVisionConfig,
+        "text_config": CLIPTextConfig,
+    }
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int | None = None

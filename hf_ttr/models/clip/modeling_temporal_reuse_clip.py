@@ -1,6 +1,6 @@
 """CLIP with temporal token reuse."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import CLIPForImageClassification, CLIPVisionModel
@@ -27,12 +27,12 @@ class TemporalReuseCLIPEncoderLayer(ReuseLayer, CLIPEncoderLayer):
 class CLIPParts(FrameParts):
     """Where the parts of the vision model of a CLIP are; what the classifier reads has no norm."""
 
-    layer_class = TemporalReuseCLIPEncoderLayer
-    attention_class = TemporalReuseCLIPAttention
+    layer_class: ClassVar[type[ReuseLayer]] = TemporalReuseCLIPEncoderLayer
+    attention_class: ClassVar[type[ReuseAttention]] = TemporalReuseCLIPAttention
     projection = "embeddings.patch_embedding"
     layers = "encoder.layers"
     norm = None
-    options = ("interpolate_pos_encoding",)
+    options: ClassVar[tuple[str, ...]] = ("interpolate_pos_encoding",)
 
     def embed(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         """See `FrameParts.embed`."""

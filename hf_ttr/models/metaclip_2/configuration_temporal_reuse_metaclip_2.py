@@ -1,6 +1,6 @@
 """Configurations of a MetaCLIP 2 with temporal token reuse."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import MetaClip2Config, MetaClip2TextConfig, MetaClip2VisionConfig, PretrainedConfig
 
@@ -50,7 +50,10 @@ class TemporalReuseMetaClip2Config(CompositeReuseConfigMixin, MetaClip2Config):
     model_type = "temporal_reuse_metaclip_2"
     parent_model_type: ClassVar[str] = "metaclip_2"
     parent_name: ClassVar[str] = "MetaCLIP 2"
-    sub_configs_defaults = {"vision_config": TemporalReuseMetaClip2VisionConfig, "text_config": MetaClip2TextConfig}
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "vision_config": TemporalReuseMetaClip2VisionConfig,
+        "text_config": MetaClip2TextConfig,
+    }
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int | None = None

@@ -1,6 +1,6 @@
 """Configurations of a SigLIP with temporal token reuse."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import PretrainedConfig, SiglipConfig, SiglipTextConfig, SiglipVisionConfig
 
@@ -50,7 +50,10 @@ class TemporalReuseSiglipConfig(CompositeReuseConfigMixin, SiglipConfig):
     model_type = "temporal_reuse_siglip"
     parent_model_type: ClassVar[str] = "siglip"
     parent_name: ClassVar[str] = "SigLIP"
-    sub_configs_defaults = {"vision_config": TemporalReuseSiglipVisionConfig, "text_config": SiglipTextConfig}
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "vision_config": TemporalReuseSiglipVisionConfig,
+        "text_config": SiglipTextConfig,
+    }
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int | None = None

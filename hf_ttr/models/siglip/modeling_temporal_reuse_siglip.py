@@ -1,6 +1,6 @@
 """SigLIP with temporal token reuse."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import SiglipForImageClassification, SiglipVisionModel
@@ -28,12 +28,12 @@ class TemporalReuseSiglipEncoderLayer(ReuseLayer, SiglipEncoderLayer):
 class SiglipParts(FrameParts):
     """Where the parts of the vision model of a SigLIP are: no token is in front, and the head reads all of them."""
 
-    layer_class = TemporalReuseSiglipEncoderLayer
-    attention_class = TemporalReuseSiglipAttention
+    layer_class: ClassVar[type[ReuseLayer]] = TemporalReuseSiglipEncoderLayer
+    attention_class: ClassVar[type[ReuseAttention]] = TemporalReuseSiglipAttention
     projection = "embeddings.patch_embedding"
     layers = "encoder.layers"
     norm = "post_layernorm"
-    options = ("interpolate_pos_encoding",)
+    options: ClassVar[tuple[str, ...]] = ("interpolate_pos_encoding",)
 
     def positions(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         """See `FrameParts.positions`."""

@@ -1,9 +1,10 @@
 """Configurations of a SigLIP 2 with temporal token reuse."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import PretrainedConfig, Siglip2Config, Siglip2TextConfig, Siglip2VisionConfig
 
+from ...checks import height_and_width
 from ..configuration_reuse import CompositeReuseConfigMixin, ReuseConfigMixin
 
 
@@ -28,8 +29,8 @@ class TemporalReuseSiglip2VisionConfig(ReuseConfigMixin, Siglip2VisionConfig):
     @property
     def frame_size(self) -> tuple[int, int]:
         """See `ReuseConfigMixin.frame_size`; the one for whose patches there are positions."""
-        side = int(self.num_patches**0.5) * self.patch_size
-        return side, side
+        side, (height, width) = int(self.num_patches**0.5), height_and_width(self.patch_size)
+        return side * height, side * width
 
 
 class TemporalReuseSiglip2Config(CompositeReuseConfigMixin, Siglip2Config):
@@ -56,7 +57,10 @@ class TemporalReuseSiglip2Config(CompositeReuseConfigMixin, Siglip2Config):
     model_type = "temporal_reuse_siglip2"
     parent_model_type: ClassVar[str] = "siglip2"
     parent_name: ClassVar[str] = "SigLIP 2"
-    sub_configs_defaults = {"vision_config": TemporalReuseSiglip2VisionConfig, "text_config": Siglip2TextConfig}
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "vision_config": TemporalReuseSiglip2VisionConfig,
+        "text_config": Siglip2TextConfig,
+    }
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int | None = None
