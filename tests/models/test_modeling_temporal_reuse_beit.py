@@ -81,6 +81,31 @@ def test_every_kind_of_position(positions: str, mode: str) -> None:
     assert_near(output.frame_logits, output.frame_logits[:, :1].expand(-1, 4, -1), 1e-5)
 
 
+@pytest.mark.parametrize("changed", [2, 20], ids=["few-rows", "many-rows"])
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+@torch.no_grad()
+def test_what_attends_to_reused_tokens_is_as_in_the_parent(positions: str, mode: str, changed: int) -> None:
+    """In the only layer, keys and values of patches that stayed the same are those of the parent."""
+    case = beit_cases(positions, dtype=torch.float32)[0]
+    case = BeitCase(**{**vars(case), "config": {**case.config, "num_hidden_layers": 1}})
+    settings = {"mode": mode, "threshold": 1e-4, "context_weight": 0, "saliency_weight": 0, "scene_cut": 1}
+    model, parent = case.model(base=True, **settings), case.parent(base=True)
+    clip = case.clip()[:, :1].repeat(1, 3, 1, 1, 1)
+    patches = clip[:, 1:].unflatten(-1, (6, 4)).unflatten(-3, (6, 4)).permute(0, 1, 3, 5, 2, 4, 6).flatten(2, 3)
+    generator = torch.Generator().manual_seed(0)
+    for time in range(2):
+        chosen = torch.randperm(36, generator=generator)[:changed]
+        patches[:, time:, chosen] += torch.randn(2, 1, changed, 3, 4, 4, generator=generator)
+    clip[:, 1:] = patches.unflatten(2, (6, 6)).permute(0, 1, 4, 2, 5, 3, 6).flatten(-2).flatten(-3, -2)
+    output = model(clip, output_reuse_plan=True)
+    computed = output.reuse.plan
+    assert (computed[:, 1:].sum(-1) > changed).all()
+    assert (computed[:, 1:].sum(-1) < 37).all()
+    expected = parent(clip.flatten(0, 1)).last_hidden_state.unflatten(0, (2, 3))
+    assert_near(output.last_hidden_state[computed], expected[computed], 1e-5)
+
+
 @pytest.mark.parametrize("positions", POSITIONS)
 @torch.no_grad()
 def test_other_resolutions(positions: str) -> None:
