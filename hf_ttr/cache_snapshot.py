@@ -201,21 +201,22 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
     if isinstance(cache, TemporalReuseWindowCache) is not is_window:
         raise ValueError("its cache is of another kind of model")
     owner: Any = cache.owner
+    vision = config.vision
     for name, value in (
-        ("layers", config.num_hidden_layers),
-        ("hidden_size", config.hidden_size),
+        ("layers", vision.num_hidden_layers),
+        ("hidden_size", vision.hidden_size),
         ("batch_size", 1),
     ):
         if owner.get(name) != value or isinstance(owner[name], bool):
             raise ValueError(f"{name} is not {value}")
     if not all(isinstance(owner.get(name), str) for name in ("model", "dtype", "weights")):
         raise ValueError("its owner is no model")
-    (height, width), (rows, columns) = height_and_width(config.image_size), height_and_width(config.patch_size)
+    (height, width), (rows, columns) = config.frame_size, height_and_width(vision.patch_size)
     positions = (height // rows) * (width // columns)
     state: Any = cache.streams
-    heads, size = config.num_attention_heads, config.hidden_size
+    heads, size = vision.num_attention_heads, vision.hidden_size
     if not is_window:
-        tokens = positions + 1
+        tokens = config.prefix_tokens + positions
         _check("reference", state.reference, (1, positions, size))
         _check_whole("age", state.age, (1, tokens), 1, NEVER)
         _check("scale", state.scale, (1,), least=0)
@@ -246,7 +247,7 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
         _check("output", cache._output, (*of_rows, size))
     if cache._last_layers is not None:
         shape = of_rows if is_window else (*of_rows, 1)
-        _check_whole("last layers", cache._last_layers, shape, 0, config.num_hidden_layers)
+        _check_whole("last layers", cache._last_layers, shape, 0, vision.num_hidden_layers)
 
 
 def _check(

@@ -154,7 +154,7 @@ class ReuseModelCardData(ModelCardData):
         if benchmarks is not None:
             settings = settings_in_force(config.temporal_reuse, is_window_model)
             figures += benchmark_figures(benchmarks, name, settings, is_window_model)
-            speed = random_weights_speed(benchmarks, kind, config.hidden_size)
+            speed = random_weights_speed(benchmarks, kind, config.vision.hidden_size)
         accuracy, clips = _trained(model)
         return cls(
             model_id,
@@ -284,10 +284,10 @@ class ReuseModelCardData(ModelCardData):
         return f"A {kind} that classifies videos; it {sees}.{origin} {form}"
 
     def _facts(self) -> str:
-        config = self.config
+        config, vision = self.config, self.config.vision
         facts = {
-            "Model": f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}",
-            "Frames": f"{_size(config.image_size)} pixels in patches of {_size(config.patch_size)}",
+            "Model": f"{vision.num_hidden_layers} layers, hidden size {vision.hidden_size}",
+            "Frames": f"{_size(config.frame_size)} pixels in patches of {_size(vision.patch_size)}",
         }
         if self.is_window_model:
             facts["Window"] = f"{config.window_frames} frames"

@@ -365,9 +365,9 @@ class StreamEngine:
         """Takes over what a snapshot holds, once it is known to be what `save` writes of such a model."""
         config = self.model.config
         shapes = (
-            {"answers": (config.num_labels or config.hidden_size,)}
+            {"answers": (config.num_labels or config.vision.hidden_size,)}
             if self.window_frames is None
-            else {"frames": (config.num_channels, *height_and_width(config.image_size))}
+            else {"frames": (config.vision.num_channels, *config.frame_size)}
         )
         for key, tensor in tensors.items():
             if key not in shapes or tensor.shape[1:] != shapes[key] or tensor.dtype != torch.float32:
@@ -394,14 +394,14 @@ class StreamEngine:
 
     def _most_bytes(self) -> int:
         """More than a snapshot of a stream of this model can take."""
-        config = self.model.config
-        height, width = height_and_width(config.image_size)
-        patch_height, patch_width = height_and_width(config.patch_size)
+        config, vision = self.model.config, self.model.config.vision
+        height, width = config.frame_size
+        patch_height, patch_width = height_and_width(vision.patch_size)
         frames = self.window_frames or 1
-        tokens = frames * (1 + (height // patch_height) * (width // patch_width))
-        states = (2 * config.num_hidden_layers + 8) * tokens * config.hidden_size
-        answers = self.window * (config.num_labels or config.hidden_size)
-        return 8 * (states + answers + frames * config.num_channels * height * width) + 2**24
+        tokens = frames * (1 + config.prefix_tokens + (height // patch_height) * (width // patch_width))
+        states = (2 * vision.num_hidden_layers + 8) * tokens * vision.hidden_size
+        answers = self.window * (config.num_labels or vision.hidden_size)
+        return 8 * (states + answers + frames * vision.num_channels * height * width) + 2**24
 
     def next_frame(self, name: str) -> int:
         """Index of the first frame of the source that a stream has not gone through."""
