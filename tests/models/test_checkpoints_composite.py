@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoModelForVideoClassification, BertConfig,
 import hf_ttr
 from hf_ttr.models.register import parent_of
 
+from ..streaming.engines import frames_of, run, scores, tiny_engine
 from .cases import ModelCase, assert_near, assert_same
 from .test_modeling_temporal_reuse_clip import CASES as CLIP
 from .test_modeling_temporal_reuse_metaclip_2 import CASES as METACLIP_2
@@ -135,6 +136,19 @@ def test_a_model_in_memory_gets_reuse(case: ModelCase) -> None:
     part = hf_ttr.with_temporal_reuse(parent.vision_model, {"threshold": 0})
     assert type(part) is case.base
     assert part.encoder.layers[0].mlp is parent.vision_model.encoder.layers[0].mlp
+
+
+@torch.no_grad()
+def test_a_stream_goes_on_from_a_file(case: ModelCase, tmp_path: Path) -> None:
+    engine, frames = tiny_engine(model=case.model()), frames_of(0, 8)
+    engine.add("a")
+    for number, frame in enumerate(frames[:4]):
+        engine.push("a", frame, index=number, time=number / 25)
+        engine.step()
+    engine.save("a", tmp_path / "a.safetensors")
+    loaded = tiny_engine(model=case.model())
+    loaded.load("a", tmp_path / "a.safetensors")
+    assert torch.equal(scores(run(loaded, "a", frames, 4)), scores(run(engine, "a", frames, 4)))
 
 
 @pytest.mark.parametrize("kind", [CLIPModel, SiglipModel], ids=lambda kind: kind.__name__)
