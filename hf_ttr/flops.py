@@ -108,6 +108,21 @@ def multiply_adds_of_row(module: nn.Module) -> int:
     return sum(multiply_adds_of_row(part) for part in module.children())
 
 
+def multiply_adds_of_pooling(module: nn.Module, rows: int) -> int:
+    """
+    Multiply-adds of a head in which one query attends to so many rows, with an MLP behind it.
+
+    Args:
+        module: it has an `attention`, which is torch's `MultiheadAttention`.
+        rows (`int`): what the query attends to.
+    """
+    attention: Any = module.attention
+    size = attention.embed_dim
+    # torch holds the projections of query, keys and values in one matrix, and multiplies with each where it is due.
+    projections = (1 + 2 * rows) * size * size
+    return projections + 2 * rows * size + multiply_adds_of_row(module)
+
+
 @dataclass
 class ReuseReport(ModelOutput):
     """
@@ -144,11 +159,11 @@ class ReuseReport(ModelOutput):
         """All of it but `maps` as JSON can hold it: numbers in lists."""
         return {name: part.tolist() for name, part in self.items() if isinstance(part, torch.Tensor)}
 
-    def add_head(self, multiply_adds: int) -> None:
-        """Adds the cost of a head, which reuse does not change, to both sides."""
+    def add_head(self, multiply_adds: int, dense: int | None = None) -> None:
+        """Adds the cost of a head, which reuse does not change, to both sides; `dense` is the parent's, if another."""
         if self.multiply_adds is not None and self.dense_multiply_adds is not None:
             self.multiply_adds = self.multiply_adds + multiply_adds
-            self.dense_multiply_adds = self.dense_multiply_adds + multiply_adds
+            self.dense_multiply_adds = self.dense_multiply_adds + (multiply_adds if dense is None else dense)
 
 
 class CostCounter:

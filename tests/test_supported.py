@@ -34,7 +34,6 @@ class Logits(torch.nn.Module):
 @pytest.mark.parametrize(
     ("kind", "name", "auto"),
     [
-        ("beit", "BEiT", AutoModelForImageClassification),
         ("dinov2", "DINOv2", AutoModelForImageClassification),
         ("vit_msn", "ViT-MSN", AutoModelForImageClassification),
         ("ijepa", "I-JEPA", AutoModelForImageClassification),

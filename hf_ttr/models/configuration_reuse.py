@@ -23,6 +23,7 @@ MOST = {
     "intermediate_size": 2**19,
     "num_attention_heads": 2**10,
     "num_channels": 2**10,
+    "num_patches": 2**17,
     "image_size": 2**13,
     "patch_size": 2**13,
     "num_frames": 2**13,
@@ -56,11 +57,14 @@ class ReuseConfigMixin(StaysInPackage):
     parent_name: ClassVar[str]
     auto_map: dict[str, str]
     temporal_reuse: Any
+    image_size: Any
     # What generic tools, such as transformers' Trainer, leave out of the predictions.
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "reuse", "frame_logits"]
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.temporal_reuse = as_temporal_reuse_config(self.temporal_reuse)
+        # What is there may name the parent's, in a config inside of another one's config.json.
+        kwargs.pop("model_type", None)
         super().__post_init__(**kwargs)  # type: ignore[misc]
         if is_own(type(self)):
             # What is there may name a model that was derived from one of this package.
@@ -75,7 +79,7 @@ class ReuseConfigMixin(StaysInPackage):
     @property
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the frames that the model was trained with, in pixels."""
-        return height_and_width(self.vision.image_size)
+        return height_and_width(self.image_size)
 
     @property
     def patch_shape(self) -> tuple[int, int]:
@@ -133,7 +137,8 @@ class ReuseConfigMixin(StaysInPackage):
         if temporal_reuse is not None:
             settings["temporal_reuse"] = temporal_reuse
         result = cls(**settings)
-        result._attn_implementation = config._attn_implementation  # type: ignore[attr-defined]
+        attention = {name: getattr(config, name)._attn_implementation for name in config.sub_configs}
+        result._attn_implementation = {"": config._attn_implementation, **attention}  # type: ignore[attr-defined]
         return result
 
     @classmethod
@@ -141,14 +146,20 @@ class ReuseConfigMixin(StaysInPackage):
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """
-        Reads a config.json; that of the plain parent is taken as one of this class.
+        Reads a config.json; that of the plain parent, or of a model that this one is the part of that sees, is taken
+        as one of this class.
 
         Raises:
             ValueError: if the checkpoint is of another kind.
         """
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)  # type: ignore[misc]
         model_type = config_dict.get("model_type")
-        if model_type == cls.parent_model_type:
+        if model_type in cls._types_of_wholes():
+            part = {**(config_dict.get("vision_config") or {}), "model_type": cls.model_type}
+            part.update({name: config_dict[name] for name in _SHARED if config_dict.get(name) is not None})
+            config_dict = without_code(part)
+            config_dict.pop("architectures", None)
+        elif model_type == cls.parent_model_type:
             config_dict = {**without_code(config_dict), "model_type": cls.model_type}
             config_dict.pop("architectures", None)
         elif model_type not in (cls.model_type, None):
@@ -157,6 +168,13 @@ class ReuseConfigMixin(StaysInPackage):
                 f"{cls.parent_name} takes checkpoints of type '{cls.parent_model_type}' or '{cls.model_type}'."
             )
         return config_dict, kwargs
+
+    @classmethod
+    def _types_of_wholes(cls) -> set[str]:
+        """Types of the models with reuse whose part that sees has this config, and of their parents."""
+        wholes = [entry.config for entry in MODELS.values() if issubclass(entry.config, CompositeReuseConfigMixin)]
+        wholes = [whole for whole in wholes if issubclass(cls, whole.sub_configs["vision_config"])]
+        return {name for whole in wholes for name in (whole.model_type, whole.parent_model_type)}
 
     @classmethod
     def from_dict(cls: type[Config], config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -183,10 +201,7 @@ class ReuseConfigMixin(StaysInPackage):
         A model of this package calls it before it is saved: its checkpoint leads to no code of others, wherever its
         weights came from.
         """
-        for name, value in list(vars(self).items()):
-            if not name.startswith("_") and name != "temporal_reuse":
-                kept = without_code({name: value})
-                setattr(self, name, kept[name]) if name in kept else delattr(self, name)
+        _forget_code(self)
         if is_own(type(self)):
             self.auto_map = self._own_auto_map()
 
@@ -213,8 +228,76 @@ class ReuseConfigMixin(StaysInPackage):
             self.push_to_hub(repo_id, **kwargs)  # type: ignore[attr-defined]
 
 
+_SHARED = ("temporal_reuse", "num_frames")
+"""Settings of a composite config that are those of its part that sees."""
+
+
+class CompositeReuseConfigMixin(ReuseConfigMixin):
+    """
+    In front of the parent's config class, where that holds one for the part that sees, its `vision_config`.
+
+    The subclass declares the fields `temporal_reuse` and `num_frames`, both `None` by default, and names in
+    `sub_configs_defaults` a config with reuse for that part. The two settings are those of the part: what is set in
+    the whole is set there, and what a new part has is set in the whole.
+    """
+
+    num_frames: Any
+    vision_config: Any
+    sub_configs: ClassVar[dict[str, Any]]
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        vision_class, vision = self.sub_configs["vision_config"], self.vision_config
+        if isinstance(vision, PreTrainedConfig) and not isinstance(vision, vision_class):
+            self.vision_config = vision = vision_class.from_parent_config(vision)
+        for name in _SHARED:
+            if getattr(self, name) is None:
+                setattr(self, name, vision.get(name) if isinstance(vision, dict) else getattr(vision, name, None))
+        if isinstance(vision, dict):
+            self.vision_config = {name: value for name, value in vision.items() if name not in _SHARED}
+        super().__post_init__(**kwargs)
+        for name in _SHARED:
+            if getattr(self, name) is None:
+                setattr(self, name, getattr(self.vision_config, name))
+            setattr(self.vision_config, name, getattr(self, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        # transformers sets this when all fields are there.
+        if not self.__dict__.get("_post_init_done"):
+            return
+        if name in _SHARED:
+            setattr(self.vision_config, name, value)
+        elif name == "vision_config" and isinstance(value, ReuseConfigMixin):
+            for shared in _SHARED:
+                super().__setattr__(shared, getattr(value, shared))
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """See `ReuseConfigMixin.frame_size`."""
+        size: tuple[int, int] = self.vision_config.frame_size
+        return size
+
+    @property
+    def prefix_tokens(self) -> int:
+        """See `ReuseConfigMixin.prefix_tokens`."""
+        return int(self.vision_config.prefix_tokens)
+
+
+def _forget_code(config: Any) -> None:
+    """Leaves out of a config, and of those in it, what names code."""
+    for name, value in list(vars(config).items()):
+        if name in config.sub_configs and isinstance(value, PreTrainedConfig):
+            _forget_code(value)
+        elif not name.startswith("_") and name != "temporal_reuse":
+            kept = without_code({name: value})
+            setattr(config, name, kept[name]) if name in kept else delattr(config, name)
+
+
 def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
     """Refuses sizes that no model has, before anything is made of that size."""
+    for name, part in settings.items():
+        if name.endswith(("_config", "_config_dict")) and isinstance(part, dict):
+            _check_sizes(part, sees_windows)
     for name, most in MOST.items():
         value = settings.get(name)
         for number in value if isinstance(value, (list, tuple)) else [value]:
