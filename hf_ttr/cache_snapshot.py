@@ -22,7 +22,7 @@ from .planning.window_state import WindowState
 from .window_cache import TemporalReuseWindowCache
 
 
-FORMAT = "hf_ttr cache 1"
+FORMAT = "hf_ttr cache 2"
 """Written into every file; another number is another layout."""
 
 LARGEST_FILE = 2 * 2**30
@@ -210,7 +210,7 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
             raise ValueError(f"{name} is not {value}")
     if not all(isinstance(owner.get(name), str) for name in ("model", "dtype", "weights")):
         raise ValueError("its owner is no model")
-    (height, width), (rows, columns) = height_and_width(config.image_size), height_and_width(config.patch_size)
+    (height, width), (rows, columns) = config.frame_size, height_and_width(config.patch_size)
     positions = (height // rows) * (width // columns)
     state: Any = cache.streams
     heads, size = config.num_attention_heads, config.hidden_size
@@ -225,10 +225,10 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
     else:
         if not (isinstance(state.counts, list) and len(state.counts) == 1 and is_whole(state.counts[0])):
             raise ValueError("counts is not the number of rows of one stream")
-        (tokens,), times = state.counts, config.num_frames // config.tubelet_size
+        (tokens,), times = state.counts, config.window_frames // config.tubelet_frames
         slots = (1, times, positions)
         _check("patches", state.patches, (*slots, size))
-        _check("checksums", state.checksums, (1, config.num_frames))
+        _check("checksums", state.checksums, (1, config.window_frames))
         _check("scale", state.scale, (1,), least=0)
         _check("reference", state.reference, (tokens, size))
         _check_whole("age", state.age, (tokens,), 1, NEVER)
@@ -236,6 +236,7 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
         _check_whole("left", state.left, slots, -1, tokens - 1)
         _check_whole("right", state.right, slots, -1, tokens - 1)
         _check("alpha", state.alpha, slots, least=0, most=1)
+        _check_whole("row slots", state.row_slots, (tokens,), 0, times * positions - 1)
         of_rows = (tokens,)
     for layer in cache.layers:
         for name in ("keys", "values"):

@@ -124,7 +124,8 @@ class ReuseReport(ModelOutput):
         merged_by_layer, pruned_by_layer (`torch.LongTensor` of shape `(batch, layers)`): tokens that were merged into
             others, or left out, in the layers before.
         plan (`torch.BoolTensor` of shape `(batch, frames, tokens)`, *optional*): which tokens were computed, if asked
-            for with `output_reuse_plan=True`; of a VideoMAE, by tubelet and position.
+            for with `output_reuse_plan=True`; of a model that sees a window at once, by tubelet and position, without
+            tokens in front.
         maps (`TokenMaps`, *optional*): what became of every token, if asked for with `output_token_maps=True`.
     """
 
@@ -247,7 +248,11 @@ class LayerCounts:
 
 
 def window_report(
-    cost: TransformerCost, plan: WindowPlan, embedded: list[int], reduction: RowReduction | None = None
+    cost: TransformerCost,
+    plan: WindowPlan,
+    embedded: list[int],
+    reduction: RowReduction | None = None,
+    outputs: int | None = None,
 ) -> ReuseReport:
     """
     What a window cost, per stream.
@@ -257,10 +262,12 @@ def window_report(
         plan: what was computed.
         embedded (`list[int]`): tubelets that were embedded, for each stream.
         reduction: what merged rows, or left some out.
+        outputs (`int`, *optional*): how many tokens in front of each stream the last layer has outputs for; `None` for
+            all tokens.
     """
     _, times, _ = plan.shape
-    slots = plan.slots
-    dense = times * cost.patch + cost.rows(slots, slots, slots)
+    tokens = plan.tokens
+    dense = times * cost.patch + cost.rows(tokens, tokens, tokens)
     spent = [tubelets * cost.patch + plan.planning_multiply_adds for tubelets in embedded]
     by_layer = LayerCounts(len(spent), cost.layers)
     for layer in range(cost.layers):
@@ -271,15 +278,18 @@ def window_report(
             if reduction is not None:
                 spent[stream] += reduction.multiply_adds(layer, stream)
                 keys = count if plan.stands_alone[stream] else keys
-            spent[stream] += cost.layer(count, count * keys, mlp_rows)
+            if outputs is not None and layer == cost.layers - 1:
+                spent[stream] += cost.layer_of_few(count, outputs * keys, outputs)
+            else:
+                spent[stream] += cost.layer(count, count * keys, mlp_rows)
     counts = torch.tensor(plan.row_counts, device=plan.computed.device)
-    total = torch.full_like(counts, slots)
+    total = torch.full_like(counts, tokens)
     return ReuseReport(
         computed_tokens=counts,
         total_tokens=total,
         computed_share=counts.float() / total,
         multiply_adds=torch.tensor(spent, device=counts.device),
         dense_multiply_adds=torch.full_like(counts, dense),
-        **by_layer.report(slots, counts.device),
+        **by_layer.report(tokens, counts.device),
         plan=plan.computed,
     )

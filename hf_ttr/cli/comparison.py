@@ -374,7 +374,7 @@ def compare(
 
     pipe = pipelines.reuse
     config = pipe.model.config
-    tubelet_size = getattr(config, "tubelet_size", None)
+    tubelet_size = config.tubelet_frames
     rate = rate_in_force(frame_sampling_rate, pipe.video_processor)
     runs, warm_ups = (TIMED_RUNS, 1) if is_timed else (1, 0)
     try:
@@ -548,7 +548,7 @@ def _run(
     except (VideoDecodingError, ContractError):
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        remedy = "another --device" if hasattr(pipe.model.config, "tubelet_size") else "a smaller --num-frames"
+        remedy = "another --device" if pipe.model.config.window_frames else "a smaller --num-frames"
         raise InputError(f"There is not enough memory to run '{shown(video)}'; pass {remedy}.") from error
     except ValueError as error:
         raise InputError(

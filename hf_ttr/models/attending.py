@@ -73,6 +73,11 @@ def running(run: LayerRun | None) -> Iterator[None]:
         _RUNNING.reset(token)
 
 
+def is_running() -> bool:
+    """Whether a layer runs whose rows do not attend yet."""
+    return _RUNNING.get() is not None
+
+
 @torch.compiler.disable
 def attend_in_run(
     module: Any,
@@ -118,10 +123,24 @@ class ReuseAttention:
         projections (`tuple[str, ...]`): names of the linear layers of queries, keys, values and, if there is one in
             the module, outputs.
         eager_attention: what stands for `"eager"`, where that of the parent leaves out the mask.
+        positions_are_relative (`bool`): whether positions are told by turning queries and keys, and by nothing else.
+            In a run the module leaves that to `place`: keys are remembered as they are, and may be placed anew.
     """
 
     projections: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "o_proj")
     eager_attention: ClassVar[Attention | None] = None
+    positions_are_relative: ClassVar[bool] = False
+
+    def place(self, states: torch.Tensor, slots: torch.Tensor | None) -> torch.Tensor:
+        """
+        Queries or keys, told where they are; only asked for where positions are relative.
+
+        Args:
+            states (`torch.Tensor` of shape `(layout, heads, rows, head_dim)`): of rows of a window.
+            slots (`torch.LongTensor` of shape `(layout, rows)`, *optional*): the slot of each; `None` for all slots,
+                in order.
+        """
+        return states
 
     @property
     def config(self) -> Any:

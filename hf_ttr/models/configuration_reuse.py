@@ -72,6 +72,11 @@ class ReuseConfigMixin(StaysInPackage):
         return None
 
     @property
+    def tubelet_frames(self) -> int | None:
+        """How many frames share the tokens of a window; `None` for a model that looks at frames one by one."""
+        return None
+
+    @property
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the frames that the model was trained with, in pixels."""
         return height_and_width(self.vision.image_size)
@@ -194,6 +199,35 @@ class ReuseConfigMixin(StaysInPackage):
         if push_to_hub:
             repo_id = kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
             self.push_to_hub(repo_id, **kwargs)  # type: ignore[attr-defined]
+
+
+class WindowConfigMixin(ReuseConfigMixin):
+    """The same for a model in which all tokens of a window attend to one another."""
+
+    num_frames: int
+    tubelet_size: Any
+
+    @property
+    def window_frames(self) -> int:
+        """See `ReuseConfigMixin.window_frames`."""
+        return self.num_frames
+
+    @property
+    def tubelet_frames(self) -> int:
+        """See `ReuseConfigMixin.tubelet_frames`."""
+        size = self.tubelet_size
+        return int(size[0] if isinstance(size, (list, tuple)) else size)
+
+    @property
+    def protected_tokens(self) -> int:
+        """Tokens in front that no method of reduction may touch."""
+        return self.prefix_tokens
+
+    def model_shape(self, tokens: int | None = None) -> ModelShape:
+        """See `ReuseConfigMixin.model_shape`."""
+        times = self.window_frames // self.tubelet_frames
+        every = self.prefix_tokens + times * patches_of_frame(self)
+        return shape_of(self, tokens or every, self.protected_tokens, times)
 
 
 def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:

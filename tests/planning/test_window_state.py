@@ -21,6 +21,7 @@ def state() -> WindowState:
         left=left,
         right=right,
         alpha=torch.tensor([[[0, 0.5, 0]], [[0, 0, 0]], [[0, 0, 0]], [[0, 0.25, 0]]]),
+        row_slots=torch.arange(6) % 3,
         counts=[2, 0, 1, 3],
     )
 
@@ -29,7 +30,7 @@ def test_what_a_state_says_of_itself() -> None:
     known = state()
     assert known.batch_size == 4
     assert known.is_fresh == [False, True, False, False]
-    assert len(known.tensors()) == 9
+    assert len(known.tensors()) == 10
     assert known.past.counts == [2, 0, 1, 3]
     assert torch.equal(known.past.left, known.left)
 

@@ -1,6 +1,6 @@
 """VideoMAE with temporal token reuse."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import VideoMAEForVideoClassification, VideoMAEModel
@@ -35,6 +35,8 @@ class VideoMAEParts(WindowParts):
 
     layer_class = TemporalReuseVideoMAELayer
     attention_class = TemporalReuseVideoMAESelfAttention
+    layers = "encoder.layer"
+    choices: ClassVar[dict[str, Any]] = {"bool_masked_pos": None}
 
     def positions(self, base: Any) -> torch.Tensor:
         """See `WindowParts.positions`."""
