@@ -104,8 +104,8 @@ class FrameParts:
 
     Attributes:
         layer_class, attention_class: with reuse, in the place of the parent's.
-        embeddings, projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind the
-            last layer, if anything.
+        embeddings, projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind
+            the last layer, if anything.
         options (`tuple[str, ...]`): what the parent's `forward` takes beside pixels, and its embeddings too.
     """
 
@@ -386,9 +386,7 @@ class FrameModel(StaysInPackage):
                 )
             # Whole frames need no table where nothing is to be remembered.
             memory = None if planner.config.mode == "off" and plan.is_dense else cache
-            calls = FrameCall.for_layers(
-                plan, len(layers), work.outputs, reduction, attends_to_merged=memory is None
-            )
+            calls = FrameCall.for_layers(plan, len(layers), work.outputs, reduction, attends_to_merged=memory is None)
             if not plan.is_dense:
                 rows = (rows.flatten(0, 1)[plan.rows] if merged is None else merged.rows)[None]
                 if self.row_buckets is not None and reduction is None:
@@ -437,8 +435,9 @@ class FrameModel(StaysInPackage):
         for number, (layer, call) in enumerate(zip(layers, calls)):
             if call is not known or call.reduction is not None:
                 given, known = inputs(padded_positions(call, hidden_states)), call
-            with running(FrameRun(number, linear, call.reduction, call, cache)):
-                output = layer(hidden_states, **given, **kwargs)
+            run = FrameRun(number, linear, call.reduction, call, cache)
+            with running(run):
+                output = layer(hidden_states, run=run, **given, **kwargs)
             hidden_states = output[0] if isinstance(output, tuple) else output
         return BaseModelOutput(last_hidden_state=self.parts.norm_of(self)(hidden_states))
 

@@ -168,8 +168,8 @@ class WindowParts:
 
     Attributes:
         layer_class, attention_class: with reuse, in the place of the parent's.
-        projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind the last layer,
-            if anything.
+        projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind the last
+            layer, if anything.
         pixels (`str`): what the parent's `forward` calls its input.
         choices (`dict[str, Any]`): what else the parent's `forward` takes, and what that has to be for tokens to be
             reused. With anything else but `None` the parent's own code runs, and there is no cache.
@@ -511,8 +511,9 @@ class WindowModel(StaysInPackage):
         linear = few_rows_linear(layers, self.packed_weights)
         for number, layer in enumerate(layers):
             wanted = outputs if number == len(layers) - 1 else None
-            with running(WindowRun(number, linear, reduction, plan, cache, wanted)):
-                output = layer(hidden_states)
+            run = WindowRun(number, linear, reduction, plan, cache, wanted)
+            with running(run):
+                output = layer(hidden_states, run=run)
             hidden_states = output[0] if isinstance(output, tuple) else output
         return BaseModelOutput(last_hidden_state=hidden_states)
 
@@ -728,5 +729,3 @@ def _refuse_unknown(kwargs: dict[str, Any], name: str) -> None:
     unknown = sorted(kwargs.keys() - {"output_hidden_states", "output_attentions", "return_dict"})
     if unknown:
         raise TypeError(f"{name} with temporal reuse has no use for {', '.join(map(repr, unknown))}; leave it out.")
-
-
