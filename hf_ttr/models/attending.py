@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from ..packed import Attention
 from ..reduction.row_reduction import RowReduction
@@ -254,5 +255,7 @@ def become_encoder(model: Any, encoder_class: type[Any]) -> None:
     encoder: Any = next(part for part in model.children() if issubclass(encoder_class, type(part)))
     before = set(encoder._no_split_modules or ())
     encoder.__class__ = encoder_class
+    # What can be recorded of a class is noted where one is built, by its name; releases differ in how they look it up.
+    dict.__setitem__(_CAN_RECORD_REGISTRY, str(encoder_class), encoder_class._can_record_outputs)
     encoder.adopt()
     model._no_split_modules = set(model._no_split_modules or ()) - before | encoder._no_split_modules
