@@ -11,9 +11,14 @@ from .vit import (
     TemporalReuseViTForVideoClassification,
     TemporalReuseViTModel,
 )
+from .vivit import TemporalReuseVivitConfig, TemporalReuseVivitForVideoClassification, TemporalReuseVivitModel
+from .vjepa2 import TemporalReuseVJEPA2Config, TemporalReuseVJEPA2ForVideoClassification, TemporalReuseVJEPA2Model
 
 
 __all__ = [
+    "TemporalReuseVJEPA2Config",
+    "TemporalReuseVJEPA2ForVideoClassification",
+    "TemporalReuseVJEPA2Model",
     "TemporalReuseViTConfig",
     "TemporalReuseViTForImageClassification",
     "TemporalReuseViTForVideoClassification",
@@ -21,4 +26,7 @@ __all__ = [
     "TemporalReuseVideoMAEConfig",
     "TemporalReuseVideoMAEForVideoClassification",
     "TemporalReuseVideoMAEModel",
+    "TemporalReuseVivitConfig",
+    "TemporalReuseVivitForVideoClassification",
+    "TemporalReuseVivitModel",
 ]

@@ -120,8 +120,8 @@ class EncodedWindow:
 
     Attributes:
         plan (`WindowPlan`): what was computed.
-        states (`torch.Tensor` of shape `(live, hidden_size)`): last hidden states of the live rows of all streams; or of
-            the tokens in front alone, `(batch, outputs, hidden_size)`, where the head reads nothing else.
+        states (`torch.Tensor` of shape `(live, hidden_size)`): last hidden states of the live rows of all streams; or
+            of the tokens in front alone, `(batch, outputs, hidden_size)`, where the head reads nothing else.
         kept (`torch.BoolTensor` of shape `(live,)`, *optional*): which of them were never left out; `None` for all.
         layers (`BaseModelOutput`): what was recorded on the way.
         cache (`TemporalReuseWindowCache`, *optional*): for the next window; `None` in mode "off".

@@ -87,7 +87,7 @@ class WindowPlan:
         return (self.rows % self.tokens - self.prefix).clamp(min=0)
 
     def of_rows(self, slots: torch.Tensor) -> torch.Tensor:
-        """What the computed rows have of something that slots have, `(batch, slots, dim)`; zeros for those in front."""
+        """What computed rows have of something that slots have, `(batch, slots, dim)`; zeros for those in front."""
         return with_prefix(slots, self.prefix, 0).flatten(0, 1)[self.rows]
 
     @cached_property
