@@ -1,6 +1,6 @@
 """ViViT with temporal token reuse."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import VivitForVideoClassification, VivitModel
@@ -25,6 +25,7 @@ class VivitParts(WindowParts):
 
     layer_class = TemporalReuseVivitLayer
     attention_class = TemporalReuseVivitAttention
+    choices: ClassVar[dict[str, Any]] = {"attention_mask": None, "interpolate_pos_encoding": False}
 
     def prefix(self, base: Any) -> torch.Tensor:
         """See `WindowParts.prefix`."""
