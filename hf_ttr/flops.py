@@ -145,11 +145,17 @@ class ReuseReport(ModelOutput):
         """All of it but `maps` as JSON can hold it: numbers in lists."""
         return {name: part.tolist() for name, part in self.items() if isinstance(part, torch.Tensor)}
 
-    def add_head(self, multiply_adds: int) -> None:
-        """Adds the cost of a head, which reuse does not change, to both sides."""
+    def add_head(self, multiply_adds: int | torch.Tensor, dense: int | None = None) -> None:
+        """
+        Adds the cost of a head to both sides.
+
+        Args:
+            multiply_adds (`int` or `torch.LongTensor` of shape `(batch,)`): of each stream.
+            dense (`int`, *optional*): of the parent's head, where reuse changes it.
+        """
         if self.multiply_adds is not None and self.dense_multiply_adds is not None:
             self.multiply_adds = self.multiply_adds + multiply_adds
-            self.dense_multiply_adds = self.dense_multiply_adds + multiply_adds
+            self.dense_multiply_adds = self.dense_multiply_adds + (multiply_adds if dense is None else dense)
 
 
 class CostCounter:

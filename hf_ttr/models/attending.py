@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.vit.modeling_vit import eager_attention_forward
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from ..packed import Attention
@@ -178,6 +179,12 @@ class ReuseAttention:
         mask = args[0] if args else kwargs.get("attention_mask")
         output, weights = attend_in_run(self, *states, mask, scaling=module.scaling)
         return outputs(output.flatten(-2)), weights
+
+
+class MaskedAttention(ReuseAttention):
+    """The same for a class whose own eager attention leaves out the mask, and with it how often a row counts."""
+
+    eager_attention = staticmethod(eager_attention_forward)
 
 
 class ReuseLayer:

@@ -135,6 +135,18 @@ class EncodedWindow:
     cache: TemporalReuseWindowCache | None
     report: ReuseReport
 
+    @property
+    def counts(self) -> torch.Tensor:
+        """How often each live row is used, `(live,)`; 0 where it was left out."""
+        return self.plan.counts if self.kept is None else self.plan.counts * self.kept
+
+    @property
+    def row_counts(self) -> list[int]:
+        """How many rows of each stream stand for something, and were not left out."""
+        if self.kept is None:
+            return self.plan.live_counts
+        return [int(kept.sum()) for kept in self.kept.split(self.plan.live_counts)]
+
     def every_token(self) -> torch.Tensor:
         """Last hidden states of every token, `(batch, tokens, hidden_size)`."""
         left, right = (self.states[index.flatten(1)] for index in self.plan.live_slots)
@@ -154,9 +166,8 @@ class EncodedWindow:
         """
         if self.plan.is_dense and self.kept is None:
             return self.states.unflatten(0, (self.plan.shape[0], -1)).mean(1)
-        counts = self.plan.counts if self.kept is None else self.plan.counts * self.kept
         means = []
-        for states, own in zip(self.states.split(self.plan.live_counts), counts.split(self.plan.live_counts)):
+        for states, own in zip(self.states.split(self.plan.live_counts), self.counts.split(self.plan.live_counts)):
             total = self.plan.tokens if self.kept is None else own.sum()
             means.append(((own / total).to(states.dtype)[:, None] * states).sum(0))
         return torch.stack(means)
@@ -610,7 +621,7 @@ class WindowClassifier(StaysInPackage):
 
     encoder_class: ClassVar[type[WindowModel]]
     takes_clips: ClassVar[bool] = True
-    classifier: nn.Module
+    classifier: Any
     config: Any
     loss_function: Any
     _can_compile_fullgraph = False
@@ -625,9 +636,13 @@ class WindowClassifier(StaysInPackage):
         """The part that has the layers."""
         return next(part for part in self.children() if isinstance(part, WindowModel))  # type: ignore[attr-defined]
 
-    def head(self, encoded: EncodedWindow) -> tuple[torch.Tensor, int]:
-        """Logits `(batch, labels)` of a window, and their multiply-adds per stream."""
+    def head(self, encoded: EncodedWindow) -> torch.Tensor:
+        """Logits `(batch, labels)` of a window."""
         raise NotImplementedError
+
+    def head_multiply_adds(self, rows: int) -> int:
+        """What the logits of a stream of so many rows cost."""
+        return multiply_adds_of_row(self.classifier)
 
     @can_return_tuple
     def forward(
@@ -679,8 +694,9 @@ class WindowClassifier(StaysInPackage):
             model.parts.reads(model),
             **kwargs,
         )
-        logits, multiply_adds = self.head(encoded)
-        encoded.report.add_head(multiply_adds)
+        logits = self.head(encoded)
+        spent = torch.tensor(list(map(self.head_multiply_adds, encoded.row_counts)), device=logits.device)
+        encoded.report.add_head(spent, self.head_multiply_adds(encoded.plan.tokens))
         loss = None
         if labels is not None:
             loss = self.loss_function(labels, logits, self.config, **loss_options)

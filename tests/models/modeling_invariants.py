@@ -593,7 +593,9 @@ class WindowReuseInvariants(ReuseInvariants):
         (first, *others), _ = run_pieces(model, [case.clip()] * 4)
         for output in others:
             assert torch.equal(output.reuse.plan, case.always_computed(output.reuse.plan, past=True))
-            assert (output.reuse.multiply_adds < 0.1 * first.reuse.dense_multiply_adds).all()
+            # What is held is still to be read.
+            head = 0 if base else model.head_multiply_adds(int(output.reuse.total_tokens[0]))
+            assert (output.reuse.multiply_adds < 0.1 * first.reuse.dense_multiply_adds + head).all()
             assert_near(case.states(output), case.states(first), case.tolerance)
 
     @pytest.mark.parametrize("representative", ["middle", "spread"])

@@ -65,16 +65,16 @@ def test_what_the_parent_takes_runs_its_own_code(options: dict[str, Any]) -> Non
         options = {"attention_mask": (torch.arange(145) < 100).repeat(2, 1)}
     assert_same(model(clip, **options).last_hidden_state, parent(clip, **options).last_hidden_state)
     cache = model(clip, interpolate_pos_encoding=False).past_key_values
-    with pytest.raises(ValueError, match=f"^past_key_values cannot be used with {next(iter(options))}; leave it out.$"):
+    with pytest.raises(
+        ValueError, match=f"^past_key_values cannot be used with {next(iter(options))}; leave it out.$"
+    ):
         model(clip, past_key_values=cache, **options)
 
 
 @torch.no_grad()
 def test_the_token_in_front_is_computed_in_every_window_and_sees_what_is_there() -> None:
     # One layer: what is held has no context, so that the token in front is exactly that of the parent.
-    case = vivit_case(
-        "one-layer", "causal", {"threshold": 1e-3, "window_weight": 0}, config={"num_hidden_layers": 1}
-    )
+    case = vivit_case("one-layer", "causal", {"threshold": 1e-3, "window_weight": 0}, config={"num_hidden_layers": 1})
     model, parent, (first, second) = case.model(), case.parent(), case.windows(2)
     second[:, 2:] = first[:, 2:]
     outputs, _ = run_pieces(model, [first, first, second])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import Any
 
@@ -164,3 +165,19 @@ def test_the_predictor_is_the_parents_and_keeps_tokens_from_being_reused() -> No
     cache = on(clip).past_key_values
     with pytest.raises(ValueError, match="^past_key_values cannot be used with context_mask; leave it out.$"):
         on(clip, past_key_values=cache, **masks)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize(
+    "settings", [{"representative": "middle"}, {"reduction": {"method": "tome", "r": 12}}], ids=str
+)
+@torch.no_grad()
+def test_the_head_reads_each_row_as_often_as_it_is_used(settings: dict[str, Any], attention: str) -> None:
+    case = vjepa2_case("head", "bidirectional", settings, attention=attention)
+    model, parent, cache = case.model(), case.parent(), None
+    for window in case.windows(3):
+        before = copy.deepcopy(cache)
+        output = model(window, past_key_values=cache)
+        states = model.vjepa2(window, past_key_values=before).last_hidden_state
+        assert_near(output.logits, parent.classifier(parent.pooler(states)), 1e-5)
+        cache = output.past_key_values

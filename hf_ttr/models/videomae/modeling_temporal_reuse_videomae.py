@@ -6,7 +6,6 @@ import torch
 from transformers import VideoMAEForVideoClassification, VideoMAEModel
 from transformers.models.videomae.modeling_videomae import VideoMAELayer, VideoMAESelfAttention
 
-from ...flops import multiply_adds_of_row
 from ..attending import ReuseAttention, ReuseLayer
 from ..window_model import EncodedWindow, WindowClassifier, WindowModel, WindowParts
 from .configuration_temporal_reuse_videomae import TemporalReuseVideoMAEConfig
@@ -71,13 +70,14 @@ class TemporalReuseVideoMAEForVideoClassification(WindowClassifier, VideoMAEForV
     config: TemporalReuseVideoMAEConfig
     encoder_class = TemporalReuseVideoMAEModel
 
-    def head(self, encoded: EncodedWindow) -> tuple[torch.Tensor, int]:
+    def head(self, encoded: EncodedWindow) -> torch.Tensor:
         """See `WindowClassifier.head`."""
         if self.fc_norm is not None:
             read = self.fc_norm(encoded.mean_token())
         else:
-            read = self.videomae.layernorm(encoded.first_token())
-        return self.classifier(read), multiply_adds_of_row(self.classifier)
+            read = self.videomae.parts.norm_of(self.videomae, encoded.first_token())
+        logits: torch.Tensor = self.classifier(read)
+        return logits
 
 
 __all__ = ["TemporalReuseVideoMAEForVideoClassification", "TemporalReuseVideoMAEModel"]

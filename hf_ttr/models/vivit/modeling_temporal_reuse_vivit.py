@@ -6,7 +6,6 @@ import torch
 from transformers import VivitForVideoClassification, VivitModel
 from transformers.models.vivit.modeling_vivit import VivitAttention, VivitLayer
 
-from ...flops import multiply_adds_of_row
 from ..attending import ReuseAttention, ReuseLayer
 from ..window_model import EncodedWindow, WindowClassifier, WindowModel, WindowParts
 from .configuration_temporal_reuse_vivit import TemporalReuseVivitConfig
@@ -67,10 +66,10 @@ class TemporalReuseVivitForVideoClassification(WindowClassifier, VivitForVideoCl
     config: TemporalReuseVivitConfig
     encoder_class = TemporalReuseVivitModel
 
-    def head(self, encoded: EncodedWindow) -> tuple[torch.Tensor, int]:
+    def head(self, encoded: EncodedWindow) -> torch.Tensor:
         """See `WindowClassifier.head`."""
-        read = self.vivit.layernorm(encoded.first_token())
-        return self.classifier(read), multiply_adds_of_row(self.classifier)
+        logits: torch.Tensor = self.classifier(self.vivit.layernorm(encoded.first_token()))
+        return logits
 
 
 __all__ = ["TemporalReuseVivitForVideoClassification", "TemporalReuseVivitModel"]

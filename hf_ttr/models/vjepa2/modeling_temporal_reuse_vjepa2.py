@@ -4,22 +4,20 @@ from typing import Any, ClassVar
 
 import torch
 from transformers import VJEPA2ForVideoClassification, VJEPA2Model
-from transformers.models.vit.modeling_vit import eager_attention_forward
-from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Layer, VJEPA2RopeAttention
+from transformers.models.vjepa2 import modeling_vjepa2 as parent
 
 from ...flops import multiply_adds_of_row
 from ...modeling_outputs import TemporalReuseVJEPA2ModelOutput
-from ..attending import ReuseAttention, ReuseLayer, is_running
+from ..attending import MaskedAttention, ReuseLayer, is_running
+from ..pooling import adopt_pooler, pool_rows, pooling_multiply_adds
 from ..window_model import EncodedWindow, WindowClassifier, WindowModel, WindowParts
 from .configuration_temporal_reuse_vjepa2 import TemporalReuseVJEPA2Config
 
 
-class TemporalReuseVJEPA2RopeAttention(ReuseAttention, VJEPA2RopeAttention):
+class TemporalReuseVJEPA2RopeAttention(MaskedAttention, parent.VJEPA2RopeAttention):
     """The parent's attention, on the rows that are computed."""
 
     projections = ("query", "key", "value", "proj")
-    # The parent's own leaves out how often a row counts.
-    eager_attention = staticmethod(eager_attention_forward)
     positions_are_relative = True
 
     def apply_rotary_embeddings(self, qk: torch.Tensor, pos_ids: Any) -> torch.Tensor:
@@ -35,7 +33,15 @@ class TemporalReuseVJEPA2RopeAttention(ReuseAttention, VJEPA2RopeAttention):
         return placed
 
 
-class TemporalReuseVJEPA2Layer(ReuseLayer, VJEPA2Layer):
+class TemporalReuseVJEPA2PoolerSelfAttention(MaskedAttention, parent.VJEPA2PoolerSelfAttention):
+    """The parent's attention, to rows that count as often as they are used."""
+
+
+class TemporalReuseVJEPA2PoolerCrossAttention(MaskedAttention, parent.VJEPA2PoolerCrossAttention):
+    """The parent's attention, to rows that count as often as they are used."""
+
+
+class TemporalReuseVJEPA2Layer(ReuseLayer, parent.VJEPA2Layer):
     """The parent's layer, on the rows that are computed."""
 
     attention_half = ("norm1", "attention", None)
@@ -54,7 +60,7 @@ class VJEPA2Parts(WindowParts):
     choices: ClassVar[dict[str, Any]] = {"context_mask": None, "target_mask": None, "skip_predictor": True}
 
     def further(self, base: Any, states: torch.Tensor) -> tuple[dict[str, torch.Tensor], int]:
-        """See `WindowParts.further`; without a mask nothing is left out."""
+        """See `WindowParts.further`."""
         return {"masked_hidden_state": states}, 0
 
 
@@ -87,16 +93,20 @@ class TemporalReuseVJEPA2ForVideoClassification(WindowClassifier, VJEPA2ForVideo
     main_input_name = "pixel_values"
     encoder_class = TemporalReuseVJEPA2Model
 
-    def head(self, encoded: EncodedWindow) -> tuple[torch.Tensor, int]:
-        """See `WindowClassifier.head`; the pooler is a transformer of its own, in which all tokens take part."""
-        base, pooler = self.vjepa2, self.pooler
-        states = base.parts.norm_of(base, encoded.every_token())
-        (tokens, width), layers, last = states.shape[1:], pooler.self_attention_layers, pooler.cross_attention_layer
-        # Of each token: all of the layers, to whose attention every pair adds, and what the last query looks at.
-        key_value = multiply_adds_of_row(last.cross_attn.k_proj) + multiply_adds_of_row(last.cross_attn.v_proj)
-        of_token = multiply_adds_of_row(layers) + 2 * width * (len(layers) * tokens + 1) + key_value
-        once = multiply_adds_of_row(last) - key_value + multiply_adds_of_row(self.classifier)
-        return self.classifier(pooler(states)), tokens * of_token + once
+    def __init__(self, config: TemporalReuseVJEPA2Config) -> None:
+        super().__init__(config)
+        adopt_pooler(self.pooler, TemporalReuseVJEPA2PoolerSelfAttention, TemporalReuseVJEPA2PoolerCrossAttention)
+
+    def head(self, encoded: EncodedWindow) -> torch.Tensor:
+        """See `WindowClassifier.head`."""
+        logits: torch.Tensor = self.classifier(pool_rows(self.pooler, encoded, self.vjepa2.encoder.layernorm))
+        return logits
+
+    def head_multiply_adds(self, rows: int) -> int:
+        """See `WindowClassifier.head_multiply_adds`."""
+        layers, last = self.pooler.self_attention_layers, self.pooler.cross_attention_layer
+        projections = last.cross_attn.k_proj, last.cross_attn.v_proj
+        return pooling_multiply_adds(layers, last, projections, rows) + multiply_adds_of_row(self.classifier)
 
 
 __all__ = ["TemporalReuseVJEPA2ForVideoClassification", "TemporalReuseVJEPA2Model"]
