@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any, ClassVar, TypeVar
 
 from transformers import PreTrainedConfig
 
-from ..checks import height_and_width, is_whole
+from ..checks import height_and_width, is_number, is_whole
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
 from ..reduction.base import ModelShape
 from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
@@ -29,8 +30,20 @@ MOST = {
     "decoder_num_hidden_layers": 2**10,
     "decoder_hidden_size": 2**16,
     "decoder_intermediate_size": 2**19,
+    "in_chans": 2**10,
+    "crop_size": 2**13,
+    "frames_per_clip": 2**13,
+    "num_pooler_layers": 2**10,
+    "pooler_output_size": 2**16,
+    "pred_hidden_size": 2**16,
+    "pred_num_attention_heads": 2**10,
+    "pred_num_hidden_layers": 2**10,
+    "pred_num_mask_tokens": 2**10,
 }
 """The largest sizes that a config.json may ask for: many times those of the largest models that there are."""
+
+MOST_RATIO = 2**6
+"""By how much the hidden layer of an MLP may be wider, where a config has that for a number."""
 
 MOST_LABELS = 2**20
 MOST_TOKENS = 2**17
@@ -72,14 +85,25 @@ class ReuseConfigMixin(StaysInPackage):
         return None
 
     @property
-    def tubelet_frames(self) -> int | None:
-        """How many frames share the tokens of a window; `None` for a model that looks at frames one by one."""
-        return None
-
-    @property
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the frames that the model was trained with, in pixels."""
         return height_and_width(self.vision.image_size)
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Height and width of a patch, in pixels."""
+        return height_and_width(self.vision.patch_size)
+
+    @property
+    def tubelet_frames(self) -> int:
+        """Frames of the same place that become one token."""
+        return 1
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches in a frame of the size that the model was trained with."""
+        (height, width), (rows, columns) = self.frame_size, self.patch_shape
+        return height // rows, width // columns
 
     @property
     def threshold_in_force(self) -> float | None:
@@ -106,7 +130,7 @@ class ReuseConfigMixin(StaysInPackage):
         Args:
             tokens (`int`, *optional*): tokens that attend to one another, where frames are of another size.
         """
-        return shape_of(self, tokens or self.prefix_tokens + patches_of_frame(self.vision), self.prefix_tokens)
+        return shape_of(self, tokens or self.prefix_tokens + math.prod(self.grid), self.prefix_tokens)
 
     @classmethod
     def from_parent_config(
@@ -226,7 +250,7 @@ class WindowConfigMixin(ReuseConfigMixin):
     def model_shape(self, tokens: int | None = None) -> ModelShape:
         """See `ReuseConfigMixin.model_shape`."""
         times = self.window_frames // self.tubelet_frames
-        every = self.prefix_tokens + times * patches_of_frame(self)
+        every = self.prefix_tokens + times * math.prod(self.grid)
         return shape_of(self, tokens or every, self.protected_tokens, times)
 
 
@@ -237,22 +261,24 @@ def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
         for number in value if isinstance(value, (list, tuple)) else [value]:
             if number is not None and not (is_whole(number) and 1 <= number <= most):
                 raise ValueError(f"the config has {name} {number!r}, but it must be a whole number from 1 to {most}.")
+    for name in ("mlp_ratio", "pred_mlp_ratio"):
+        ratio = settings.get(name)
+        if ratio is not None and not (is_number(ratio) and 0 < ratio <= MOST_RATIO):
+            raise ValueError(f"the config has {name} {ratio!r}, but it must be above 0 and at most {MOST_RATIO}.")
     if len(settings.get("id2label") or ()) > MOST_LABELS or (settings.get("num_labels") or 0) > MOST_LABELS:
         raise ValueError(f"the config has more than {MOST_LABELS} labels, and is of no model.")
+    tubelet, patch_size = settings.get("tubelet_size") or 2, settings.get("patch_size")
+    if isinstance(tubelet, (list, tuple)):
+        tubelet, *patch_size = tubelet
     size, patch = (
         max(value) if isinstance(value, (list, tuple)) else value or default
-        for value, default in ((settings.get("image_size"), 224), (settings.get("patch_size"), 16))
+        for value, default in ((settings.get("image_size") or settings.get("crop_size"), 224), (patch_size, 16))
     )
-    tokens = (size // patch) ** 2 * (settings.get("num_frames") or 1 if sees_windows else 1)
+    frames = settings.get("num_frames") or settings.get("frames_per_clip") or 1
+    tokens = (size // patch) ** 2 * (-(-frames // tubelet) if sees_windows else 1)
     numbers = tokens * (settings.get("hidden_size") or 1)
     if tokens > MOST_TOKENS or (sees_windows and numbers > MOST_POSITION_NUMBERS):
         raise ValueError(f"the config asks for {tokens} tokens that attend to one another, which no model has.")
-
-
-def patches_of_frame(config: Any) -> int:
-    """Patches of a frame of the size that the model was trained with."""
-    size, patch = height_and_width(config.image_size), height_and_width(config.patch_size)
-    return (size[0] // patch[0]) * (size[1] // patch[1])
 
 
 def shape_of(config: Any, tokens: int, protected: int, times: int = 1) -> ModelShape:

@@ -448,11 +448,11 @@ class WindowModel(StaysInPackage):
         outputs, front = None if output_all else reads, parts.prefix(self)
         planner = WindowPlanner(
             settings,
-            self._grid(),
+            self.config.grid,
             parts.first_is_read(self),
             output_all,
             thresholds,
-            prefix=0 if front is None else front.shape[1],
+            prefix=self.config.prefix_tokens,
         )
         active = settings.active_reductions(self.config.model_shape())
         methods = [method for method in active if isinstance(method, LayerReduction)]
@@ -536,11 +536,6 @@ class WindowModel(StaysInPackage):
                 found = sources_of(method, pixel_values, self.parts.tubelet(self))
                 runs = found if runs is None else runs.gather(1, found)
         return runs
-
-    def _grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        (height, width), (_, rows, columns) = self.config.frame_size, self.parts.tubelet(self)
-        return height // rows, width // columns
 
     def _embed(self, pixel_values: torch.Tensor, state: WindowState | None, shared: int) -> torch.Tensor:
         """

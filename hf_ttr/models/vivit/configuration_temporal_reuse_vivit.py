@@ -33,8 +33,8 @@ class TemporalReuseVivitConfig(WindowConfigMixin, VivitConfig):
     temporal_reuse: dict | PretrainedConfig | None = None
 
     @property
-    def patch_size(self) -> tuple[int, int]:
-        """Height and width of a patch, which the parent has beside the frames of a tubelet."""
+    def patch_shape(self) -> tuple[int, int]:
+        """See `ReuseConfigMixin.patch_shape`."""
         _, height, width = self.tubelet_size
         return height, width
 
