@@ -271,7 +271,7 @@ def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
     if isinstance(tubelet, (list, tuple)):
         tubelet, *patch_size = tubelet
     size, patch = (
-        max(value) if isinstance(value, (list, tuple)) else value or default
+        max(value) if value and isinstance(value, (list, tuple)) else value or default
         for value, default in ((settings.get("image_size") or settings.get("crop_size"), 224), (patch_size, 16))
     )
     frames = settings.get("num_frames") or settings.get("frames_per_clip") or 1

@@ -32,7 +32,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(params=CASES, ids=str)
+@pytest.fixture(params=CASES[::2], ids=str)
 def case(request: pytest.FixtureRequest) -> WindowCase:
     return request.param
 
@@ -91,3 +91,18 @@ def test_a_head_that_reads_one_token_saves_the_outputs_of_the_others() -> None:
     (saved,) = set((reuse.dense_multiply_adds - reuse.multiply_adds).tolist())
     cost = case.model().video_encoder.parts.cost(case.model().video_encoder, 36)
     assert saved == 144 * cost.row + 144 * 145 * cost.pair
+
+
+@torch.no_grad()
+def test_maps_are_of_the_slots() -> None:
+    for settings in ({}, {"reduction": {"method": "tome", "r": 12}}):
+        case = vivit_case("maps", "causal", settings)
+        model, cache = case.model(), None
+        for window in case.windows(2):
+            output = model(window, past_key_values=cache, output_token_maps=True, output_reuse_plan=True)
+            cache, maps = output.past_key_values, output.reuse.maps
+            assert torch.equal(maps.computed, output.reuse.plan)
+            assert maps.groups.shape == (2, 4, 36, 4)
+            assert not maps.error[maps.computed].any()
+            own = torch.arange(144).view(4, 36).expand(2, 4, 36)
+            assert torch.equal(maps.groups[..., 0][maps.computed], own[maps.computed])
