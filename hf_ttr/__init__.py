@@ -17,39 +17,7 @@ if TYPE_CHECKING:
     from .configuration import TemporalReuseConfig
     from .conversion import with_temporal_reuse
     from .examples import example
-    from .models import (
-        TemporalReuseBeitConfig,
-        TemporalReuseBeitForImageClassification,
-        TemporalReuseBeitForVideoClassification,
-        TemporalReuseBeitModel,
-        TemporalReuseCLIPConfig,
-        TemporalReuseCLIPForImageClassification,
-        TemporalReuseCLIPForVideoClassification,
-        TemporalReuseCLIPVisionConfig,
-        TemporalReuseCLIPVisionModel,
-        TemporalReuseMetaClip2Config,
-        TemporalReuseMetaClip2ForImageClassification,
-        TemporalReuseMetaClip2ForVideoClassification,
-        TemporalReuseMetaClip2VisionConfig,
-        TemporalReuseMetaClip2VisionModel,
-        TemporalReuseSiglip2Config,
-        TemporalReuseSiglip2ForImageClassification,
-        TemporalReuseSiglip2ForVideoClassification,
-        TemporalReuseSiglip2VisionConfig,
-        TemporalReuseSiglip2VisionModel,
-        TemporalReuseSiglipConfig,
-        TemporalReuseSiglipForImageClassification,
-        TemporalReuseSiglipForVideoClassification,
-        TemporalReuseSiglipVisionConfig,
-        TemporalReuseSiglipVisionModel,
-        TemporalReuseVideoMAEConfig,
-        TemporalReuseVideoMAEForVideoClassification,
-        TemporalReuseVideoMAEModel,
-        TemporalReuseViTConfig,
-        TemporalReuseViTForImageClassification,
-        TemporalReuseViTForVideoClassification,
-        TemporalReuseViTModel,
-    )
+    from .models import *
     from .optimization import OptimizationReport, optimize
     from .pipeline import TemporalReuseVideoClassificationPipeline
     from .processing import TemporalReuseImageProcessor, TemporalReuseVideoProcessor
@@ -87,6 +55,9 @@ __all__ = [
     "TemporalReuseSiglipForVideoClassification",
     "TemporalReuseSiglipVisionConfig",
     "TemporalReuseSiglipVisionModel",
+    "TemporalReuseVJEPA2Config",
+    "TemporalReuseVJEPA2ForVideoClassification",
+    "TemporalReuseVJEPA2Model",
     "TemporalReuseViTConfig",
     "TemporalReuseViTForImageClassification",
     "TemporalReuseViTForVideoClassification",
@@ -96,6 +67,9 @@ __all__ = [
     "TemporalReuseVideoMAEForVideoClassification",
     "TemporalReuseVideoMAEModel",
     "TemporalReuseVideoProcessor",
+    "TemporalReuseVivitConfig",
+    "TemporalReuseVivitForVideoClassification",
+    "TemporalReuseVivitModel",
     "TemporalReuseWindowCache",
     "example",
     "metrics",
@@ -103,51 +77,19 @@ __all__ = [
     "with_temporal_reuse",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "cache": ["TemporalReuseCache"],
-        "configuration": ["TemporalReuseConfig"],
-        "conversion": ["with_temporal_reuse"],
-        "examples": ["example"],
-        "models": [
-            "TemporalReuseBeitConfig",
-            "TemporalReuseBeitForImageClassification",
-            "TemporalReuseBeitForVideoClassification",
-            "TemporalReuseBeitModel",
-            "TemporalReuseCLIPConfig",
-            "TemporalReuseCLIPForImageClassification",
-            "TemporalReuseCLIPForVideoClassification",
-            "TemporalReuseCLIPVisionConfig",
-            "TemporalReuseCLIPVisionModel",
-            "TemporalReuseMetaClip2Config",
-            "TemporalReuseMetaClip2ForImageClassification",
-            "TemporalReuseMetaClip2ForVideoClassification",
-            "TemporalReuseMetaClip2VisionConfig",
-            "TemporalReuseMetaClip2VisionModel",
-            "TemporalReuseSiglipConfig",
-            "TemporalReuseSiglipForImageClassification",
-            "TemporalReuseSiglipForVideoClassification",
-            "TemporalReuseSiglipVisionConfig",
-            "TemporalReuseSiglipVisionModel",
-            "TemporalReuseSiglip2Config",
-            "TemporalReuseSiglip2ForImageClassification",
-            "TemporalReuseSiglip2ForVideoClassification",
-            "TemporalReuseSiglip2VisionConfig",
-            "TemporalReuseSiglip2VisionModel",
-            "TemporalReuseViTConfig",
-            "TemporalReuseViTForImageClassification",
-            "TemporalReuseViTForVideoClassification",
-            "TemporalReuseViTModel",
-            "TemporalReuseVideoMAEConfig",
-            "TemporalReuseVideoMAEForVideoClassification",
-            "TemporalReuseVideoMAEModel",
-        ],
-        "optimization": ["OptimizationReport", "optimize"],
-        "pipeline": ["TemporalReuseVideoClassificationPipeline"],
-        "processing": ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor"],
-        "window_cache": ["TemporalReuseWindowCache"],
-    },
-)
+_MODULES = {
+    "cache": ["TemporalReuseCache"],
+    "configuration": ["TemporalReuseConfig"],
+    "conversion": ["with_temporal_reuse"],
+    "examples": ["example"],
+    "optimization": ["OptimizationReport", "optimize"],
+    "pipeline": ["TemporalReuseVideoClassificationPipeline"],
+    "processing": ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor"],
+    "window_cache": ["TemporalReuseWindowCache"],
+}
+# Every other class is of a model, and every other name a module.
+_OTHERS = set(__all__).difference(*_MODULES.values(), {"metrics"})
+
+__getattr__, __dir__ = lazy_names(__name__, {**_MODULES, "models": sorted(_OTHERS)})
 
 register_when_loaded()

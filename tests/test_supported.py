@@ -38,7 +38,6 @@ class Logits(torch.nn.Module):
         ("vit_msn", "ViT-MSN", AutoModelForImageClassification),
         ("ijepa", "I-JEPA", AutoModelForImageClassification),
         ("timesformer", "TimeSformer", AutoModelForVideoClassification),
-        ("vivit", "ViViT", AutoModelForVideoClassification),
     ],
 )
 def test_models_without_reuse_are_refused(kind: str, name: str, auto: Any) -> None:

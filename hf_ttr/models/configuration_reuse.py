@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from transformers import PreTrainedConfig
 
-from ..checks import height_and_width, is_whole
+from ..checks import height_and_width, is_number, is_whole
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
 from ..reduction.base import ModelShape
 from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
@@ -31,8 +31,20 @@ MOST = {
     "decoder_num_hidden_layers": 2**10,
     "decoder_hidden_size": 2**16,
     "decoder_intermediate_size": 2**19,
+    "in_chans": 2**10,
+    "crop_size": 2**13,
+    "frames_per_clip": 2**13,
+    "num_pooler_layers": 2**10,
+    "pooler_output_size": 2**16,
+    "pred_hidden_size": 2**16,
+    "pred_num_attention_heads": 2**10,
+    "pred_num_hidden_layers": 2**10,
+    "pred_num_mask_tokens": 2**10,
 }
 """The largest sizes that a config.json may ask for: many times those of the largest models that there are."""
+
+MOST_RATIO = 2**6
+"""By how much the hidden layer of an MLP may be wider, where a config has that for a number."""
 
 MOST_LABELS = 2**20
 MOST_TOKENS = 2**17
@@ -293,6 +305,35 @@ def _forget_code(config: Any) -> None:
             setattr(config, name, kept[name]) if name in kept else delattr(config, name)
 
 
+class WindowConfigMixin(ReuseConfigMixin):
+    """The same for a model in which all tokens of a window attend to one another."""
+
+    num_frames: int
+    tubelet_size: Any
+
+    @property
+    def window_frames(self) -> int:
+        """See `ReuseConfigMixin.window_frames`."""
+        return self.num_frames
+
+    @property
+    def tubelet_frames(self) -> int:
+        """See `ReuseConfigMixin.tubelet_frames`."""
+        size = self.tubelet_size
+        return int(size[0] if isinstance(size, (list, tuple)) else size)
+
+    @property
+    def protected_tokens(self) -> int:
+        """Tokens in front that no method of reduction may touch."""
+        return self.prefix_tokens
+
+    def model_shape(self, tokens: int | None = None) -> ModelShape:
+        """See `ReuseConfigMixin.model_shape`."""
+        times = self.window_frames // self.tubelet_frames
+        every = self.prefix_tokens + times * math.prod(self.grid)
+        return shape_of(self, tokens or every, self.protected_tokens, times)
+
+
 def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
     """Refuses sizes that no model has, before anything is made of that size."""
     for name, part in settings.items():
@@ -303,13 +344,21 @@ def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
         for number in value if isinstance(value, (list, tuple)) else [value]:
             if number is not None and not (is_whole(number) and 1 <= number <= most):
                 raise ValueError(f"the config has {name} {number!r}, but it must be a whole number from 1 to {most}.")
+    for name in ("mlp_ratio", "pred_mlp_ratio"):
+        ratio = settings.get(name)
+        if ratio is not None and not (is_number(ratio) and 0 < ratio <= MOST_RATIO):
+            raise ValueError(f"the config has {name} {ratio!r}, but it must be above 0 and at most {MOST_RATIO}.")
     if len(settings.get("id2label") or ()) > MOST_LABELS or (settings.get("num_labels") or 0) > MOST_LABELS:
         raise ValueError(f"the config has more than {MOST_LABELS} labels, and is of no model.")
+    tubelet, patch_size = settings.get("tubelet_size") or 2, settings.get("patch_size")
+    if isinstance(tubelet, (list, tuple)):
+        tubelet, *patch_size = tubelet
     size, patch = (
-        max(value) if isinstance(value, (list, tuple)) else value or default
-        for value, default in ((settings.get("image_size"), 224), (settings.get("patch_size"), 16))
+        max(value) if value and isinstance(value, (list, tuple)) else value or default
+        for value, default in ((settings.get("image_size") or settings.get("crop_size"), 224), (patch_size, 16))
     )
-    tokens = (size // patch) ** 2 * (settings.get("num_frames") or 1 if sees_windows else 1)
+    frames = settings.get("num_frames") or settings.get("frames_per_clip") or 1
+    tokens = (size // patch) ** 2 * (-(-frames // tubelet) if sees_windows else 1)
     numbers = tokens * (settings.get("hidden_size") or 1)
     if tokens > MOST_TOKENS or (sees_windows and numbers > MOST_POSITION_NUMBERS):
         raise ValueError(f"the config asks for {tokens} tokens that attend to one another, which no model has.")
