@@ -20,6 +20,8 @@ MOST = {
     "num_hidden_layers": 2**10,
     "hidden_size": 2**16,
     "intermediate_size": 2**19,
+    "mlp_ratio": 2**6,
+    "num_register_tokens": 2**10,
     "num_attention_heads": 2**10,
     "num_channels": 2**10,
     "image_size": 2**13,
@@ -31,6 +33,8 @@ MOST = {
     "decoder_intermediate_size": 2**19,
 }
 """The largest sizes that a config.json may ask for: many times those of the largest models that there are."""
+
+MAY_BE_0 = ("num_register_tokens",)
 
 MOST_LABELS = 2**20
 MOST_TOKENS = 2**17
@@ -199,10 +203,12 @@ class ReuseConfigMixin(StaysInPackage):
 def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
     """Refuses sizes that no model has, before anything is made of that size."""
     for name, most in MOST.items():
-        value = settings.get(name)
+        value, least = settings.get(name), int(name not in MAY_BE_0)
         for number in value if isinstance(value, (list, tuple)) else [value]:
-            if number is not None and not (is_whole(number) and 1 <= number <= most):
-                raise ValueError(f"the config has {name} {number!r}, but it must be a whole number from 1 to {most}.")
+            if number is not None and not (is_whole(number) and least <= number <= most):
+                raise ValueError(
+                    f"the config has {name} {number!r}, but it must be a whole number from {least} to {most}."
+                )
     if len(settings.get("id2label") or ()) > MOST_LABELS or (settings.get("num_labels") or 0) > MOST_LABELS:
         raise ValueError(f"the config has more than {MOST_LABELS} labels, and is of no model.")
     size, patch = (
