@@ -254,9 +254,7 @@ class FrameCall(ABC):
         query_rows = first_rows if outputs is None else torch.arange(len(counts), device=device) * outputs
         observed = ObservedFrames.of(plan, query_rows)
         if plan.is_dense:
-            return WholeFrames(
-                plan, counts, outputs, reduction, observed, attends_to_merged=attends_to_merged
-            )
+            return WholeFrames(plan, counts, outputs, reduction, observed, attends_to_merged=attends_to_merged)
         layout = PackedLayout.of(plan, queries, whole if outputs is None else outputs)
         links = FrameLinks.of(plan, queries) if device.type == "cuda" else None
         output_rows = None
@@ -517,12 +515,7 @@ class PackedFrames(FrameCall):
         rows = query[0].transpose(0, 1)
         self.ran_kernel = False
         # "sdpa" leaves the choice of the kernel to us; an implementation that was asked for by name is used.
-        if (
-            self.links is not None
-            and kept is None
-            and bias is None
-            and module.config._attn_implementation == "sdpa"
-        ):
+        if self.links is not None and kept is None and bias is None and module.config._attn_implementation == "sdpa":
             # Views: rows of the table, or of what the cache holds, lie side by side.
             key_table, value_table = (states.transpose(1, 2).flatten(0, 1) for states in (keys, values))
             if kernel_unavailable_reason(rows, key_table, value_table) is None:

@@ -91,7 +91,7 @@ def test_a_reuse_pass_costs_its_rows() -> None:
     # Where some rows are merged between attention and MLP.
     assert COST.layer(rows=40, pairs=500, mlp_rows=30) == 40 * (11 + 9) + 30 * 4 + 500 * 17
     # The last layer computes keys and values of all rows, and the rest of the CLS rows alone.
-    assert COST.layer_of_first_tokens(rows=40, pairs=45, frames=5) == 40 * 11 + 5 * 13 + 45 * 17
+    assert COST.layer_of_few(rows=40, pairs=45, outputs=5) == 40 * 11 + 5 * 13 + 45 * 17
 
 
 def test_a_counter_adds_up_plans_stream_by_stream() -> None:

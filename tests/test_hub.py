@@ -20,7 +20,6 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForVideoClassification,
-    DeiTConfig,
     DeiTImageProcessorPil,
     VideoMAEForPreTraining,
     VideoMAEForVideoClassification,
@@ -34,6 +33,7 @@ import hf_ttr
 from hf_ttr import hub
 from hf_ttr.card_source import source_facts
 from hf_ttr.checkpoints import CheckpointError
+from hf_ttr.models.register import MODELS
 from hf_ttr.remote_code import LOADER
 
 from .hub_server import TOKEN, HubServer, hub_server
@@ -373,10 +373,6 @@ def edit_config(**changes: Any) -> Callable[[Path], None]:
     return edit
 
 
-def as_deit(folder: Path) -> None:
-    DeiTConfig(num_hidden_layers=1).save_pretrained(folder / "source")
-
-
 def without(name: str) -> Callable[[Path], None]:
     def remove(folder: Path) -> None:
         path = folder / "source" / "model.safetensors"
@@ -432,12 +428,7 @@ def nothing(folder: Path) -> None:
 # What is broken first, the arguments of `convert` that differ, and what the sentence says.
 BAD: dict[str, tuple[Callable[[Path], None], dict[str, Any], list[str]]] = {
     "missing": (nothing, {"source": "./nowhere"}, ["./nowhere", "does not exist"]),
-    "of-text": (edit_config(model_type="bert"), {}, ["'bert'", "pass a ViT"]),
-    "deit-with-distillation-token": (
-        as_deit,
-        {},
-        ["DeiT with a distillation token", "facebook/deit-base-patch16-224"],
-    ),
+    "of-text": (edit_config(model_type="bert"), {}, ["'bert'", "pass a classifier of the kind", "VideoMAE", "ViT"]),
     "without-head": (without("classifier"), {}, ["classifier.weight", "trained for classification"]),
     "with-a-layer-missing": (without("layers.1.mlp"), {}, ["no weights for", "layers.1.mlp"]),
     "base-model": (base_model, {}, ["no classifier but a ViTModel"]),
@@ -816,7 +807,7 @@ def test_no_code_of_others_is_handed_on(kind: str, way: str, converted: dict[str
         assert "stranger" not in file.read_text(), file.name
     saved = json.loads((target / "config.json").read_text())
     assert set(saved["auto_map"].values()) == {
-        f"{LOADER}.{name}" for name in own_class.config_class.auto_classes.values()
+        f"{LOADER}.{name}" for name in MODELS[own_class.config_class.model_type].auto_classes.values()
     }
     assert AutoModelForVideoClassification.from_pretrained(target).config._attn_implementation == "sdpa"
 

@@ -543,7 +543,7 @@ BAD_MODELS = {
     "no-config": (lambda folder: (folder / "config.json").unlink(), ["config.json"]),
     "config-cut-off": (lambda folder: (folder / "config.json").write_text("{"), ["no JSON"]),
     "config-is-a-list": (lambda folder: (folder / "config.json").write_text("[]"), ["type None"]),
-    "bert": (lambda folder: written(folder / "config.json", {"model_type": "bert"}), ["'bert'", "'videomae'"]),
+    "bert": (lambda folder: written(folder / "config.json", {"model_type": "bert"}), ["'bert'", "VideoMAE"]),
     "type-is-a-list": (lambda folder: written(folder / "config.json", {"model_type": []}), ["[]"]),
     "no-classifier": (
         lambda folder: written(folder / "config.json", {"model_type": "vit", "architectures": ["ViTModel"]}),

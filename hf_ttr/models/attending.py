@@ -73,7 +73,6 @@ def running(run: LayerRun | None) -> Iterator[None]:
         _RUNNING.reset(token)
 
 
-@torch.compiler.disable
 def attend_in_run(
     module: Any,
     query: torch.Tensor,
@@ -83,7 +82,7 @@ def attend_in_run(
     scaling: float,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The attention function of the interface, which compiled code leaves alone: it hands on to the layer that runs."""
+    """The attention function of the interface: it hands on to the layer that runs."""
     run = _RUNNING.get()
     assert run is not None, "attention of a layer that does not run"
     kwargs["dropout"] = 0.0
@@ -143,8 +142,9 @@ class ReuseAttention:
         found: Attention = ALL_ATTENTION_FUNCTIONS.get_interface(own._attn_implementation, eager)
         return found
 
+    @torch.compiler.disable
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """As the parent's, on the rows of a run where there is one."""
+        """As the parent's, on the rows of a run where there is one; compiled code leaves it alone."""
         run = _RUNNING.get()
         if run is None or not run.selects:
             return super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
@@ -192,9 +192,14 @@ class ReuseLayer:
         """The module of a layer in which rows meet."""
         return layer.get_submodule(cls.attention_module or cls.attention_half[1])
 
-    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """As the parent's, on the rows of a run where there is one; rows may become fewer between the halves."""
-        run = _RUNNING.get()
+    def forward(self, hidden_states: torch.Tensor, *args: Any, run: LayerRun | None = None, **kwargs: Any) -> Any:
+        """
+        As the parent's, on the rows of a run where there is one; rows may become fewer between the halves.
+
+        Args:
+            run (`LayerRun`, *optional*): the one inside which it is called: compiled code cannot look it up.
+            (others): of the parent.
+        """
         if run is None:
             return super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
         with run.linear:

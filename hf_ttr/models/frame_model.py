@@ -104,8 +104,8 @@ class FrameParts:
 
     Attributes:
         layer_class, attention_class: with reuse, in the place of the parent's.
-        embeddings, projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind the
-            last layer, if anything.
+        embeddings, projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind
+            the last layer, if anything.
         options (`tuple[str, ...]`): what the parent's `forward` takes beside pixels, and its embeddings too.
     """
 
@@ -438,8 +438,9 @@ class FrameModel(StaysInPackage):
         for number, (layer, call) in enumerate(zip(layers, calls)):
             if call is not known or call.reduction is not None:
                 given, known = inputs(padded_positions(call, hidden_states)), call
-            with running(FrameRun(number, linear, call.reduction, call, cache)):
-                output = layer(hidden_states, **given, **kwargs)
+            run = FrameRun(number, linear, call.reduction, call, cache)
+            with running(run):
+                output = layer(hidden_states, run=run, **given, **kwargs)
             hidden_states = output[0] if isinstance(output, tuple) else output
         return BaseModelOutput(last_hidden_state=self.parts.norm_of(self)(hidden_states))
 

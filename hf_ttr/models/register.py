@@ -64,7 +64,6 @@ class ReuseModel:
                 found[auto.__name__] = kind.__name__
         return found
 
-
     def class_for(self, architectures: Sequence[str]) -> type[PreTrainedModel] | None:
         """
         The class that classifies the videos of a checkpoint.
@@ -111,12 +110,11 @@ def register_model(
     entry = ReuseModel(config, base, image_classifier, video_classifier, tuple(others))
     _check(entry)
     known = MODELS.get(config.model_type)
-    if known is not None and known != entry:
-        if _source(known.config) != _source(config):
-            raise ValueError(
-                f"there is a model of the type {config.model_type!r} already, of {known.config.__module__}; give "
-                f"{config.__name__} a model_type of its own."
-            )
+    if known is not None and _source(known.config) != _source(config):
+        raise ValueError(
+            f"there is a model of the type {config.model_type!r} already, of {known.config.__module__}; give "
+            f"{config.__name__} a model_type of its own."
+        )
     AutoConfig.register(config.model_type, config, exist_ok=True)
     for use, auto in _AUTO_CLASSES.items():
         kind = getattr(entry, use)
@@ -187,7 +185,9 @@ def _check(entry: ReuseModel) -> None:
     if not (inspect.isclass(config) and issubclass(config, ReuseConfigMixin) and issubclass(config, PreTrainedConfig)):
         raise TypeError(f"{config!r} is no config of a model with reuse: ReuseConfigMixin, then the parent's config.")
     if config.model_type == config.parent_model_type:
-        raise ValueError(f"{config.__name__} has the model_type of its parent, {config.model_type!r}; give it its own.")
+        raise ValueError(
+            f"{config.__name__} has the model_type of its parent, {config.model_type!r}; give it its own."
+        )
     if not entry.classes:
         raise ValueError(f"no class was given for {config.__name__}: pass base, image_classifier or video_classifier.")
     for kind in entry.classes:

@@ -131,8 +131,8 @@ class WindowParts:
 
     Attributes:
         layer_class, attention_class: with reuse, in the place of the parent's.
-        projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind the last layer,
-            if anything.
+        projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind the last
+            layer, if anything.
     """
 
     layer_class: ClassVar[type[ReuseLayer]]
@@ -426,8 +426,9 @@ class WindowModel(StaysInPackage):
             if reduction is not None and reduction.origin is not None:
                 kept = reduction.origin if slots is None else slots[reduction.origin]
                 given = self.parts.layer_inputs(self, kept)
-            with running(WindowRun(number, linear, reduction, plan, cache)):
-                output = layer(hidden_states, **given)
+            run = WindowRun(number, linear, reduction, plan, cache)
+            with running(run):
+                output = layer(hidden_states, run=run, **given)
             hidden_states = output[0] if isinstance(output, tuple) else output
         return BaseModelOutput(last_hidden_state=hidden_states)
 
@@ -633,5 +634,3 @@ def _refuse_unknown(kwargs: dict[str, Any], name: str) -> None:
     unknown = sorted(kwargs.keys() - {"output_hidden_states", "output_attentions", "return_dict"})
     if unknown:
         raise TypeError(f"{name} with temporal reuse has no use for {', '.join(map(repr, unknown))}; leave it out.")
-
-

@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from hf_ttr.cache import ReuseCache
+from hf_ttr.models.register import parent_of
 
 from ..tiny import make_clip
 
@@ -22,10 +23,13 @@ class ModelCase:
 
     Attributes:
         name: what is special about the case; part of the test's id.
-        classifier, base: the classes with reuse, for clips and without a head.
-        parent_classifier, parent_base: the classes of transformers that they stand in for.
-        config_class, parent_config_class, config: the configs, and their tiny values.
+        classifier, base: the classes with reuse, for clips and without a head; `classifier` is that without a head
+            where there is no other.
+        config: the tiny values of the config; where it is one of several parts, those of the part that sees stand
+            under `vision_config`.
         frame_classifier: the class with reuse for single frames, if there is one.
+        prefix: tokens in front of the patches of a frame.
+        reads: how many of them the head reads; `None` if it reads all tokens.
         settings: of reuse.
         batch, frames, size, dtype, attention: of the calls.
     """
@@ -33,12 +37,10 @@ class ModelCase:
     name: str
     classifier: type[PreTrainedModel]
     base: type[PreTrainedModel]
-    parent_classifier: type[PreTrainedModel]
-    parent_base: type[PreTrainedModel]
-    config_class: type[PreTrainedConfig]
-    parent_config_class: type[PreTrainedConfig]
     config: dict[str, Any]
     frame_classifier: type[PreTrainedModel] | None = None
+    prefix: int = 1
+    reads: int | None = 1
     settings: dict[str, Any] = field(default_factory=dict)
     batch: int = 2
     frames: int = 7
@@ -50,6 +52,18 @@ class ModelCase:
     def __str__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
         return f"{self.settings['mode']}-{self.name}-B{self.batch}-T{self.frames}-{dtype}-{self.attention}"
+
+    @property
+    def config_class(self) -> type[PreTrainedConfig]:
+        """Of the classifier."""
+        return self.classifier.config_class
+
+    def config_of(self, base: bool = False, **changes: Any) -> dict[str, Any]:
+        """Values of the config of the classifier, or of the model without a head, with changes of what sees."""
+        if "vision_config" not in self.config:
+            return {**self.config, **changes}
+        vision = {**self.config["vision_config"], **changes}
+        return vision if base else {**self.config, "vision_config": vision}
 
     @property
     def reduces(self) -> bool:
@@ -72,16 +86,19 @@ class ModelCase:
     def parent(self, base: bool = False, seed: int = 0) -> PreTrainedModel:
         """The model of transformers, with random weights."""
         torch.manual_seed(seed)
-        config = self.parent_config_class(**self.config, attn_implementation=self.attention)
-        return (self.parent_base if base else self.parent_classifier)(config).to(self.dtype).eval()
+        parent: Any = parent_of(self.base if base else self.classifier)
+        config = parent.config_class(**self.config_of(base), attn_implementation=self.attention)
+        return parent(config).to(self.dtype).eval()
 
     def model(
         self, base: bool = False, single_frames: bool = False, seed: int = 0, **settings: Any
     ) -> PreTrainedModel:
         """The model with reuse, with the weights of `parent`."""
-        model_class = self.base if base else self.frame_classifier if single_frames else self.classifier
+        model_class: Any = self.base if base else self.frame_classifier if single_frames else self.classifier
         settings = {**self.settings, **settings}
-        config = self.config_class(**self.config, temporal_reuse=settings, attn_implementation=self.attention)
+        config = model_class.config_class(
+            **self.config_of(base), temporal_reuse=settings, attn_implementation=self.attention
+        )
         model = model_class(config).to(self.dtype)
         model.load_state_dict(self.parent(base, seed).state_dict())
         return model.eval()
@@ -114,9 +131,9 @@ class ModelCase:
         return logits.unflatten(0, (self.batch, -1)).mean(1)
 
     def always_computed(self, plan: torch.Tensor, past: bool = False) -> torch.Tensor:
-        """What is computed whatever the content: the CLS tokens, and a first frame without a past."""
+        """What is computed whatever the content: the tokens in front, and a first frame without a past."""
         always = torch.zeros_like(plan)
-        always[:, :, 0] = True
+        always[:, :, : self.prefix] = True
         if not past:
             always[:, 0] = True
         return always

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
+from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
 from hf_ttr import (
     TemporalReuseVideoMAEConfig,
@@ -18,7 +18,7 @@ from hf_ttr.planning.window_planner import WindowPlanner
 
 from ..tiny import TINY_VIDEOMAE, tiny_videomae
 from .cases import WindowCase, assert_near, assert_same
-from .modeling_invariants import WindowReuseInvariants
+from .modeling_invariants import ClassifierInvariants, WindowReuseInvariants
 from .videomae_reference import run_reference
 
 
@@ -28,10 +28,6 @@ def videomae_case(name: str, mode: str, settings: dict[str, Any], **options: Any
         name=name,
         classifier=TemporalReuseVideoMAEForVideoClassification,
         base=TemporalReuseVideoMAEModel,
-        parent_classifier=VideoMAEForVideoClassification,
-        parent_base=VideoMAEModel,
-        config_class=TemporalReuseVideoMAEConfig,
-        parent_config_class=VideoMAEConfig,
         config=config,
         settings={"mode": mode, **settings},
         **options,
@@ -73,7 +69,7 @@ def plain_case(request: pytest.FixtureRequest) -> WindowCase:
     return request.param
 
 
-class TestTemporalReuseVideoMAE(WindowReuseInvariants):
+class TestTemporalReuseVideoMAE(WindowReuseInvariants, ClassifierInvariants):
     """The invariants of all models that see a window at once."""
 
 

@@ -18,7 +18,7 @@ from hf_ttr.planning.planner import Planner
 
 from ..tiny import TINY_VIT, make_clip
 from .cases import ModelCase, assert_near
-from .modeling_invariants import FrameReuseInvariants
+from .modeling_invariants import FrameClassifierInvariants, FrameReuseInvariants, MaskInvariants
 from .vit_reference import run_reference
 
 
@@ -28,10 +28,6 @@ def vit_case(name: str, mode: str, settings: dict[str, Any], **options: Any) -> 
         classifier=TemporalReuseViTForVideoClassification,
         base=TemporalReuseViTModel,
         frame_classifier=TemporalReuseViTForImageClassification,
-        parent_classifier=ViTForImageClassification,
-        parent_base=ViTModel,
-        config_class=TemporalReuseViTConfig,
-        parent_config_class=ViTConfig,
         config=TINY_VIT,
         settings={"mode": mode, **settings},
         **options,
@@ -77,7 +73,7 @@ def causal_case(request: pytest.FixtureRequest) -> ModelCase:
     return request.param
 
 
-class TestTemporalReuseViT(FrameReuseInvariants):
+class TestTemporalReuseViT(FrameReuseInvariants, FrameClassifierInvariants, MaskInvariants):
     """The invariants of all frame-wise models."""
 
 

@@ -255,7 +255,7 @@ def test_a_method_that_was_not_imported_is_named_with_what_to_do(tmp_path: Path)
         "--import MODULE\\), or take one of 'pruning'"
     )
     with pytest.raises(CheckpointError, match=f"^The model '.*' cannot be loaded: {sentence}") as caught:
-        load_classifier(str(tmp_path), type(model).__name__, {})
+        load_classifier(str(tmp_path), type(model), {})
     assert "complete copy" not in str(caught.value)
     with pytest.raises(ValueError, match=f"^The model '.*' cannot be used: {sentence}") as refused:
         ReuseModelCardData.from_directory(tmp_path)

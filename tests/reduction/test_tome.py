@@ -30,7 +30,7 @@ def random_rows(count: int, dim: int, seed: int) -> torch.Tensor:
     ids=["one", "equal", "ragged", "clamped"],
 )
 def test_merging_is_that_of_loops(counts: list[int], r: int, has_first_token: bool) -> None:
-    model = shape(20, protected=int(has_first_token))
+    model = shape(20, has_first_token=has_first_token)
     reduction = RowReduction([ToMe(r=r)], model, counts, torch.device("cpu"))
     reduction.sizes = reduction.sizes.double()
     states = initial = random_rows(sum(counts), 5, 0)
