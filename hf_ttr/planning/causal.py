@@ -20,6 +20,7 @@ def choose_changed(
     config: TemporalReuseConfig,
     budget: float | None = None,
     thresholds: torch.Tensor | None = None,
+    *,
     pauses_when_whole: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
