@@ -59,7 +59,7 @@ class Arena:
         self.clips = clips
         self.reuse: Any = hf_ttr.with_temporal_reuse(model)
         base: Any = self.reuse.videomae
-        self.grid: tuple[int, int] = base._grid()
+        self.grid: tuple[int, int] = base.config.grid
         self.times = model.config.num_frames // model.config.tubelet_size
         self.positions = self.grid[0] * self.grid[1]
         self.cost = VideoMAEParts().cost(model.videomae, self.positions)

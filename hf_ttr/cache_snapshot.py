@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import fields
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .cache import ROW_STATES, ReuseCache, TemporalReuseCache
-from .checks import first_line, height_and_width, is_whole
+from .checks import first_line, is_whole
 from .display import shown
 from .files import replacing
 from .planning.plan import NEVER
@@ -26,7 +27,7 @@ FORMAT = "hf_ttr cache 1"
 """Written into every file; another number is another layout."""
 
 LARGEST_FILE = 2 * 2**30
-"""Bytes of a snapshot that is read; the cache of the largest VideoMAE takes one half of it."""
+"""Bytes of a snapshot that is read; the cache of the largest window model takes one half of it."""
 
 LARGEST_HEADER = 2**24
 """Bytes of what a snapshot says of its tensors."""
@@ -197,25 +198,24 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
     Raises:
         ValueError: if not; it names what is wrong.
     """
-    is_window = config.window_frames is not None
+    is_window, shape = config.window_frames is not None, config.model_shape()
     if isinstance(cache, TemporalReuseWindowCache) is not is_window:
         raise ValueError("its cache is of another kind of model")
     owner: Any = cache.owner
     for name, value in (
-        ("layers", config.num_hidden_layers),
-        ("hidden_size", config.hidden_size),
+        ("layers", shape.layers),
+        ("hidden_size", shape.hidden_size),
         ("batch_size", 1),
     ):
         if owner.get(name) != value or isinstance(owner[name], bool):
             raise ValueError(f"{name} is not {value}")
     if not all(isinstance(owner.get(name), str) for name in ("model", "dtype", "weights")):
         raise ValueError("its owner is no model")
-    (height, width), (rows, columns) = height_and_width(config.image_size), height_and_width(config.patch_size)
-    positions = (height // rows) * (width // columns)
+    positions = math.prod(config.grid)
     state: Any = cache.streams
-    heads, size = config.num_attention_heads, config.hidden_size
+    heads, size = shape.heads, shape.hidden_size
     if not is_window:
-        tokens = positions + 1
+        tokens = config.prefix_tokens + positions
         _check("reference", state.reference, (1, positions, size))
         _check_whole("age", state.age, (1, tokens), 1, NEVER)
         _check("scale", state.scale, (1,), least=0)
@@ -225,10 +225,10 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
     else:
         if not (isinstance(state.counts, list) and len(state.counts) == 1 and is_whole(state.counts[0])):
             raise ValueError("counts is not the number of rows of one stream")
-        (tokens,), times = state.counts, config.num_frames // config.tubelet_size
+        (tokens,), times = state.counts, config.window_frames // config.tubelet_frames
         slots = (1, times, positions)
         _check("patches", state.patches, (*slots, size))
-        _check("checksums", state.checksums, (1, config.num_frames))
+        _check("checksums", state.checksums, (1, config.window_frames))
         _check("scale", state.scale, (1,), least=0)
         _check("reference", state.reference, (tokens, size))
         _check_whole("age", state.age, (tokens,), 1, NEVER)
@@ -239,14 +239,14 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
         of_rows = (tokens,)
     for layer in cache.layers:
         for name in ("keys", "values"):
-            _check(name, getattr(layer, name), (1, heads, tokens, size // heads))
+            _check(name, getattr(layer, name), (1, heads, tokens, shape.key_size))
             if str(getattr(layer, name).dtype) != f"torch.{owner['dtype']}":
                 raise ValueError(f"{name} has another dtype than its owner")
     if cache._output is not None:
         _check("output", cache._output, (*of_rows, size))
     if cache._last_layers is not None:
-        shape = of_rows if is_window else (*of_rows, 1)
-        _check_whole("last layers", cache._last_layers, shape, 0, config.num_hidden_layers)
+        of_last_layers = of_rows if is_window else (*of_rows, 1)
+        _check_whole("last layers", cache._last_layers, of_last_layers, 0, shape.layers)
 
 
 def _check(

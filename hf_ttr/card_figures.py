@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
@@ -148,14 +148,17 @@ def settings_in_force(settings: TemporalReuseConfig, is_window_model: bool) -> d
     return {name: found[name] for name in names}
 
 
-def evaluation_figures(path: str | os.PathLike[str], parent_name: str, is_window_model: bool) -> Figures:
+def evaluation_figures(
+    path: str | os.PathLike[str], parent_name: str, is_window_model: bool, classes: Collection[str]
+) -> Figures:
     """
     Reads the summary of an evaluation.
 
     Args:
         path: the JSON file.
-        parent_name: what the model's kind is called, `"ViT"` or `"VideoMAE"`.
+        parent_name: what the model's kind is called, such as `"ViT"`.
         is_window_model: whether it sees windows of frames.
+        classes: the names of its classes.
 
     Raises:
         ValueError: one sentence, if it is no such file, not finished, or of a model of another kind.
@@ -186,7 +189,7 @@ def evaluation_figures(path: str | os.PathLike[str], parent_name: str, is_window
     if summary.get("finished") is not True:
         raise ValueError(f"The evaluation of '{shown(name)}' has not finished; run its command again to the end.")
     model_class, dataset = summary["model"].get("class"), summary["dataset"]
-    if isinstance(model_class, str) and parent_name not in model_class:
+    if isinstance(model_class, str) and model_class not in classes:
         raise ValueError(
             f"'{shown(name)}' is of a {shown(model_class, 60)}, but the model of the card is a {parent_name}; pass "
             "the evaluation of this model."

@@ -64,8 +64,8 @@ def checkpoint_type(model: str) -> str:
 
     if model_type not in classifier_types():
         raise CheckpointError(
-            f"The model '{model}' is of the type {model_type!r}; pass a classifier of the kind {classifier_names()}, "
-            "plain or with reuse."
+            f"The model '{model}' is of the type {model_type!r}; pass an image or video classifier of the kind "
+            f"{classifier_names()}, plain or with reuse."
         )
     if architectures and not any(name.endswith("Classification") for name in architectures):
         raise CheckpointError(

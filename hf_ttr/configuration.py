@@ -28,38 +28,38 @@ class TemporalReuseConfig(PretrainedConfig):
         mode (`str`, defaults to `"bidirectional"`):
             `"bidirectional"` interpolates a reused token between the computed tokens of its position before and after
             it (clips and files); `"causal"` holds the last computed one (live streams); `"off"` runs the parent model.
-            VideoMAE sees a whole window at once: see `representative`.
+            A model that sees windows reuses inside them too: see `representative`.
         threshold (`float`, *optional*):
             Largest error of a reused token: the distance between its patch embedding and the reused one, relative to
             the mean norm of the stream's patch embeddings. Errors of a position add up over the frames in which it is
             reused: their squares, to the square of the threshold. 0 computes every token. Left out, it is found from
-            `compute_budget`, or is 0.1 (VideoMAE: 0.4) where there is no budget either.
+            `compute_budget`, or is 0.1 (of frames) or 0.4 (of windows) where there is no budget either.
         compute_budget (`float`, *optional*):
             Share of tokens to compute, in (0, 1]. The planner finds the threshold that meets it. With `threshold`
             given as well, the budget is an upper bound: what is under the threshold is reused in any case.
             The first frame of a stream is always computed whole, and so are scene cuts.
         max_age (`int`, *optional*, defaults to 24):
-            A token is recomputed at the latest after this many frames (VideoMAE: windows); `None` sets no limit.
+            A token is recomputed at the latest after this many frames, or windows; `None` sets no limit.
         saliency_weight (`float`, defaults to 0.5):
-            Exponent of the attention that a position receives from the CLS token, by which its error is weighted:
-            0 treats all positions alike, 0.5 is the square root.
+            Of frames: exponent of the attention that a position receives from the CLS token, by which its error is
+            weighted: 0 treats all positions alike, 0.5 is the square root.
         context_weight (`float`, defaults to 0.3):
             How much change around a position counts towards recomputing it, because its deep states depend on what it
             attends to: factor of the mean squared error around it. 0 looks at the position alone.
         context_size (`int`, defaults to 5):
             Side of the neighbourhood, in patches, for `context_weight`; odd.
         scene_cut (`float`, defaults to 0.6):
-            A frame in which more than this share of the patches must be computed is computed whole, in (0, 1].
+            Of frames: one in which more than this share of the patches must be computed is computed whole, in (0, 1].
         representative (`str`, defaults to `"spread"`):
-            VideoMAE: which token stands for a run of times in which a position is reused: that at its `"start"` (in
+            Of windows: which token stands for a run of times in which a position is reused: that at its `"start"` (in
             mode `"causal"` always) or at its `"middle"`; `"interpolate"` computes the middles and mixes those of
             neighbouring runs; `"spread"` does so with tokens that lie at different times in neighbouring positions.
         drift_weight (`float`, defaults to 0.01):
-            VideoMAE: what a token loses by being represented by one that is n tubelets away, whatever its content, as
-            its position embedding is another: this factor times the square of n.
+            Of windows: what a token loses by being represented by one that is n tubelets away, whatever its content,
+            as its position embedding is another: this factor times the square of n.
         window_weight (`float`, defaults to 1.0):
-            VideoMAE, streams: factor of the mean squared change of the window since a token was computed, by which
-            the error of keeping it grows, because it had attended to another window.
+            Of windows in a stream: factor of the mean squared change of the window since a token was computed, by
+            which the error of keeping it grows, because it had attended to another window.
         reduction (`list`, *optional*):
             Methods of `hf_ttr.reduction` that merge tokens or leave some out, or dicts of their settings, such as
             `{"method": "tome", "r": 8}`. They work in every mode, with reuse and (mode `"off"`) without.

@@ -52,10 +52,9 @@ def with_temporal_reuse(
     """
     stand_in = stand_in_for(type(model))
     if stand_in is None:
-        names = dict.fromkeys(parent_of(kind).__name__ for entry in MODELS.values() for kind in entry.classes)
-        raise ValueError(
-            f"there is no temporal reuse for a {type(model).__name__}; it is there for {', '.join(names)}."
-        )
+        names = {parent_of(kind).__name__ for entry in MODELS.values() for kind in entry.classes}
+        there = ", ".join(sorted(names, key=str.lower))
+        raise ValueError(f"there is no temporal reuse for a {type(model).__name__}; it is there for {there}.")
     model_class = model_class or stand_in
     config_class: Any = model_class.config_class
     if type(model.config).model_type not in (config_class.parent_model_type, config_class.model_type):

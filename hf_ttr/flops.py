@@ -124,7 +124,7 @@ class ReuseReport(ModelOutput):
         merged_by_layer, pruned_by_layer (`torch.LongTensor` of shape `(batch, layers)`): tokens that were merged into
             others, or left out, in the layers before.
         plan (`torch.BoolTensor` of shape `(batch, frames, tokens)`, *optional*): which tokens were computed, if asked
-            for with `output_reuse_plan=True`; of a VideoMAE, by tubelet and position.
+            for with `output_reuse_plan=True`; of a window, by tubelet and position.
         maps (`TokenMaps`, *optional*): what became of every token, if asked for with `output_token_maps=True`.
     """
 

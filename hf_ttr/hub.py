@@ -69,7 +69,7 @@ def convert(
     repo_id: str | None = None,
 ) -> ConvertedCheckpoint:
     """
-    Makes a checkpoint with reuse of a ViT image classifier or a VideoMAE video classifier.
+    Makes a checkpoint with reuse of an image or video classifier.
 
     The files of weights are copied as they are, but those in float16, which are written in float32: on a CPU float16
     is several times slower. The config says how to reuse, the processor takes images and videos, a module of a few

@@ -30,8 +30,9 @@ from .checks import is_number, is_whole
 from .display import shown
 from .evaluation.hub_results import EVAL_RESULTS, TASK, accuracy_entries
 from .files import replacing
-from .models.register import classifier_names, classifier_types, entry_for
+from .models.register import MODELS, classifier_names, classifier_types, entry_for, parent_of
 from .reduction.base import UNKNOWN
+from .remote_code import is_own
 
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -150,11 +151,11 @@ class ReuseModelCardData(ModelCardData):
             )
         figures, speed = [], None
         if evaluation is not None:
-            figures.append(evaluation_figures(evaluation, kind, is_window_model))
+            figures.append(evaluation_figures(evaluation, kind, is_window_model, _class_names(config)))
         if benchmarks is not None:
             settings = settings_in_force(config.temporal_reuse, is_window_model)
             figures += benchmark_figures(benchmarks, name, settings, is_window_model)
-            speed = random_weights_speed(benchmarks, kind, config.hidden_size)
+            speed = random_weights_speed(benchmarks, kind, config.vision.hidden_size)
         accuracy, clips = _trained(model)
         return cls(
             model_id,
@@ -284,10 +285,10 @@ class ReuseModelCardData(ModelCardData):
         return f"A {kind} that classifies videos; it {sees}.{origin} {form}"
 
     def _facts(self) -> str:
-        config = self.config
+        config, shape = self.config, self.config.model_shape()
         facts = {
-            "Model": f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}",
-            "Frames": f"{_size(config.image_size)} pixels in patches of {_size(config.patch_size)}",
+            "Model": f"{shape.layers} layers, hidden size {shape.hidden_size}",
+            "Frames": f"{_size(config.frame_size)} pixels in patches of {_size(config.patch_shape)}",
         }
         if self.is_window_model:
             facts["Window"] = f"{config.window_frames} frames"
@@ -298,8 +299,10 @@ class ReuseModelCardData(ModelCardData):
         return listed(facts)
 
     def _examples(self) -> dict[str, str]:
-        name, kind = literal(self.model_id), self.config.parent_name
-        reuse_class = f"hf_ttr.TemporalReuse{kind}ForVideoClassification"
+        name, kind = literal(self.model_id), MODELS[self.config.model_type].class_for(self.config.architectures or [])
+        assert kind is not None
+        package = "hf_ttr" if is_own(kind) else kind.__module__
+        reuse_class = f"{package}.{kind.__name__}"
         window = "top_k=1" if self.is_window_model else "window=32, lookahead=7, top_k=1"
         loop = [
             f'for result in pipe.stream("video.mp4", {window}):',
@@ -320,6 +323,7 @@ class ReuseModelCardData(ModelCardData):
             def built(task: str, settings: str = "") -> list[str]:
                 return [
                     "import hf_ttr",
+                    *([] if package == "hf_ttr" else [f"import {package}"]),
                     "from transformers import pipeline",
                     "",
                     f"name = {name}",
@@ -443,8 +447,8 @@ def _read_config(model: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
     entry = entry_for(model_type) if isinstance(model_type, str) and model_type in classifier_types() else None
     if entry is None:
         raise ValueError(
-            f"The model '{shown(name)}' is of the type {shown(repr(model_type), 60)}; pass a classifier of the kind "
-            f"{classifier_names()}, plain or with reuse."
+            f"The model '{shown(name)}' is of the type {shown(repr(model_type), 60)}; pass an image or video "
+            f"classifier of the kind {classifier_names()}, plain or with reuse."
         )
     architectures = raw.get("architectures")
     architectures = architectures if isinstance(architectures, list) else []
@@ -502,6 +506,11 @@ def _link(name: str) -> str:
 def _size(size: int | Sequence[int]) -> str:
     sides = (size, size) if isinstance(size, int) else tuple(size)
     return "x".join(map(str, sides))
+
+
+def _class_names(config: Any) -> set[str]:
+    """Names of the classes of a model, with reuse and without."""
+    return {name for kind in MODELS[config.model_type].classes for name in (kind.__name__, parent_of(kind).__name__)}
 
 
 def _as_index(key: str) -> tuple[int, str]:

@@ -55,7 +55,7 @@ class TemporalReuseVideoClassifierOutput(ImageClassifierOutput):
     Attributes:
         loss (`torch.Tensor` of shape `()`, *optional*): where labels were given.
         logits (`torch.Tensor` of shape `(batch, labels)`): mean of the frame logits.
-        frame_logits (`torch.Tensor` of shape `(batch, frames, labels)`): of every frame, of a ViT.
+        frame_logits (`torch.Tensor` of shape `(batch, frames, labels)`): of every frame, not of windows.
         past_key_values, reuse: as in `TemporalReuseModelOutput`.
     """
 

@@ -146,9 +146,9 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             source: a path, an http(s) or rtsp URL, a camera (`"/dev/video0"`, `"camera:0"`), an iterator of frames, or
                 anything else that `hf_ttr.streaming.open_source` takes; or a dict of names and sources, or a list of
                 paths and URLs, for many streams at once. `live:` in front of a text has it treated as live.
-            window (`int`, *optional*): frames of a result; by default 1, of a VideoMAE as many as it sees at once.
+            window (`int`, *optional*): frames of a result; by default 1, of a model of windows as many as it sees.
             stride (`int`, *optional*): frames from one window to the next; by default that many.
-            lookahead (`int`): frames of delay, which let tokens be interpolated instead of held; not of a VideoMAE.
+            lookahead (`int`): frames of delay, which let tokens be interpolated instead of held; not of windows.
             top_k (`int`): number of labels of a result.
             options: `frame_sampling_rate`, `latency_budget_ms`, `max_threshold`, `verify_every`, `max_divergence`,
                 `batch_size`, `function_to_apply` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`,

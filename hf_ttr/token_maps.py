@@ -17,7 +17,7 @@ class TokenMaps(ModelOutput):
     """
     What became of every token of a call; `output.reuse.maps` of one with `output_token_maps=True`.
 
-    Frames are the frames of a ViT; of a VideoMAE they are tubelets, whose tokens have no CLS token in front.
+    Frames are those that a model looks at one by one; of a window they are tubelets, with no token in front.
 
     Attributes:
         computed (`torch.BoolTensor` of shape `(batch, frames, tokens)`): which tokens went through the layers with a

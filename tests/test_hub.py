@@ -428,7 +428,7 @@ def nothing(folder: Path) -> None:
 # What is broken first, the arguments of `convert` that differ, and what the sentence says.
 BAD: dict[str, tuple[Callable[[Path], None], dict[str, Any], list[str]]] = {
     "missing": (nothing, {"source": "./nowhere"}, ["./nowhere", "does not exist"]),
-    "of-text": (edit_config(model_type="bert"), {}, ["'bert'", "pass a classifier of the kind", "VideoMAE", "ViT"]),
+    "of-text": (edit_config(model_type="bert"), {}, ["'bert'", "classifier of the kind", "VideoMAE", "ViT"]),
     "without-head": (without("classifier"), {}, ["classifier.weight", "trained for classification"]),
     "with-a-layer-missing": (without("layers.1.mlp"), {}, ["no weights for", "layers.1.mlp"]),
     "base-model": (base_model, {}, ["no classifier but a ViTModel"]),

@@ -112,9 +112,8 @@ def test_rows_attend_to_their_own_frame(
     call = FrameCall.of(plan, outputs=1 if first_tokens_only else None)
     queries = call.select_outputs(torch.randn(1, len(plan.rows), HEADS * HEAD_DIM))
     query = queries.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
-    table_rows = len(plan.rows) + past * batch * tokens
-    shape = (batch, HEADS, tokens, HEAD_DIM) if plan.is_single else (1, HEADS, table_rows, HEAD_DIM)
-    given_keys, given_values = torch.randn(2, *shape)
+    table_rows = 1 + int(max(part.max() for part in plan.links[:2]))
+    given_keys, given_values = torch.randn(2, 1, HEADS, table_rows, HEAD_DIM)
     output, weights = call.attend(
         eager_attention_forward, nn.Module().eval(), query, given_keys, given_values, scaling=0.3, dropout=0.0
     )
@@ -122,9 +121,7 @@ def test_rows_attend_to_their_own_frame(
     assert output.shape == (1, query.shape[2], HEADS, HEAD_DIM)
 
     def of_frame(given: torch.Tensor, frame: int) -> torch.Tensor:
-        if plan.is_single:
-            return given[frame]
-        left, right, alpha = (part.flatten(0, 1)[frame] for part in (plan.left, plan.right, plan.alpha))
+        left, right, alpha = (part.flatten(0, 1)[frame] for part in plan.links)
         return torch.lerp(given[0, :, left], given[0, :, right], alpha[:, None])
 
     counts = [1] * (batch * frames) if first_tokens_only else plan.row_counts

@@ -49,7 +49,7 @@ class Measurement:
     Attributes:
         labels: the pipeline's answer, best label first.
         logits (`torch.Tensor` of shape `(labels,)`), frame_logits (`torch.Tensor` of shape `(frames, labels)`,
-            *optional*): a VideoMAE has none of frames.
+            *optional*): a model of windows has none of frames.
         reuse: the report of the model; `None` where the parent's code runs.
         pixels (`np.ndarray` of shape `(frames, height, width, 3)`, *optional*): the frames that the model saw.
         all_seconds, all_model_seconds: of every timed run, whole and in the model alone.
@@ -140,7 +140,9 @@ class Comparison:
         frame_indices: which frames of the video the model saw.
         frame_sampling_rate: how they were chosen.
         dtype: what the model computes with.
-        tubelet_size (`int`, *optional*): how many frames share the tokens of a VideoMAE; `None` for a ViT.
+        tubelet_size (`int`, *optional*): how many frames share the tokens of a model that sees windows; `None` for one
+            that looks at frames one by one.
+        prefix_tokens (`int`): tokens in front of the patches in the maps.
         runs: number of timed runs.
         is_warm: whether a run came before them that is not counted.
         scores: what turns logits to scores.
@@ -156,6 +158,7 @@ class Comparison:
     frame_sampling_rate: FrameSamplingRate
     dtype: str
     tubelet_size: int | None
+    prefix_tokens: int
     runs: int
     is_warm: bool
     reuse: Measurement
@@ -243,13 +246,8 @@ class Comparison:
         return report.maps.stream(0)
 
     @property
-    def prefix_tokens(self) -> int:
-        """Tokens in front of the patches in the maps."""
-        return 1 if self.tubelet_size is None else 0
-
-    @property
     def shown_frames(self) -> list[int]:
-        """Which frames, of those that the model saw, the maps are of: of a VideoMAE the first of each tubelet."""
+        """Which frames, of those that the model saw, the maps are of: of a window the first of each tubelet."""
         return list(range(0, len(self.frame_indices), self.tubelet_size or 1))
 
     def captions(self) -> list[str] | None:
@@ -263,7 +261,7 @@ class Comparison:
 
     def save_picture(self, path: str) -> None:
         """
-        Writes the picture of what was computed in which frame, of a VideoMAE the first of each tubelet.
+        Writes the picture of what was computed in which frame, of a window the first of each tubelet.
 
         Raises:
             InputError: if the file cannot be written.
@@ -313,7 +311,7 @@ class Pipelines:
         Loads a model.
 
         Args:
-            model: folder or Hub id of a ViT image classifier or a VideoMAE video classifier, plain or with reuse.
+            model: folder or Hub id of an image or video classifier, plain or with reuse.
             settings: settings of reuse that differ from those of the checkpoint.
             with_dense: whether to load the model dense as well.
             with_maps: whether something is to be drawn.
@@ -374,7 +372,7 @@ def compare(
 
     pipe = pipelines.reuse
     config = pipe.model.config
-    tubelet_size = getattr(config, "tubelet_size", None)
+    tubelet_size = config.tubelet_frames if config.window_frames else None
     rate = rate_in_force(frame_sampling_rate, pipe.video_processor)
     runs, warm_ups = (TIMED_RUNS, 1) if is_timed else (1, 0)
     try:
@@ -382,7 +380,7 @@ def compare(
             progress(f"Looking at {shown(video, None)}")
             # One frame is enough to know whether the file can be read.
             _, info = read_frames(source, lambda total: [0])
-            model_frames = config.num_frames if tubelet_size else None
+            model_frames = config.window_frames
             _check_num_frames(num_frames, video, info.frames, pipelines.model, model_frames)
             chosen = {"reuse": pipe} | ({} if pipelines.dense is None else {"dense": pipelines.dense})
             measurements = {name: Measurement() for name in chosen}
@@ -411,6 +409,8 @@ def compare(
         frame_sampling_rate=rate,
         dtype=str(pipe.model.dtype).removeprefix("torch."),
         tubelet_size=tubelet_size,
+        # Maps of windows are of slots alone.
+        prefix_tokens=0 if config.window_frames else config.prefix_tokens,
         runs=runs,
         is_warm=warm_ups > 0,
         reuse=measurements["reuse"],
@@ -548,7 +548,7 @@ def _run(
     except (VideoDecodingError, ContractError):
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        remedy = "another --device" if hasattr(pipe.model.config, "tubelet_size") else "a smaller --num-frames"
+        remedy = "another --device" if pipe.model.config.window_frames else "a smaller --num-frames"
         raise InputError(f"There is not enough memory to run '{shown(video)}'; pass {remedy}.") from error
     except ValueError as error:
         raise InputError(

@@ -22,7 +22,7 @@ def convert(
         str,
         typer.Argument(
             metavar="SRC",
-            help="Folder or Hub id of a ViT image classifier or VideoMAE video classifier.",
+            help="Folder or Hub id of an image or video classifier.",
             show_default=False,
         ),
     ],

@@ -38,7 +38,7 @@ Model = Annotated[
     str,
     typer.Option(
         metavar="DIR|ID",
-        help="Folder or Hub id of a ViT image classifier or VideoMAE video classifier, plain or with reuse; or "
+        help="Folder or Hub id of an image or video classifier, plain or with reuse; or "
         "example:vit-demo, example:videomae-demo.",
         show_default=False,
         callback=as_path,
@@ -49,7 +49,7 @@ Threshold = Annotated[
     typer.Option(
         metavar="X",
         help="Largest relative error of a reused token; 0 computes every token.",
-        show_default="the model's, or 0.1, for a VideoMAE 0.4",
+        show_default="the model's, or 0.1, of windows 0.4",
     ),
 ]
 Budget = Annotated[
@@ -77,7 +77,7 @@ NumFrames = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Frames to take from a video; that of a VideoMAE is fixed.",
+        help="Frames to take from a video; a model of windows takes a fixed number.",
         show_default="the model's, or 16",
     ),
 ]

@@ -47,7 +47,7 @@ def stream(
     window: Annotated[
         int | None,
         typer.Option(
-            metavar="FRAMES", help="Frames of a result.", show_default="1, of a VideoMAE what it sees at once"
+            metavar="FRAMES", help="Frames of a result.", show_default="1, of a model of windows what it sees at once"
         ),
     ] = None,
     stride: Annotated[

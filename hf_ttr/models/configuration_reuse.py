@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any, ClassVar, TypeVar
 
@@ -81,6 +82,22 @@ class ReuseConfigMixin(StaysInPackage):
         return height_and_width(self.vision.image_size)
 
     @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Height and width of a patch, in pixels."""
+        return height_and_width(self.vision.patch_size)
+
+    @property
+    def tubelet_frames(self) -> int:
+        """Frames of the same place that become one token."""
+        return 1
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches in a frame of the size that the model was trained with."""
+        (height, width), (rows, columns) = self.frame_size, self.patch_shape
+        return height // rows, width // columns
+
+    @property
     def threshold_in_force(self) -> float | None:
         """The error up to which tokens are reused; `None` in mode "off", and where a budget alone decides."""
         settings = self.temporal_reuse
@@ -105,7 +122,7 @@ class ReuseConfigMixin(StaysInPackage):
         Args:
             tokens (`int`, *optional*): tokens that attend to one another, where frames are of another size.
         """
-        return shape_of(self, tokens or self.prefix_tokens + patches_of_frame(self.vision), self.prefix_tokens)
+        return shape_of(self, tokens or self.prefix_tokens + math.prod(self.grid), self.prefix_tokens)
 
     @classmethod
     def from_parent_config(
@@ -219,12 +236,6 @@ def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
     numbers = tokens * (settings.get("hidden_size") or 1)
     if tokens > MOST_TOKENS or (sees_windows and numbers > MOST_POSITION_NUMBERS):
         raise ValueError(f"the config asks for {tokens} tokens that attend to one another, which no model has.")
-
-
-def patches_of_frame(config: Any) -> int:
-    """Patches of a frame of the size that the model was trained with."""
-    size, patch = height_and_width(config.image_size), height_and_width(config.patch_size)
-    return (size[0] // patch[0]) * (size[1] // patch[1])
 
 
 def shape_of(config: Any, tokens: int, protected: int, times: int = 1) -> ModelShape:

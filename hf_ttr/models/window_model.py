@@ -367,7 +367,7 @@ class WindowModel(StaysInPackage):
             for name in ("output_attentions", "output_hidden_states")
         )
         thresholds = check_thresholds(thresholds, pixel_values.shape[0])
-        planner = WindowPlanner(settings, self._grid(), parts.first_is_read(self), output_all, thresholds)
+        planner = WindowPlanner(settings, self.config.grid, parts.first_is_read(self), output_all, thresholds)
         active = settings.active_reductions(self.config.model_shape())
         methods = [method for method in active if isinstance(method, LayerReduction)]
         plan = planner.plan(patches, state, self._runs(pixel_values, active))
@@ -440,11 +440,6 @@ class WindowModel(StaysInPackage):
                 found = sources_of(method, pixel_values, self.parts.tubelet(self))
                 runs = found if runs is None else runs.gather(1, found)
         return runs
-
-    def _grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        (height, width), (_, rows, columns) = self.config.frame_size, self.parts.tubelet(self)
-        return height // rows, width // columns
 
     def _embed(self, pixel_values: torch.Tensor, state: WindowState | None, shared: int) -> torch.Tensor:
         """

@@ -17,7 +17,7 @@ import torch
 from transformers import __version__ as transformers_version
 
 from ..cache_snapshot import SnapshotError, check_cache, load_cache, save_cache
-from ..checks import height_and_width, is_number
+from ..checks import is_number
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
 from ..display import scrub, shown
 from ..fingerprint import weights_digest
@@ -365,9 +365,9 @@ class StreamEngine:
         """Takes over what a snapshot holds, once it is known to be what `save` writes of such a model."""
         config = self.model.config
         shapes = (
-            {"answers": (config.num_labels or config.hidden_size,)}
+            {"answers": (config.num_labels or config.vision.hidden_size,)}
             if self.window_frames is None
-            else {"frames": (config.num_channels, *height_and_width(config.image_size))}
+            else {"frames": (config.vision.num_channels, *config.frame_size)}
         )
         for key, tensor in tensors.items():
             if key not in shapes or tensor.shape[1:] != shapes[key] or tensor.dtype != torch.float32:
@@ -395,13 +395,13 @@ class StreamEngine:
     def _most_bytes(self) -> int:
         """More than a snapshot of a stream of this model can take."""
         config = self.model.config
-        height, width = height_and_width(config.image_size)
-        patch_height, patch_width = height_and_width(config.patch_size)
-        frames = self.window_frames or 1
-        tokens = frames * (1 + (height // patch_height) * (width // patch_width))
-        states = (2 * config.num_hidden_layers + 8) * tokens * config.hidden_size
-        answers = self.window * (config.num_labels or config.hidden_size)
-        return 8 * (states + answers + frames * config.num_channels * height * width) + 2**24
+        shape, frames = config.model_shape(), self.window_frames or 1
+        # Once per frame, where a token may stand for several.
+        tokens = frames * (1 + config.prefix_tokens + math.prod(config.grid))
+        states = (2 * shape.layers + 8) * tokens * shape.hidden_size
+        answers = self.window * (config.num_labels or shape.hidden_size)
+        pixels = frames * config.vision.num_channels * math.prod(config.frame_size)
+        return 8 * (states + answers + pixels) + 2**24
 
     def next_frame(self, name: str) -> int:
         """Index of the first frame of the source that a stream has not gone through."""

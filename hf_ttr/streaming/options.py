@@ -25,7 +25,7 @@ class StreamOptions:
 
     Args:
         window (`int`, *optional*): frames of a result: by default 1 for a model that looks at frames, whose logits are
-            averaged over the window; a VideoMAE has a window of its own.
+            averaged over the window; a model that sees windows has one of its own.
         stride (`int`, *optional*): frames from one window to the next, by default as many as a window has.
         lookahead (`int`): frames by which results come later, so that tokens are interpolated between the computed
             tokens before and after them; of models that look at frames.

@@ -50,7 +50,7 @@ def group_map(
         groups (`torch.LongTensor` of shape `(frames, tokens, layers + 1)`): for each layer, as it begins, and behind
             the last, the number of the first token of each token's group, counted through the frames; -1 for a token
             that was left out: `output.reuse.maps.stream(number).groups` of a call with `output_token_maps=True`. That
-            of a VideoMAE has a row for each tubelet: pass it with `frames[::tubelet_size]` and `prefix_tokens=0`.
+            of a window has a row for each tubelet: pass it with `frames[::tubelet_size]` and `prefix_tokens=0`.
         layers (`Sequence[int]`, *optional*): which layers to show, from 0; -1 is behind the last. By default up to
             four, evenly chosen.
         captions (`Sequence[str]`, *optional*): what to write below each frame, such as its time; else its number.

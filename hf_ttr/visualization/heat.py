@@ -57,7 +57,7 @@ def heat_map(
         frames: the frames of one stream as the model saw them: anything that `hf_ttr.video.read_frames` takes, such as
             a list of pictures, a `uint8` array of shape `(frames, height, width, 3)`, or floats in [0, 1].
         values (`torch.Tensor` of shape `(frames, tokens)`): numbers of at least 0, `prefix_tokens` first, then the
-            patches row by row. Those of a VideoMAE have a row for each tubelet: pass them with
+            patches row by row. Those of a window have a row for each tubelet: pass them with
             `frames[::tubelet_size]` and `prefix_tokens=0`.
         name (`str`, defaults to `"values"`): what messages call the numbers.
         label (`str`, *optional*): what to write beside their scale, such as their unit; by default the name.

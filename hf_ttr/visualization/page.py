@@ -50,7 +50,7 @@ def reuse_page(
         frames: the frames of one stream as the model saw them: anything that `hf_ttr.video.read_frames` takes, such as
             a list of pictures, a `uint8` array of shape `(frames, height, width, 3)`, or floats in [0, 1].
         maps (`TokenMaps`): of one stream, without the batch dimension: `output.reuse.maps.stream(number)` of a call
-            with `output_token_maps=True`. Those of a VideoMAE have a row for each tubelet: pass them with
+            with `output_token_maps=True`. Those of a window have a row for each tubelet: pass them with
             `frames[::tubelet_size]` and `prefix_tokens=0`.
         path (`str` or `os.PathLike`): HTML file to write, which appears once it is complete.
         title (`str`, *optional*): heading of the page.

@@ -42,7 +42,7 @@ def as_map(values: Any, name: str, kind: str, axes: tuple[str, ...], prefix_toke
     if array.shape[1] <= prefix_tokens:
         raise ValueError(
             f"prefix_tokens is {prefix_tokens}, but the {name} has {array.shape[1]} tokens; pass 1 for a {name} with "
-            "CLS, 0 for that of a VideoMAE."
+            "CLS, 0 for that of a window."
         )
     return array
 
@@ -54,7 +54,7 @@ def one_for_each_row(rows: int, chosen: Sequence[int], name: str) -> Callable[[i
         if total != rows:
             raise ValueError(
                 f"there are {total} frames, but the {name} is of {rows}; pass one for each row of the {name}, of a "
-                "VideoMAE the first of each tubelet."
+                "window the first of each tubelet."
             )
         return chosen
 

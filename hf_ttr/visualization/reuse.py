@@ -37,7 +37,7 @@ def reuse_map(
         frames: the frames of one stream as the model saw them: anything that `hf_ttr.video.read_frames` takes, such as
             a list of pictures, a `uint8` array of shape `(frames, height, width, 3)`, or floats in [0, 1].
         plan (`torch.BoolTensor` of shape `(frames, tokens)`): what was computed, `prefix_tokens` first, then the
-            patches row by row: `output.reuse.plan[stream]` of a call with `output_reuse_plan=True`. That of a VideoMAE
+            patches row by row: `output.reuse.plan[stream]` of a call with `output_reuse_plan=True`. That of a window
             has a row for each tubelet: pass it with `frames[::tubelet_size]` and `prefix_tokens=0`.
         captions (`Sequence[str]`, *optional*): what to write below each frame, such as its time; else its number.
         title (`str`, *optional*): the line on top; by default the share of all frames that was computed.

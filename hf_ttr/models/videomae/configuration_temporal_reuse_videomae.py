@@ -1,11 +1,12 @@
 """Configuration of a VideoMAE with temporal token reuse."""
 
+import math
 from typing import ClassVar
 
 from transformers import PretrainedConfig, VideoMAEConfig
 
 from ...reduction.base import ModelShape
-from ..configuration_reuse import ReuseConfigMixin, patches_of_frame, shape_of
+from ..configuration_reuse import ReuseConfigMixin, shape_of
 
 
 class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
@@ -37,10 +38,15 @@ class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
         """See `ReuseConfigMixin.window_frames`."""
         return self.num_frames
 
+    @property
+    def tubelet_frames(self) -> int:
+        """See `ReuseConfigMixin.tubelet_frames`."""
+        return self.tubelet_size
+
     def model_shape(self, tokens: int | None = None) -> ModelShape:
         """See `ReuseConfigMixin.model_shape`."""
         times = self.num_frames // self.tubelet_size
-        slots = times * patches_of_frame(self)
+        slots = times * math.prod(self.grid)
         # The first slot is protected where the head reads it.
         return shape_of(self, tokens or slots, int(not self.use_mean_pooling), times)
 
