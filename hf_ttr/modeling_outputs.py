@@ -81,6 +81,20 @@ class TemporalReuseVideoClassifierOutput(ImageClassifierOutput):
 Output = TypeVar("Output", bound=ModelOutput)
 
 
+@dataclass
+class TemporalReuseDistilledClassifierOutput(TemporalReuseVideoClassifierOutput):
+    """
+    Output of a classifier with two heads, of which the second learned from a teacher.
+
+    Attributes:
+        cls_logits, distillation_logits (`torch.Tensor` of shape `(batch, [frames,] labels)`): of both heads; the other
+            logits are their mean.
+    """
+
+    cls_logits: torch.Tensor | None = None
+    distillation_logits: torch.Tensor | None = None
+
+
 def map_tensors(output: Output, function: Callable[[torch.Tensor], torch.Tensor]) -> Output:
     """The same output with `function` applied to every tensor, also in tuples and in the report of reuse."""
     return type(output)(**{name: _map(value, function) for name, value in output.items()})

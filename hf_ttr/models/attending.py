@@ -172,13 +172,26 @@ class ReuseAttention:
         # Outputs of few rows, keys and values of all: the parent has the same rows for both.
         module: Any = self
         queries, keys, values, outputs = (getattr(self, name) for name in self.projections)
-        states = (
+        query, key, value = (
             part.unflatten(-1, (-1, module.head_dim)).transpose(1, 2)
             for part in (queries(run.select(hidden_states)), keys(hidden_states), values(hidden_states))
         )
         mask = args[0] if args else kwargs.get("attention_mask")
-        output, weights = attend_in_run(self, *states, mask, scaling=module.scaling)
+        key = self.turned(key, *args, **kwargs)
+        output, weights = attend_in_run(self, query, key, value, mask, scaling=module.scaling)
         return outputs(output.flatten(-2)), weights
+
+    def turned(self, keys: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """
+        What rotary positions make of the keys of all rows, `(frames, heads, rows, head_dim)`.
+
+        It is asked for where outputs are wanted for tokens in front alone; those, and their queries, are not turned.
+
+        Args:
+            keys: of the rows.
+            args, kwargs: what the parent's `forward` takes beside hidden states.
+        """
+        return keys
 
 
 class MaskedAttention(ReuseAttention):

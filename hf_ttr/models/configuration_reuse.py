@@ -21,6 +21,7 @@ MOST = {
     "num_hidden_layers": 2**10,
     "hidden_size": 2**16,
     "intermediate_size": 2**19,
+    "num_register_tokens": 2**10,
     "num_attention_heads": 2**10,
     "num_channels": 2**10,
     "num_patches": 2**17,
@@ -42,6 +43,8 @@ MOST = {
     "pred_num_mask_tokens": 2**10,
 }
 """The largest sizes that a config.json may ask for: many times those of the largest models that there are."""
+
+MAY_BE_0 = ("num_register_tokens",)
 
 MOST_RATIO = 2**6
 """By how much the hidden layer of an MLP may be wider, where a config has that for a number."""
@@ -340,10 +343,12 @@ def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
         if name.endswith(("_config", "_config_dict")) and isinstance(part, dict):
             _check_sizes(part, sees_windows)
     for name, most in MOST.items():
-        value = settings.get(name)
+        value, least = settings.get(name), int(name not in MAY_BE_0)
         for number in value if isinstance(value, (list, tuple)) else [value]:
-            if number is not None and not (is_whole(number) and 1 <= number <= most):
-                raise ValueError(f"the config has {name} {number!r}, but it must be a whole number from 1 to {most}.")
+            if number is not None and not (is_whole(number) and least <= number <= most):
+                raise ValueError(
+                    f"the config has {name} {number!r}, but it must be a whole number from {least} to {most}."
+                )
     for name in ("mlp_ratio", "pred_mlp_ratio"):
         ratio = settings.get(name)
         if ratio is not None and not (is_number(ratio) and 0 < ratio <= MOST_RATIO):

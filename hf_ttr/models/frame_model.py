@@ -28,7 +28,7 @@ from ..modeling_outputs import (
 )
 from ..packed import FrameCall
 from ..packed_weights import PackedWeights
-from ..planning.planner import Planner
+from ..planning.planner import NOTHING_SPENT, Planner
 from ..planning.price import check_thresholds
 from ..reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
 from ..reduction.frame_merging import merge_frames
@@ -131,7 +131,8 @@ class FrameParts:
         embeddings = base.get_submodule(self.embeddings)
         positions: torch.Tensor = embeddings.position_embeddings
         prefix = positions.shape[1] - embeddings.patch_embeddings.num_patches
-        if options.get("interpolate_pos_encoding"):
+        # Parents that do not take the option fit positions to any size.
+        if options.get("interpolate_pos_encoding", "interpolate_pos_encoding" not in self.options):
             rows, columns = self.grid(base, frames)
             like = positions.new_empty(1, prefix + rows * columns, positions.shape[-1])
             positions = embeddings.interpolate_pos_encoding(like, *frames.shape[-2:])
@@ -332,6 +333,7 @@ class FrameModel(StaysInPackage):
             grid=grid,
             prefix_tokens=self.config.prefix_tokens,
             compute_all=output_all,
+            merges_frames=any(isinstance(method, FrameReduction) for method in active),
             positions=parts.positions(self, frames, options),
             thresholds=check_thresholds(thresholds, video.shape[0]),
         )
@@ -375,9 +377,10 @@ class FrameModel(StaysInPackage):
         # Layer by layer, outputs are of whole frames.
         of_frames = [] if planner.compute_all else [one for one in work.reductions if isinstance(one, FrameReduction)]
         patches = tokens[:, :, planner.prefix_tokens :]
-        outputs, start = [], 0
+        outputs, start, spent = [], 0, NOTHING_SPENT
         while start < tokens.shape[1]:
-            planned = plan = planner.plan(patches[:, start:], cache.streams)
+            planned = plan = planner.plan(patches[:, start:], cache.streams, spent)
+            spent = spent.after(planned)
             stop = start + plan.shape[1]
             rows, merged = tokens[:, start:stop].flatten(0, 1), None
             if of_frames:
@@ -507,6 +510,7 @@ class FrameClassifier(StaysInPackage):
     """In front of an image classifier of transformers: classifies the frames of streams, one call after another."""
 
     encoder_class: ClassVar[type[FrameModel]]
+    output_class: ClassVar[Any] = TemporalReuseImageClassifierOutput
     classifier: nn.Module
     config: Any
     loss_function: Any
@@ -520,6 +524,13 @@ class FrameClassifier(StaysInPackage):
     def video_encoder(self) -> Any:
         """The part that has the layers."""
         return next(part for part in self.children() if isinstance(part, FrameModel))  # type: ignore[attr-defined]
+
+    @property
+    def reads(self) -> int | None:
+        """How many tokens in front of a frame the head reads; `None` for all tokens."""
+        encoder = self.video_encoder
+        found: int | None = encoder.parts.reads(encoder)
+        return found
 
     @can_return_tuple
     def forward(
@@ -541,28 +552,34 @@ class FrameClassifier(StaysInPackage):
             )
         logits, outputs = self.classify_frames(pixel_values, kwargs)
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
-        return TemporalReuseImageClassifierOutput(loss=loss, logits=logits, **outputs)
+        output: TemporalReuseImageClassifierOutput = self.output_class(loss=loss, logits=logits, **outputs)
+        return output
 
     def classify_frames(
         self, pixel_values: torch.Tensor, kwargs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, Any]]:
-        """Logits of every frame, `(batch, [frames,] labels)`, and what else both heads return."""
-        encoder = self.video_encoder
-        encoded = encoder.encode_frames(pixel_values, reads=encoder.parts.reads(encoder), **kwargs)
+        """Logits of every frame, `(batch, [frames,] labels)`, and what else the output has."""
+        encoded = self.video_encoder.encode_frames(pixel_values, reads=self.reads, **kwargs)
         states = encoded.last_hidden_state
         # As the parent lays them out, or products in half precision are rounded differently.
-        logits, multiply_adds = self.head(states.flatten(0, -3))
-        logits = logits.unflatten(0, states.shape[:-2])
+        found, multiply_adds = self.head(states.flatten(0, -3))
+        found = found if isinstance(found, dict) else {"logits": found}
+        of_frames = {name: part.unflatten(0, states.shape[:-2]) for name, part in found.items()}
+        logits = of_frames.pop("logits")
         if encoded.reuse is not None:
             rows, columns = encoder.parts.grid(encoder, pixel_values)
             unread = encoder.parts.unread(encoder, encoder.config.prefix_tokens + rows * columns)
             frames = logits.shape[1] if logits.dim() == 3 else 1
             encoded.reuse.add_head(frames * multiply_adds, frames * (multiply_adds + unread))
         names = ("hidden_states", "attentions", "past_key_values", "reuse")
-        return logits, {name: getattr(encoded, name) for name in names}
+        return logits, {**of_frames, **{name: getattr(encoded, name) for name in names}}
 
-    def head(self, states: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """Logits `(frames, labels)` of states `(frames, tokens, hidden_size)`, and their multiply-adds per frame."""
+    def head(self, states: torch.Tensor) -> tuple[torch.Tensor | dict[str, torch.Tensor], int]:
+        """
+        Logits `(frames, labels)` of states `(frames, tokens, hidden_size)`, and their multiply-adds per frame.
+
+        Where the output has those of several heads, they are by its names; `logits` are what the labels are for.
+        """
         encoder = self.video_encoder
         return self.classifier(encoder.parts.read(encoder, states)), multiply_adds_of_row(self.classifier)
 
@@ -574,6 +591,7 @@ class ClipClassifier(FrameClassifier):
     """The same for clips, frame by frame; a clip's logits are the mean of its frames'."""
 
     takes_clips: ClassVar[bool] = True
+    output_class: ClassVar[Any] = TemporalReuseVideoClassifierOutput
 
     @can_return_tuple
     def forward(  # type: ignore[override]
@@ -597,7 +615,10 @@ class ClipClassifier(FrameClassifier):
         frame_logits, outputs = self.classify_frames(pixel_values, kwargs)
         logits = frame_logits.mean(1)
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
-        return TemporalReuseVideoClassifierOutput(loss=loss, logits=logits, frame_logits=frame_logits, **outputs)
+        output: TemporalReuseVideoClassifierOutput = self.output_class(
+            loss=loss, logits=logits, frame_logits=frame_logits, **outputs
+        )
+        return output
 
 
 def as_video(pixel_values: torch.Tensor, channels: int) -> torch.Tensor:

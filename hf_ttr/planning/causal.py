@@ -20,6 +20,8 @@ def choose_changed(
     config: TemporalReuseConfig,
     budget: float | None = None,
     thresholds: torch.Tensor | None = None,
+    *,
+    pauses_when_whole: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Frame after frame, computes the patches whose errors since they were last computed have added up to the price.
@@ -41,11 +43,13 @@ def choose_changed(
         budget (`float`, *optional*): share of the patches of a frame that may be computed; what is new or a scene cut
             is computed all the same.
         thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): of the streams, instead of that of the settings.
+        pauses_when_whole (`bool`): whether to stop at a frame that is computed whole, whose attention changes the
+            weights.
 
     Returns:
         `torch.BoolTensor` of shape `(batch, planned, patches)`: the patches to compute, for the frames up to and with
-        the first one after which the saliency is known anew, or for all; and the sums after them, a
-        `torch.FloatTensor` of shape `(batch, patches)`.
+        the first one at which to stop, or for all; and the sums after them, a `torch.FloatTensor` of shape `(batch,
+        patches)`.
     """
     batch, frames, positions, _ = features.shape
     if reference is None or age is None:
@@ -71,7 +75,7 @@ def choose_changed(
         changed = changed | cut
         debt = torch.where(changed, 0.0, debt)
         chosen.append(changed)
-        if config.saliency_weight > 0 and frame + 1 < frames and bool(changed.all(-1).any()):
+        if pauses_when_whole and frame + 1 < frames and bool(changed.all(-1).any()):
             break
         reference = torch.where(changed[..., None], features[:, frame], reference)
         age = torch.where(changed, 1, (age + 1).clamp(max=NEVER))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,29 @@ MAX_FRAMES = 64
 """Frames planned at once: bounds the memory of planner and packed pass, and the rounding of the planner's sums."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Spent:
+    """
+    What the plans of a call have spent so far, from which follows what its budget leaves for the next.
+
+    Attributes:
+        frames (`int`): frames that were planned.
+        tokens (`int` or `torch.LongTensor` of shape `(batch,)`): tokens of each stream that are computed in them.
+    """
+
+    frames: int = 0
+    tokens: int | torch.Tensor = 0
+
+    def after(self, plan: ReusePlan) -> Spent:
+        """The same with one more plan."""
+        return Spent(self.frames + plan.shape[1], self.tokens + plan.computed.sum((1, 2)))
+
+
+NOTHING_SPENT = Spent()
+"""Where the call has no plan yet."""
+
+
+@dataclass(frozen=True)
 class Planner:
     """
     Makes the plans of one call, one after another. It sees patch embeddings and the settings, and knows nothing of
@@ -28,8 +50,9 @@ class Planner:
     Args:
         config: the settings.
         grid (`tuple[int, int]`): rows and columns of patches in a frame.
-        prefix_tokens (`int`): tokens in front of the patches (CLS), which are always computed.
+        prefix_tokens (`int`): tokens in front of the patches (CLS, registers), which are always computed.
         compute_all (`bool`): whether every token is wanted, whatever the settings say.
+        merges_frames (`bool`): whether rows of the frames of a plan are merged with one another.
         positions (`torch.Tensor` of shape `(1, patches, dim)`, *optional*): what the embeddings hold beside content,
             the same in every frame; it is left out of the norm that errors are relative to.
         thresholds (`torch.DoubleTensor` of shape `(batch,)`, *optional*): of the streams, instead of that of `config`.
@@ -39,23 +62,38 @@ class Planner:
     grid: tuple[int, int]
     prefix_tokens: int = 1
     compute_all: bool = False
+    merges_frames: bool = False
     positions: torch.Tensor | None = None
     thresholds: torch.Tensor | None = None
-    _planned_frames: int = field(default=0, init=False)
-    _computed_tokens: int | torch.Tensor = field(default=0, init=False)
+
+    @property
+    def observes_attention(self) -> bool:
+        """Whether the first token's attention in whole frames is recorded, and says how much each position counts."""
+        return self.prefix_tokens > 0 and self.config.saliency_weight > 0 and self.config.mode != "off"
+
+    @property
+    def first_frame_alone(self) -> bool:
+        """
+        Whether the first frame of a stream is a plan of its own, which runs before the others are planned.
+
+        It is computed whole in any case. Run first, its attention tells what to look at in the others; and where rows
+        merge across the frames of a plan, it stays as it is, or it would no longer be computed whole.
+        """
+        return self.observes_attention or self.merges_frames
 
     def is_fresh(self, streams: StreamState | None) -> torch.Tensor | None:
         """Which streams have no valid state at all, shape `(batch,)`; `None` before the first call."""
         return None if streams is None else (streams.age >= NEVER).all(-1)
 
     @torch.no_grad()
-    def plan(self, patches: torch.Tensor, streams: StreamState | None) -> ReusePlan:
+    def plan(self, patches: torch.Tensor, streams: StreamState | None, spent: Spent = NOTHING_SPENT) -> ReusePlan:
         """
         Plans as many of the coming frames as can be decided on at once, and at least one.
 
         Args:
             patches (`torch.Tensor` of shape `(batch, frames, patches, dim)`): embeddings of the frames.
             streams: what is known of the streams; `None` if they are new. All are new, or none.
+            spent (`Spent`): what the plans of the call so far have spent.
 
         Returns:
             A plan for the first `plan.shape[1]` of the frames.
@@ -64,14 +102,13 @@ class Planner:
         fresh = streams is None or bool((streams.age >= NEVER).all())
         if self.compute_all or self.config.mode == "off" or self._computes_everything:
             return self._everything(patches[:, :MAX_FRAMES])
-        if fresh and (frames == 1 or self._sees_saliency):
-            # The first frame is computed whole in any case; run first, it tells what to look at in the others.
+        if fresh and (frames == 1 or self.first_frame_alone):
             return self._everything(patches[:, :1])
 
         past = None if fresh else streams
         scale = self.scale(patches, past)
         weights = patches.new_ones(batch, positions, dtype=torch.float32)
-        if past is not None:
+        if past is not None and self.observes_attention:
             weights = saliency_weights(past.saliency, self.config.saliency_weight)
         # Errors are relative to the norm of the embeddings; small weights are sooner scaled than large embeddings.
         weights = weights / scale[:, None]
@@ -81,20 +118,20 @@ class Planner:
             reference = past.reference.float()
             age, debt = past.age[:, self.prefix_tokens :], past.debt
         bidirectional = self.config.mode == "bidirectional"
-        budget = self._patch_budget(features.shape[1])
+        budget = self._patch_budget(features.shape[1], spent)
         settings: tuple[Any, ...] = (weights, self.grid, self.config, budget, self.thresholds)
         if bidirectional:
             chosen, debt = choose_corners(features, reference, age, *settings), None
         else:
-            chosen, debt = choose_changed(features, reference, age, debt, *settings)
+            chosen, debt = choose_changed(
+                features, reference, age, debt, *settings, pauses_when_whole=self.observes_attention
+            )
         computed = torch.cat([chosen.new_ones(*chosen.shape[:2], self.prefix_tokens), chosen], dim=-1)
-        self._planned_frames += computed.shape[1]
-        self._computed_tokens = self._computed_tokens + computed.sum((1, 2))
         plan = ReusePlan.build(
             computed,
             None if past is None else past.age,
             interpolate=bidirectional,
-            record_saliency=self._sees_saliency,
+            record_saliency=self.observes_attention,
         )
         plan.debt = debt
         if bidirectional:
@@ -139,19 +176,14 @@ class Planner:
     def _computes_everything(self) -> bool:
         return self.thresholds is None and self.config.computes_everything
 
-    @property
-    def _sees_saliency(self) -> bool:
-        """Whether the attention of a token in front is asked for, and there is one."""
-        return self.config.saliency_weight > 0 and self.prefix_tokens > 0
-
     def for_streams(self, streams: torch.Tensor) -> Planner:
-        """A planner of its own for some of the streams, which has not planned anything yet."""
+        """The planner of some of the streams."""
         thresholds = None if self.thresholds is None else self.thresholds[streams.cpu()]
         return replace(self, thresholds=thresholds)
 
-    def _patch_budget(self, frames: int) -> float | torch.Tensor | None:
+    def _patch_budget(self, frames: int, spent: Spent) -> float | torch.Tensor | None:
         """
-        Share of the patches of the next frames that the budget leaves after what the call has computed so far, for all
+        Share of the patches of the next frames that the budget leaves after what the call has spent so far, for all
         streams or for each.
         """
         budget = self.config.compute_budget
@@ -162,17 +194,14 @@ class Planner:
         if self.config.mode == "causal":
             # A stream has no end over which a first frame could be spread: each frame meets the budget by itself.
             return (budget * tokens - self.prefix_tokens) / patches
-        left = budget * (self._planned_frames + frames) * tokens - self._computed_tokens
+        left = budget * (spent.frames + frames) * tokens - spent.tokens
         return (left - frames * self.prefix_tokens) / (frames * patches)
 
     def _everything(self, patches: torch.Tensor) -> ReusePlan:
         batch, frames, positions, _ = patches.shape
         shape = (batch, frames, positions + self.prefix_tokens)
-        self._planned_frames += frames
-        self._computed_tokens += frames * shape[2]
         computed = torch.ones(shape, dtype=torch.bool, device=patches.device)
-        record = self._sees_saliency and self.config.mode != "off"
-        return ReusePlan.build(computed, record_saliency=record)
+        return ReusePlan.build(computed, record_saliency=self.observes_attention)
 
     def scale(self, patches: torch.Tensor, streams: StreamState | None) -> torch.Tensor:
         """Mean norm of the embeddings of each stream's first frame, shape `(batch,)`."""

@@ -130,7 +130,7 @@ def match(
         features (`torch.Tensor` of shape `(rows, dim)`): what is compared, by its cosine.
         sets: the sets.
         merges (`list[int]`): for each set, how many rows are to be merged into others.
-        protected (`int`): rows in front of each set that are neither; 0 or 1.
+        protected (`int`): rows in front of each set that are neither.
 
     Returns:
         Two tensors of shape `(sum of merges,)`: rows, and the rows that they are merged into.
@@ -138,9 +138,8 @@ def match(
     features = nn.functional.normalize(features.detach().float(), dim=-1)
     sources, targets = [features.new_zeros(0, dtype=torch.long)], [features.new_zeros(0, dtype=torch.long)]
     for group in sets.padded([number for number, count in enumerate(merges) if count]):
-        # A protected row is the first of those that look, so that no other can be merged into it.
-        (looking, found), (looks, is_found) = ((part[:, ::2], part[:, 1::2]) for part in (group.rows, group.is_row))
-        looks = looks & (torch.arange(looks.shape[1], device=looks.device) >= protected)
+        is_free = group.is_row & (torch.arange(group.rows.shape[1], device=features.device) >= protected)
+        (looking, found), (looks, is_found) = ((part[:, ::2], part[:, 1::2]) for part in (group.rows, is_free))
         pairs = closest(features, looking, looks, found, is_found, [merges[number] for number in group.sets])
         sources.append(pairs[0])
         targets.append(pairs[1])

@@ -14,7 +14,7 @@ from hf_ttr import TemporalReuseConfig
 from hf_ttr.planning.bidirectional import choose_corners
 from hf_ttr.planning.importance import spread_over_neighbours
 from hf_ttr.planning.plan import NEVER, ReusePlan
-from hf_ttr.planning.planner import Planner
+from hf_ttr.planning.planner import NOTHING_SPENT, Planner
 from hf_ttr.planning.stream_state import StreamState
 
 from .content import KINDS, SEEDS, SIZES, embeddings, few, reuse_settings
@@ -50,8 +50,10 @@ def run(settings: dict[str, Any], patches: torch.Tensor, pieces: list[int], seed
     plans, state, start = [], None, 0
     for frames in pieces:
         planner, stop = Planner(TemporalReuseConfig(**settings), GRID, **options), start + frames
+        spent = NOTHING_SPENT
         while start < stop:
-            plan = planner.plan(patches[:, start:stop], state)
+            plan = planner.plan(patches[:, start:stop], state, spent)
+            spent = spent.after(plan)
             seen = patches[:, start : start + plan.shape[1]]
             whole = plan.computed.all(-1)
             last = plan.shape[1] - 1 - whole.flip(1).int().argmax(1)

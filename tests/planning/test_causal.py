@@ -175,12 +175,14 @@ def test_weights_scale_the_errors() -> None:
     assert chosen_positions(chosen) == [1]
 
 
-def test_planning_stops_after_a_whole_frame_where_saliency_counts() -> None:
-    features = torch.zeros(2, 6, POSITIONS, 1)
+@pytest.mark.parametrize(("pauses", "planned"), [(True, 3), (False, 6)])
+def test_planning_stops_at_a_whole_frame_if_it_is_to_pause(pauses: bool, planned: int) -> None:
+    features, weights = torch.zeros(2, 6, POSITIONS, 1), torch.ones(2, POSITIONS)
     features[1, 2:] = 5.0
-    config = settings(threshold=0.5, saliency_weight=0.5)
-    assert choose(features, config).shape == (2, 3, POSITIONS)
-    assert choose(features, settings(threshold=0.5)).shape == (2, 6, POSITIONS)
+    age = torch.ones(2, POSITIONS, dtype=torch.long)
+    past = (torch.zeros(2, POSITIONS, 1), age, None)
+    chosen, _ = choose_changed(features, *past, weights, GRID, settings(threshold=0.5), pauses_when_whole=pauses)
+    assert chosen.shape == (2, planned, POSITIONS)
 
 
 @pytest.mark.parametrize("changes", [{}, {"compute_budget": 0.3}, {"max_age": 2}], ids=str)

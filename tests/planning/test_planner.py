@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hf_ttr import TemporalReuseConfig
 from hf_ttr.cache import StreamState
 from hf_ttr.planning import planner as planner_module
 from hf_ttr.planning.plan import NEVER, ReusePlan
-from hf_ttr.planning.planner import Planner
+from hf_ttr.planning.planner import NOTHING_SPENT, Planner
 
 
 GRID = (2, 3)
@@ -59,6 +60,37 @@ def test_without_saliency_all_frames_are_planned_at_once(mode: str) -> None:
     assert plan.computed[:, 0].all()
     assert not plan.has_past
     assert not plan.record_saliency
+
+
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+def test_the_first_frame_is_alone_where_rows_merge_across_frames_whatever_the_saliency(mode: str) -> None:
+    plan = replace(planner(mode, saliency_weight=0), merges_frames=True).plan(patches(2, 5), None)
+    assert plan.shape == (2, 1, PATCHES + 1)
+    assert not plan.record_saliency
+
+
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+def test_without_a_token_in_front_saliency_counts_for_nothing(mode: str) -> None:
+    plans = [
+        replace(planner(mode, saliency_weight=weight), prefix_tokens=0).plan(patches(2, 5), None)
+        for weight in (0.5, 0)
+    ]
+    assert plans[0].shape == (2, 5, PATCHES)
+    assert torch.equal(plans[0].computed, plans[1].computed)
+    assert not plans[0].record_saliency
+
+
+def test_a_budget_is_that_of_what_is_left_of_the_call() -> None:
+    still, moving = patches(1, 1), patches(1, 8, seed=1)
+    maker, streams = planner("bidirectional", compute_budget=0.5, scene_cut=1), state(1, still[:, 0])
+    first = maker.plan(still, None)
+    spent = NOTHING_SPENT.after(first)
+    assert (spent.frames, spent.tokens.tolist()) == (1, [PATCHES + 1])
+    after, anew = (maker.plan(moving, streams, so_far).computed.sum() for so_far in (spent, NOTHING_SPENT))
+    assert after + PATCHES + 1 <= 0.5 * 9 * (PATCHES + 1)
+    assert after < anew <= 0.5 * 8 * (PATCHES + 1)
+    # A planner itself remembers nothing.
+    assert torch.equal(maker.plan(moving, streams).computed.sum(), anew)
 
 
 @pytest.mark.parametrize("mode", ["causal", "bidirectional"])

@@ -25,6 +25,7 @@ def merge_by_loops(
             (
                 (float(torch.cosine_similarity(keys[source], keys[target], dim=0)), -target)
                 for target in range(1, rows, 2)
+                if target >= protected
             ),
         )
         pairs.append((best[0], source, -best[1]))

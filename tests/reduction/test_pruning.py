@@ -25,7 +25,7 @@ def test_the_lowest_of_each_set_are_found() -> None:
 
 @pytest.mark.parametrize("has_first_token", [True, False], ids=["first-token", "all-tokens"])
 def test_rows_that_receive_least_attention_are_left_out(has_first_token: bool) -> None:
-    counts, model = [9, 1, 6], shape(9, layers=4, has_first_token=has_first_token)
+    counts, model = [9, 1, 6], shape(9, layers=4, protected=int(has_first_token))
     reduction = RowReduction([Pruning(keep=0.5, layers=[1])], model, counts, torch.device("cpu"))
     states = initial = random_rows(16, 5, 0).float()
     query, key = (random_rows(16, 12, seed).float().view(1, 16, 2, 6).transpose(1, 2) for seed in (1, 2))

@@ -15,22 +15,22 @@ from ..tiny import TINY_VIDEOMAE, TINY_VIT
 from .loops import merge_by_loops
 
 
-def shape(tokens: int, layers: int = 3, has_first_token: bool = True) -> ModelShape:
-    return ModelShape("model", layers, tokens, hidden_size=5, heads=2, key_size=6, protected=int(has_first_token))
+def shape(tokens: int, layers: int = 3, protected: int = 1) -> ModelShape:
+    return ModelShape("model", layers, tokens, hidden_size=5, heads=2, key_size=6, protected=protected)
 
 
 def random_rows(count: int, dim: int, seed: int) -> torch.Tensor:
     return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("has_first_token", [False, True], ids=["no-first-token", "first-token"])
+@pytest.mark.parametrize("protected", [0, 1, 2, 3])
 @pytest.mark.parametrize(
     ("counts", "r"),
     [([20], 6), ([20, 20, 20], 9), ([1, 20, 7, 2, 19, 0, 3, 20], 8), ([5, 4], 10)],
     ids=["one", "equal", "ragged", "clamped"],
 )
-def test_merging_is_that_of_loops(counts: list[int], r: int, has_first_token: bool) -> None:
-    model = shape(20, has_first_token=has_first_token)
+def test_merging_is_that_of_loops(counts: list[int], r: int, protected: int) -> None:
+    model = shape(20, protected=protected)
     reduction = RowReduction([ToMe(r=r)], model, counts, torch.device("cpu"))
     reduction.sizes = reduction.sizes.double()
     states = initial = random_rows(sum(counts), 5, 0)
@@ -44,10 +44,10 @@ def test_merging_is_that_of_loops(counts: list[int], r: int, has_first_token: bo
         mean_keys = keys.view(-1, 2, 6).mean(1).split(reduction.sets.counts)
         states = reduction.reduce(layer, states[None])[0]
         for number, count in enumerate(counts):
-            merges = min(r * count // 20, (len(expected[number]) - has_first_token) // 2)
+            merges = min(r * count // 20, (len(expected[number]) - protected) // 2)
             if merges > 0:
                 expected[number], sizes[number], place = merge_by_loops(
-                    expected[number], sizes[number], mean_keys[number], merges, int(has_first_token)
+                    expected[number], sizes[number], mean_keys[number], merges, protected
                 )
                 places[number] = torch.tensor(place)[places[number]]
         assert reduction.sets.counts == [len(rows) for rows in expected] == reduction.counts[layer + 1]

@@ -24,7 +24,7 @@ def test_saliency_is_scaled_in_each_set_and_background_has_none() -> None:
 
 
 def test_what_is_merged_counts_by_its_saliency() -> None:
-    counts, model = [9, 6], shape(9, layers=1, has_first_token=False)
+    counts, model = [9, 6], shape(9, layers=1, protected=0)
     reduction = RowReduction([VidTLDR(r=[4])], model, counts, torch.device("cpu"))
     states = random_rows(15, 5, 0).float()
     query, key = (random_rows(15, 12, seed).float().view(1, 15, 2, 6).transpose(1, 2) for seed in (1, 2))
