@@ -2,7 +2,7 @@
 AIMv2 with temporal token reuse: a model that hf_ttr does not have, in one file.
 
 AIMv2 (Fini et al., Multimodal autoregressive pre-training of large vision encoders, CVPR 2025) has RMS norms, gated
-MLPs and no CLS token. transformers has its encoder and no classifier, so a linear probe comes first. In Python `import`
+MLPs and no CLS token. transformers has no classifier of it, so a linear probe comes first. In Python `import`
 this file; a command takes it by `--import aimv2_with_reuse.py`.
 """
 

@@ -50,8 +50,8 @@ class TemporalReuseCacheLayer(CacheLayerMixin):
             plan: the plan of the call.
 
         Returns:
-            Two tensors: the plan's table, `(1, heads, table_rows, head_dim)`; or, where the plan computes everything
-            or streams go on by a single frame, whole frames, `(batch * frames, heads, tokens, head_dim)`.
+            Two tensors: the rows that the plan's `links` speak of, `(1, heads, table_rows, head_dim)`; or, where the
+            plan computes everything, whole frames, `(batch * frames, heads, tokens, head_dim)`.
         """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -132,7 +132,7 @@ def store_rows(
         plan: the plan of the call.
 
     Returns:
-        What to store now, and the table of the plan or whole frames: see `TemporalReuseCacheLayer.update`.
+        What to store now, and the rows of the plan's `links` or whole frames: see `TemporalReuseCacheLayer.update`.
     """
     batch, frames, tokens = plan.shape
     if plan.is_dense:
@@ -150,8 +150,8 @@ def store_rows(
             # In place where it can be: not under autograd, nor for what inference mode left behind.
             frozen = torch.is_grad_enabled() or (past.is_inference() and not torch.is_inference_mode_enabled())
             past = past.index_copy(0, plan.rows, table) if frozen else past.index_copy_(0, plan.rows, table)
-            held = past.view(batch, tokens, heads, head_dim).transpose(1, 2)
-            return held.detach(), held
+            held = past.detach().view(batch, tokens, heads, head_dim).transpose(1, 2)
+            return held, past.view(1, -1, heads, head_dim).transpose(1, 2)
         table = torch.cat([past, table])
     kept = table.detach().index_select(0, plan.last_rows).view(batch, tokens, heads, head_dim)
     return kept.transpose(1, 2), table.view(1, -1, heads, head_dim).transpose(1, 2)
@@ -388,8 +388,8 @@ class TemporalReuseCache(ReuseCache):
             reduction: what is done to the computed rows.
 
         Returns:
-            `torch.BoolTensor`, of the rows that `update` returns: `(1, 1, table_rows, 1)` or `(batch * frames, 1,
-            tokens, 1)`; or `None` where it attends to all.
+            `torch.BoolTensor`, of the rows that `update` returns: `(1, 1, table_rows, 1)` or, where the plan computes
+            everything, `(batch * frames, 1, tokens, 1)`; or `None` where it attends to all.
         """
         last_layers = None if reduction is None else reduction.last_layers
         if last_layers is None and (self._last_layers is None or plan.is_dense):
@@ -444,13 +444,12 @@ class TemporalReuseCache(ReuseCache):
             `torch.Tensor` of shape `(batch * frames, tokens, dim)`, ordered by stream and time.
         """
         self._output, states = store_rows(self._output, states[:, None], plan)
-        if plan.is_single:
-            # The caller keeps what is returned; the next call overwrites what is stored.
-            return states.squeeze(1).clone()
         if plan.is_dense:
             return states.squeeze(1)
-        links = pair_links(*(part.flatten() for part in (plan.left, plan.right, plan.alpha)))
-        return assemble(states[0, 0], *links).unflatten(0, (-1, plan.shape[2]))
+        # The caller keeps what is returned; the next call may overwrite what is stored.
+        rows, links = states[0, 0], (part.flatten() for part in plan.links)
+        rows = rows.clone() if plan.is_single else assemble(rows, *pair_links(*links))
+        return rows.unflatten(0, (-1, plan.shape[2]))
 
     def reset(self, streams: Sequence[int] | torch.Tensor | None = None) -> None:
         """

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -27,6 +27,34 @@ TABLE_LIMIT = 48
 """Frames of so few rows that (table rows / tokens + 3) times the rows stays within this attend to the table itself."""
 
 
+class FrameRows:
+    """
+    Which rows belong to which frame, where the rows of frames lie one behind the other.
+
+    Args:
+        counts (`list[int]`): rows of each frame, for frames ordered by stream and time.
+        device: of the tensors.
+
+    Attributes:
+        counts, starts (`torch.LongTensor` of shape `(frames,)`): rows of each frame, and its first one.
+    """
+
+    def __init__(self, counts: list[int], device: torch.device) -> None:
+        self._counts = counts
+        self.counts = torch.tensor(counts, dtype=torch.long, device=device)
+        self.starts = self.counts.cumsum(0) - self.counts
+
+    def of(self, frames: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """For each row of the given frames, frame by frame, its frame and its number; both `(rows,)`."""
+        # The device is not asked how many there are.
+        total = sum(self._counts[frame] for frame in frames)
+        chosen = torch.tensor(frames, dtype=torch.long, device=self.counts.device)
+        counts = self.counts[chosen]
+        shift = self.starts[chosen] - (counts.cumsum(0) - counts)
+        frame, shift = (part.repeat_interleave(counts, output_size=total) for part in (chosen, shift))
+        return frame, torch.arange(total, device=frame.device) + shift
+
+
 @dataclass
 class FrameGroup:
     """
@@ -45,15 +73,13 @@ class FrameGroup:
     shares: torch.Tensor
 
     @classmethod
-    def of(cls, plan: ReusePlan, frames: list[int], counts: list[int], size: int) -> FrameGroup:
-        """Of frames padded to `size` rows; `counts` are the query rows of every frame of the plan."""
-        starts = [0, *accumulate(counts)]
-        queries = [
-            [*range(starts[frame], starts[frame + 1]), *[starts[frame]] * (size - counts[frame])] for frame in frames
-        ]
+    def of(cls, plan: ReusePlan, frames: list[int], rows: FrameRows, size: int) -> FrameGroup:
+        """Of frames padded to `size` rows."""
         chosen = torch.tensor(frames, device=plan.computed.device)
-        links = pair_links(*(part.flatten(0, 1)[chosen].flatten() for part in (plan.left, plan.right, plan.alpha)))
-        return cls(frames, torch.tensor(queries, device=chosen.device), *links)
+        number = torch.arange(size, device=chosen.device)
+        queries = rows.starts[chosen, None] + torch.where(number < rows.counts[chosen, None], number, 0)
+        links = pair_links(*(part.flatten(0, 1)[chosen].flatten() for part in plan.links))
+        return cls(frames, queries, *links)
 
 
 @dataclass
@@ -78,23 +104,21 @@ class TableGroup:
     alpha: torch.Tensor
 
     @classmethod
-    def of(cls, plan: ReusePlan, frames: list[int], counts: list[int]) -> TableGroup:
-        """Of frames of one stream; `counts` are the query rows of every frame of the plan."""
+    def of(cls, plan: ReusePlan, frames: list[int], rows: FrameRows) -> TableGroup:
+        """Of frames of one stream."""
         batch, stream_frames, tokens = plan.shape
         device = plan.computed.device
-        starts = [0, *accumulate(counts)]
-        queries = [row for frame in frames for row in range(starts[frame], starts[frame + 1])]
-        of_query = torch.tensor([frame for frame in frames for _ in range(counts[frame])], device=device)
+        of_query, queries = rows.of(frames)
         # Of the whole table the stream owns its part of the past, then its computed rows.
         stream = frames[0] // stream_frames
         past = tokens if plan.has_past else 0
         first_row = sum(plan.row_counts[: stream * stream_frames])
         past_shift, shift = stream * past, batch * past + first_row - past
-        left, right, alpha = (part.flatten(0, 1)[of_query] for part in (plan.left, plan.right, plan.alpha))
+        left, right, alpha = (part.flatten(0, 1)[of_query] for part in plan.links)
         left, right = (torch.where(rows < batch * past, rows - past_shift, rows - shift) for rows in (left, right))
-        rows = torch.arange(table_size(plan, stream), device=device)
-        table_rows = None if batch == 1 else torch.where(rows < past, rows + past_shift, rows + shift)
-        return cls(frames, torch.tensor(queries, device=device), table_rows, left, right, alpha)
+        own = torch.arange(table_size(plan, stream), device=device)
+        table_rows = None if batch == 1 else torch.where(own < past, own + past_shift, own + shift)
+        return cls(frames, queries, table_rows, left, right, alpha)
 
 
 @dataclass
@@ -147,17 +171,18 @@ class PackedLayout:
                 by_size.setdefault(size, []).append(frame)
                 pairs[stream] += size * tokens
 
+        rows = FrameRows(counts, device)
         groups: list[FrameGroup | TableGroup] = [
-            *(FrameGroup.of(plan, members, counts, size) for size, members in by_size.items()),
-            *(TableGroup.of(plan, members, counts) for members in by_stream.values()),
+            *(FrameGroup.of(plan, members, rows, size) for size, members in by_size.items()),
+            *(TableGroup.of(plan, members, rows) for members in by_stream.values()),
         ]
-        places = [range(0)] * len(counts)
-        offset = 0
+        places, offset = [0] * len(counts), 0
         for group in groups:
             for frame in group.frames:
-                places[frame] = range(offset, offset + counts[frame])
+                places[frame] = offset
                 offset += group.queries.shape[1] if isinstance(group, FrameGroup) else counts[frame]
-        restore = torch.tensor([place for frame in places for place in frame], dtype=torch.long, device=device)
+        frame_of_row, row = rows.of(range(len(counts)))
+        restore = torch.tensor(places, dtype=torch.long, device=device)[frame_of_row] + row - rows.starts[frame_of_row]
         return cls(groups, restore, pairs)
 
 
@@ -255,13 +280,12 @@ class FrameCall(ABC):
         observed = ObservedFrames.of(plan, query_rows)
         if plan.is_dense:
             return WholeFrames(plan, counts, outputs, reduction, observed, attends_to_merged=attends_to_merged)
-        layout = PackedLayout.of(plan, queries, whole if outputs is None else outputs)
         links = FrameLinks.of(plan, queries) if device.type == "cuda" else None
         output_rows = None
         if outputs is not None:
             output_rows = (first_rows[:, None] + torch.arange(outputs, device=device)).flatten()
         return PackedFrames(
-            plan, counts, outputs, reduction, observed, layout=layout, links=links, output_rows=output_rows
+            plan, counts, outputs, reduction, observed, whole=whole, links=links, output_rows=output_rows
         )
 
     @staticmethod
@@ -344,8 +368,8 @@ class FrameCall(ABC):
             module: the attention module, handed on to `attention`.
             query (`torch.Tensor` of shape `(1, heads, rows, head_dim)`): the packed rows; or whole frames,
                 `(frames, heads, tokens, head_dim)`.
-            keys, values (`torch.Tensor` of shape `(1, heads, table_rows, head_dim)`): the table that the cache
-                returns; or whole frames, `(frames, heads, tokens, head_dim)`, for a plan of whole or of single frames.
+            keys, values (`torch.Tensor` of shape `(1, heads, table_rows, head_dim)`): the rows that the cache
+                returns; or whole frames, `(frames, heads, tokens, head_dim)`, for a plan of whole frames.
             scaling (`float`): factor of the scores.
             kept (`torch.BoolTensor`, *optional*): which of these were not left out, `(1, 1, table_rows, 1)` or
                 `(frames, 1, tokens, 1)`.
@@ -444,17 +468,24 @@ class PackedFrames(FrameCall):
     The computed rows of all frames in one matrix.
 
     Attributes:
-        layout (`PackedLayout`): the grouping of the query rows.
+        whole (`int`, *optional*): rows of a frame of which everything is computed that are left in this layer.
         links (`FrameLinks`, *optional*): what the attention kernel needs instead; `None` where there is no GPU.
         output_rows (`torch.LongTensor` of shape `(frames * outputs,)`, *optional*): the packed rows of the tokens in
             front, where outputs are wanted for them alone.
         ran_kernel (`bool`): whether the last call of `attend` ran the kernel.
     """
 
-    layout: PackedLayout
+    whole: int | None = None
     links: FrameLinks | None = None
     output_rows: torch.Tensor | None = None
     ran_kernel: bool = False
+
+    @cached_property
+    def layout(self) -> PackedLayout:
+        """The grouping of the query rows; the kernel does without."""
+        if self.outputs is None:
+            return PackedLayout.of(self.plan, self.counts, self.whole)
+        return PackedLayout.of(self.plan, [self.outputs] * len(self.counts), self.outputs)
 
     @property
     def positions(self) -> torch.Tensor:
@@ -490,10 +521,8 @@ class PackedFrames(FrameCall):
         first = query[0, :, self.observed.rows].transpose(0, 1)[:, :, None]
 
         def of_frames(states: torch.Tensor) -> torch.Tensor:
-            if self.plan.is_single:
-                return states[frames]
             # An observed frame is whole: its keys are its own rows.
-            rows = self.plan.left.flatten(0, 1)[frames]
+            rows = self.plan.links[0].flatten(0, 1)[frames]
             return states[0][:, rows].transpose(0, 1)
 
         kept = None if kept is None else of_frames(kept)
@@ -575,7 +604,9 @@ def first_token_attention(
 def frames_of(states: torch.Tensor, group: FrameGroup, plan: ReusePlan) -> torch.Tensor:
     """The keys or values of the frames of a group, `(group, heads, tokens, head_dim)`, out of those of the cache."""
     if plan.is_single:
-        return states if len(group.frames) == len(states) else states[group.frames]
+        # They lie side by side as they are: no copy.
+        held = states[0].unflatten(1, (plan.shape[0], -1)).transpose(0, 1)
+        return held if len(group.frames) == len(held) else held[group.frames]
     _, heads, _, head_dim = states.shape
     table = states[0].transpose(0, 1).flatten(1)
     if plan.is_hold:
@@ -612,8 +643,6 @@ def without_left_out(group: FrameGroup, kept: torch.Tensor, plan: ReusePlan) -> 
     Returns:
         The group, and for each of its frames which tokens have any such row, `(group, tokens)`.
     """
-    if plan.is_single:
-        return group, kept[group.frames].flatten(1)
     is_kept = kept.flatten()[group.links]
     if plan.is_hold:
         return group, is_kept[:, 0].unflatten(0, (len(group.frames), -1))

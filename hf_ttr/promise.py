@@ -38,8 +38,8 @@ class Target:
     What is promised.
 
     Args:
-        agreement (`float`, *optional*): least share of the frames (of windows: clips) with the dense model's label; of labels
-            each by itself, with the same labels above one half.
+        agreement (`float`, *optional*): least share of the frames (of windows: clips) with the dense model's label;
+            of labels each by itself, with the same labels above one half.
         kl (`float`, *optional*): largest mean divergence from the dense scores, in nats.
         confidence (`float`): with which both are promised, above 0.5 and below 1.
 

@@ -44,9 +44,9 @@ def as_numbers(states: torch.Tensor) -> torch.Tensor:
 
 def assembled(states: torch.Tensor, plan: ReusePlan) -> torch.Tensor:
     """What a layer returned, `(batch * frames, heads, tokens, head_dim)` where it is a table as well."""
-    if plan.is_dense or plan.is_single:
+    if plan.is_dense:
         return states
-    links = pair_links(*(part.flatten() for part in (plan.left, plan.right, plan.alpha)))
+    links = pair_links(*(part.flatten() for part in plan.links))
     rows = assemble(states[0].transpose(0, 1).flatten(1), *links)
     return rows.view(-1, plan.shape[2], HEADS, HEAD_DIM).transpose(1, 2)
 

@@ -120,9 +120,8 @@ def test_rows_attend_to_their_own_frame(
     call = FrameCall.of(plan, outputs=1 if first_tokens_only else None)
     queries = call.select_outputs(torch.randn(1, len(plan.rows), HEADS * HEAD_DIM))
     query = queries.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
-    table_rows = len(plan.rows) + past * batch * tokens
-    shape = (batch, HEADS, tokens, HEAD_DIM) if plan.is_single else (1, HEADS, table_rows, HEAD_DIM)
-    given_keys, given_values = torch.randn(2, *shape)
+    table_rows = 1 + int(max(part.max() for part in plan.links[:2]))
+    given_keys, given_values = torch.randn(2, 1, HEADS, table_rows, HEAD_DIM)
     bias = torch.randn(1, HEADS, tokens, tokens) if biased else torch.zeros(1, HEADS, tokens, tokens)
     output, weights = call.attend(
         eager_attention_forward,
@@ -138,9 +137,7 @@ def test_rows_attend_to_their_own_frame(
     assert output.shape == (1, query.shape[2], HEADS, HEAD_DIM)
 
     def of_frame(given: torch.Tensor, frame: int) -> torch.Tensor:
-        if plan.is_single:
-            return given[frame]
-        left, right, alpha = (part.flatten(0, 1)[frame] for part in (plan.left, plan.right, plan.alpha))
+        left, right, alpha = (part.flatten(0, 1)[frame] for part in plan.links)
         return torch.lerp(given[0, :, left], given[0, :, right], alpha[:, None])
 
     counts = [1] * (batch * frames) if first_tokens_only else plan.row_counts
@@ -235,10 +232,9 @@ def test_the_bias_of_packed_rows_is_that_of_the_tokens_that_they_were(
     assert bool(tables) == (interpolate and frames > 1)
     queries = call.select_outputs(torch.randn(1, len(reduction.origin), HEADS * HEAD_DIM))
     query = queries.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
-    of_table = () if plan.is_single else (len(plan.rows) + batch * tokens,)
-    shape = (batch, HEADS, tokens, HEAD_DIM) if plan.is_single else (1, HEADS, *of_table, HEAD_DIM)
-    keys, values = torch.randn(2, *shape)
-    kept = torch.rand(shape[0], 1, shape[2], 1) < 0.6
+    table_rows = 1 + int(max(part.max() for part in plan.links[:2]))
+    keys, values = torch.randn(2, 1, HEADS, table_rows, HEAD_DIM)
+    kept = torch.rand(1, 1, table_rows, 1) < 0.6
     bias = torch.randn(1, HEADS, tokens, tokens)
     output, _ = call.attend(
         eager_attention_forward, nn.Module().eval(), query, keys, values, 0.3, kept, bias, dropout=0.0
@@ -248,16 +244,11 @@ def test_the_bias_of_packed_rows_is_that_of_the_tokens_that_they_were(
     if first_tokens_only:
         rows, positions = torch.arange(batch * frames), positions.new_zeros(batch * frames)
     for row, (frame, position) in enumerate(zip(rows.tolist(), positions.tolist())):
-        if plan.is_single:
-            own_keys, own_values, is_kept = keys[frame], values[frame], kept[frame, 0, :, 0]
-        else:
-            left, right, alpha = (part.flatten(0, 1)[frame] for part in (plan.left, plan.right, plan.alpha))
-            of_left, of_right = (1 - alpha) * kept[0, 0, left, 0], alpha * kept[0, 0, right, 0]
-            is_kept = of_left + of_right > 0
-            share = torch.where(is_kept, of_right / (of_left + of_right), alpha)
-            own_keys, own_values = (
-                torch.lerp(part[0, :, left], part[0, :, right], share[:, None]) for part in (keys, values)
-            )
+        left, right, alpha = (part.flatten(0, 1)[frame] for part in plan.links)
+        of_left, of_right = (1 - alpha) * kept[0, 0, left, 0], alpha * kept[0, 0, right, 0]
+        is_kept = of_left + of_right > 0
+        share = torch.where(is_kept, of_right / (of_left + of_right), alpha)[:, None]
+        own_keys, own_values = (torch.lerp(part[0, :, left], part[0, :, right], share) for part in (keys, values))
         scores = (own_keys @ query[0, :, row, :, None]).squeeze(-1) * 0.3 + bias[0, :, position]
         scores = scores.masked_fill(~is_kept, -torch.inf)
         expected = (scores.softmax(-1)[:, None] @ own_values).squeeze(1)

@@ -47,12 +47,6 @@ class FrameLinks:
         device = plan.computed.device
         longest = max(counts, default=0)
         starts = torch.tensor([0, *accumulate(counts)], dtype=torch.int32, device=device)
-        if plan.is_single:
-            # The cache has put the computed rows in their places: the table is what it holds, in order.
-            batch, _, tokens = plan.shape
-            held = torch.arange(batch * tokens, dtype=torch.int32, device=device).view(batch, tokens)
-            alpha = torch.zeros(held.shape, dtype=torch.float32, device=device)
-            return cls(starts, held, held, alpha, longest, is_hold=True)
-        left, right = (part.flatten(0, 1).int() for part in (plan.left, plan.right))
-        alpha = plan.alpha.flatten(0, 1).float().contiguous()
-        return cls(starts, left.contiguous(), right.contiguous(), alpha, longest, plan.is_hold)
+        left, right, alpha = (part.flatten(0, 1) for part in plan.links)
+        left, right = (part.int().contiguous() for part in (left, right))
+        return cls(starts, left, right, alpha.float().contiguous(), longest, plan.is_hold)

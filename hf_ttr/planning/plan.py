@@ -77,6 +77,19 @@ class ReusePlan:
         return self.has_past and self.computed.shape[1] == 1
 
     @cached_property
+    def links(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        `left`, `right` and `alpha` as rows of what a cache's `update` returns for the plan.
+
+        That is the table; but where each stream goes on by one frame, it is what the cache holds after that, in which
+        the computed rows have taken the places of older ones.
+        """
+        if not self.is_single:
+            return self.left, self.right, self.alpha
+        held = torch.arange(self.left.numel(), device=self.left.device).view(self.left.shape)
+        return held, held, torch.zeros_like(self.alpha)
+
+    @cached_property
     def is_hold(self) -> bool:
         """Whether nothing is interpolated."""
         return not self.interpolate or not bool((self.left != self.right).any())

@@ -135,19 +135,18 @@ class CacheMachine(RuleBasedStateMachine):
             return torch.tensor([[[of(entry) for entry in frame] for frame in frames] for frames in made])
 
         lefts, rights = expected(lambda entry: entry[0].number), expected(lambda entry: entry[1].number)
-        is_whole = plan.is_dense or plan.is_single
         rows = numbers.flatten(0, 1) if plan.is_dense else numbers[plan.computed][None]
         for index in range(LAYERS):
             states = as_states(rows.float()) + index / 16
             keys, values = cache.update(states, states + 0.25, index, plan)
             assert torch.equal(values, keys + 0.25)
             found = as_numbers(keys - index / 16)
-            if is_whole:
+            if plan.is_dense:
                 assert torch.equal(found.view(plan.shape), lefts)
                 assert torch.equal(lefts, rights)
             else:
-                assert torch.equal(found[0][plan.left], lefts)
-                assert torch.equal(found[0][plan.right], rights)
+                assert torch.equal(found[0][plan.links[0]], lefts)
+                assert torch.equal(found[0][plan.links[1]], rights)
         share = expected(lambda entry: entry[2])
         if is_linear:
             assert torch.equal(plan.alpha, share)
@@ -160,11 +159,11 @@ class CacheMachine(RuleBasedStateMachine):
             kept = cache.kept(index, plan, reduction)
             if kept is None:
                 assert all((own >= index).all() for own in layers)
-            elif is_whole:
+            elif plan.is_dense:
                 assert torch.equal(kept.view(plan.shape), layers[0] >= index)
             else:
-                assert torch.equal(kept.flatten()[plan.left], layers[0] >= index)
-                assert torch.equal(kept.flatten()[plan.right], layers[1] >= index)
+                assert torch.equal(kept.flatten()[plan.links[0]], layers[0] >= index)
+                assert torch.equal(kept.flatten()[plan.links[1]], layers[1] >= index)
         cache.remember_kept(plan, reduction)
 
         states = rows.float()[..., None].repeat(1, 1, DIM)
