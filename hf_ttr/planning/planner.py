@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,6 +45,12 @@ class Planner:
     _planned_frames: int = field(default=0, init=False)
     _computed_tokens: int | torch.Tensor = field(default=0, init=False)
 
+    def __post_init__(self) -> None:
+        if not self.prefix_tokens and self.config.saliency_weight:
+            # No token in front shows what the model looks at.
+            self.config = copy(self.config)
+            self.config.saliency_weight = 0.0
+
     def is_fresh(self, streams: StreamState | None) -> torch.Tensor | None:
         """Which streams have no valid state at all, shape `(batch,)`; `None` before the first call."""
         return None if streams is None else (streams.age >= NEVER).all(-1)
@@ -64,7 +71,7 @@ class Planner:
         fresh = streams is None or bool((streams.age >= NEVER).all())
         if self.compute_all or self.config.mode == "off" or self._computes_everything:
             return self._everything(patches[:, :MAX_FRAMES])
-        if fresh and (frames == 1 or self._sees_saliency):
+        if fresh and (frames == 1 or self.config.saliency_weight > 0):
             # The first frame is computed whole in any case; run first, it tells what to look at in the others.
             return self._everything(patches[:, :1])
 
@@ -94,7 +101,7 @@ class Planner:
             computed,
             None if past is None else past.age,
             interpolate=bidirectional,
-            record_saliency=self._sees_saliency,
+            record_saliency=self.config.saliency_weight > 0,
         )
         plan.debt = debt
         if bidirectional:
@@ -139,11 +146,6 @@ class Planner:
     def _computes_everything(self) -> bool:
         return self.thresholds is None and self.config.computes_everything
 
-    @property
-    def _sees_saliency(self) -> bool:
-        """Whether the attention of a token in front is asked for, and there is one."""
-        return self.config.saliency_weight > 0 and self.prefix_tokens > 0
-
     def for_streams(self, streams: torch.Tensor) -> Planner:
         """A planner of its own for some of the streams, which has not planned anything yet."""
         thresholds = None if self.thresholds is None else self.thresholds[streams.cpu()]
@@ -171,7 +173,7 @@ class Planner:
         self._planned_frames += frames
         self._computed_tokens += frames * shape[2]
         computed = torch.ones(shape, dtype=torch.bool, device=patches.device)
-        record = self._sees_saliency and self.config.mode != "off"
+        record = self.config.saliency_weight > 0 and self.config.mode != "off"
         return ReusePlan.build(computed, record_saliency=record)
 
     def scale(self, patches: torch.Tensor, streams: StreamState | None) -> torch.Tensor:
