@@ -247,10 +247,8 @@ def test_the_bias_of_packed_rows_is_that_of_the_tokens_that_they_were(
         left, right, alpha = (part.flatten(0, 1)[frame] for part in plan.links)
         of_left, of_right = (1 - alpha) * kept[0, 0, left, 0], alpha * kept[0, 0, right, 0]
         is_kept = of_left + of_right > 0
-        share = torch.where(is_kept, of_right / (of_left + of_right), alpha)
-        own_keys, own_values = (
-            torch.lerp(part[0, :, left], part[0, :, right], share[:, None]) for part in (keys, values)
-        )
+        share = torch.where(is_kept, of_right / (of_left + of_right), alpha)[:, None]
+        own_keys, own_values = (torch.lerp(part[0, :, left], part[0, :, right], share) for part in (keys, values))
         scores = (own_keys @ query[0, :, row, :, None]).squeeze(-1) * 0.3 + bias[0, :, position]
         scores = scores.masked_fill(~is_kept, -torch.inf)
         expected = (scores.softmax(-1)[:, None] @ own_values).squeeze(1)

@@ -83,7 +83,7 @@ class FrameRun(LayerRun):
         if not call.plan.is_dense:
             query, key, value = (trim_rows(states, sum(call.counts)) for states in (query, key, value))
         if reduction is not None:
-            reduction.observe(self.number, query, key, scaling)
+            reduction.observe(self.number, query, key, scaling, mask, None if mask is None else call.positions)
         if cache is not None:
             if reduction is not None:
                 # Merged rows stand for all their positions, in what frames attend to and in what is remembered.

@@ -32,7 +32,7 @@ TINY_COMPOSITE: dict[str, Any] = {
 
 def few_cases(kind: type[ModelCase] = ModelCase, **options: Any) -> list[ModelCase]:
     """
-    Three cases of a model; one whose body is tested with another needs but the first, or the first two.
+    Three cases of a model; one whose body is tested with another's needs but one of them.
 
     Args:
         kind: the class of the cases.

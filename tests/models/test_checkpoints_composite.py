@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from .test_modeling_temporal_reuse_siglip import CASES as SIGLIP
 from .test_modeling_temporal_reuse_siglip2 import CASES as SIGLIP_2
 
 
-CASES = {"clip": CLIP[0], "metaclip_2": METACLIP_2[0], "siglip": SIGLIP[0], "siglip2": SIGLIP_2[0]}
+CASES = {
+    name: replace(cases[0], dtype=torch.float32)
+    for name, cases in {"clip": CLIP, "metaclip_2": METACLIP_2, "siglip": SIGLIP, "siglip2": SIGLIP_2}.items()
+}
 
 
 @pytest.fixture(params=CASES)
@@ -161,7 +165,7 @@ def test_a_whole_model_in_memory_is_refused(kind: Any) -> None:
 def test_another_kind_of_checkpoint_is_refused_in_one_sentence(case: ModelCase, tmp_path: Path) -> None:
     BertConfig(num_hidden_layers=1, hidden_size=8, num_attention_heads=1).save_pretrained(tmp_path / "bert")
     CLIPConfig(**CLIP[0].config).save_pretrained(tmp_path / "clip")
-    others = ["bert"] if case is CLIP[0] else ["bert", "clip"]
+    others = ["bert"] if case is CASES["clip"] else ["bert", "clip"]
     for kind in (case.classifier, case.base):
         for other in others:
             with pytest.raises(ValueError, match=f"is a '{other}' checkpoint, but temporal reuse for .* takes "):

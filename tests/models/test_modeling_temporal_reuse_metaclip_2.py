@@ -19,6 +19,7 @@ CASES = few_cases(
     frame_classifier=TemporalReuseMetaClip2ForImageClassification,
     config=TINY_COMPOSITE,
     reads=None,
+    dtype=torch.bfloat16,
 )
 case, some_case, plain_case, causal_case = case_fixtures(CASES[:1])
 
@@ -29,7 +30,7 @@ class TestTemporalReuseMetaClip2(FrameReuseInvariants, FrameClassifierInvariants
 
 @torch.no_grad()
 def test_other_resolutions() -> None:
-    case = ModelCase(**{**vars(CASES[0]), "size": (20, 36)})
+    case = ModelCase(**{**vars(CASES[0]), "size": (20, 36), "dtype": torch.float32})
     clip = case.clip()
     expected = case.parent()(clip.flatten(0, 1), interpolate_pos_encoding=True).logits
     for settings, tolerance in (({"mode": "off"}, 0), ({"threshold": 0}, 1e-5)):
@@ -42,4 +43,4 @@ def test_the_pooled_output_is_that_of_the_parent() -> None:
     clip = CASES[0].clip()
     expected = CASES[0].parent(base=True)(clip.flatten(0, 1)).pooler_output
     output = CASES[0].model(base=True, threshold=0)(clip).pooler_output
-    assert_near(output.flatten(0, 1), expected, 1e-5)
+    assert_near(output.flatten(0, 1), expected, 4e-2)

@@ -47,8 +47,9 @@ CASES = few_cases(
     config={**TINY_COMPOSITE, "vision_config": {**VISION, "num_patches": 36}},
     prefix=0,
     reads=None,
+    dtype=torch.bfloat16,
 )
-case, some_case, plain_case, causal_case = case_fixtures(CASES[:2])
+case, some_case, plain_case, causal_case = case_fixtures(CASES[:1])
 
 
 class TestTemporalReuseSiglip2(FrameReuseInvariants, FrameClassifierInvariants):
@@ -58,7 +59,7 @@ class TestTemporalReuseSiglip2(FrameReuseInvariants, FrameClassifierInvariants):
 @pytest.mark.parametrize("size", [(32, 32), (20, 36), (8, 48)], ids=lambda size: f"{size[0]}x{size[1]}")
 @torch.no_grad()
 def test_any_grid_of_patches(size: tuple[int, int]) -> None:
-    case = Siglip2Case(**{**vars(CASES[0]), "size": size})
+    case = Siglip2Case(**{**vars(CASES[0]), "size": size, "dtype": torch.float32})
     clip = case.clip()
     expected = case.parent()(clip.flatten(0, 1)).logits
     for settings, tolerance in (({"mode": "off"}, 0), ({"threshold": 0}, 1e-5)):
@@ -71,7 +72,7 @@ def test_any_grid_of_patches(size: tuple[int, int]) -> None:
 @torch.no_grad()
 def test_pixels_behind_the_last_whole_patch_are_left_out() -> None:
     clip = CASES[0].clip()
-    model = CASES[0].model(threshold=0)
+    model = CASES[0].model(threshold=0).float()
     expected = model(clip).frame_logits
     larger = torch.nn.functional.pad(clip, (0, 3, 0, 2))
     assert_near(model(larger).frame_logits, expected, 1e-6)
