@@ -252,6 +252,7 @@ class WindowModel(StaysInPackage):
 
     parts: ClassVar[WindowParts]
     output_class: ClassVar[type[Any]] = TemporalReuseModelOutput
+    main_input_name = "pixel_values"
     config: Any
     training: bool
     # Which rows are computed depends on the data.
@@ -616,6 +617,7 @@ class WindowClassifier(StaysInPackage):
 
     encoder_class: ClassVar[type[WindowModel]]
     takes_clips: ClassVar[bool] = True
+    main_input_name = "pixel_values"
     classifier: Any
     config: Any
     loss_function: Any

@@ -102,7 +102,7 @@ def test_maps_are_of_the_slots() -> None:
             output = model(window, past_key_values=cache, output_token_maps=True, output_reuse_plan=True)
             cache, maps = output.past_key_values, output.reuse.maps
             assert torch.equal(maps.computed, output.reuse.plan)
-            assert maps.groups.shape == (2, 4, 36, 4)
+            assert maps.groups.shape == (2, 4, 36, 3)
             assert not maps.error[maps.computed].any()
             own = torch.arange(144).view(4, 36).expand(2, 4, 36)
             assert torch.equal(maps.groups[..., 0][maps.computed], own[maps.computed])

@@ -76,7 +76,6 @@ class TemporalReuseVJEPA2Model(WindowModel, VJEPA2Model):
     """
 
     config: TemporalReuseVJEPA2Config
-    main_input_name = "pixel_values"
     output_class = TemporalReuseVJEPA2ModelOutput
     parts = VJEPA2Parts()
 
@@ -90,7 +89,6 @@ class TemporalReuseVJEPA2ForVideoClassification(WindowClassifier, VJEPA2ForVideo
     """
 
     config: TemporalReuseVJEPA2Config
-    main_input_name = "pixel_values"
     encoder_class = TemporalReuseVJEPA2Model
 
     def __init__(self, config: TemporalReuseVJEPA2Config) -> None:
