@@ -511,7 +511,7 @@ class FrameClassifier(StaysInPackage):
 
     encoder_class: ClassVar[type[FrameModel]]
     output_class: ClassVar[Any] = TemporalReuseImageClassifierOutput
-    classifier: nn.Module
+    classifier: Any
     config: Any
     loss_function: Any
     _can_compile_fullgraph = False
@@ -559,7 +559,8 @@ class FrameClassifier(StaysInPackage):
         self, pixel_values: torch.Tensor, kwargs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Logits of every frame, `(batch, [frames,] labels)`, and what else the output has."""
-        encoded = self.video_encoder.encode_frames(pixel_values, reads=self.reads, **kwargs)
+        encoder = self.video_encoder
+        encoded = encoder.encode_frames(pixel_values, reads=self.reads, **kwargs)
         states = encoded.last_hidden_state
         # As the parent lays them out, or products in half precision are rounded differently.
         found, multiply_adds = self.head(states.flatten(0, -3))
