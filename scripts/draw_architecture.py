@@ -53,7 +53,7 @@ class Box:
 
 
 PIXELS = Box(MIDDLE, 100, "pixels", "frames, resized and scaled", ("video", "processing"))
-EMBEDDINGS = Box(MIDDLE, 215, "embeddings", "of all patches, by the parent's code", ("models.vit", "models.videomae"))
+EMBEDDINGS = Box(MIDDLE, 215, "embeddings", "of all patches, by the parent's code", ("models.frame_model", "models.window_model"))
 PLAN = Box(
     MIDDLE,
     330,
@@ -67,7 +67,7 @@ LAYERS = Box(
     632,
     "layers",
     "the parent's, on packed rows",
-    ("models.vit", "models.videomae", "linear", "packed_weights"),
+    ("models.attending", "linear", "packed_weights"),
 )
 OUTPUTS = Box(MIDDLE, 783, "outputs", "logits, cache, what it cost", ("modeling_outputs", "flops", "token_maps"))
 CALLERS = Box(
