@@ -35,9 +35,6 @@ class Logits(torch.nn.Module):
     ("kind", "name", "auto"),
     [
         ("beit", "BEiT", AutoModelForImageClassification),
-        ("dinov2", "DINOv2", AutoModelForImageClassification),
-        ("vit_msn", "ViT-MSN", AutoModelForImageClassification),
-        ("ijepa", "I-JEPA", AutoModelForImageClassification),
         ("timesformer", "TimeSformer", AutoModelForVideoClassification),
         ("vivit", "ViViT", AutoModelForVideoClassification),
     ],
