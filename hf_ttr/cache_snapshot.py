@@ -23,7 +23,7 @@ from .planning.window_state import WindowState
 from .window_cache import TemporalReuseWindowCache
 
 
-FORMAT = "hf_ttr cache 1"
+FORMAT = "hf_ttr cache 2"
 """Written into every file; another number is another layout."""
 
 LARGEST_FILE = 2 * 2**30
@@ -236,6 +236,7 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
         _check_whole("left", state.left, slots, -1, tokens - 1)
         _check_whole("right", state.right, slots, -1, tokens - 1)
         _check("alpha", state.alpha, slots, least=0, most=1)
+        _check_whole("row slots", state.row_slots, (tokens,), 0, times * positions - 1)
         of_rows = (tokens,)
     for layer in cache.layers:
         for name in ("keys", "values"):

@@ -22,6 +22,7 @@ def compact_attention(
     plan: WindowPlan,
     reduced: ReducedRows | None = None,
     kept: torch.Tensor | None = None,
+    outputs: int | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
@@ -41,6 +42,7 @@ def compact_attention(
             where nothing else is live in their stream, and to every live row where something is, as rows that earlier
             windows left stand for themselves.
         kept (`torch.BoolTensor` of shape `(live,)`, *optional*): which live rows were not left out; `None` for all.
+        outputs (`int`, *optional*): how many rows in front of each stream `query` has; `None` for all.
         kwargs: handed on to `attention`.
 
     Returns:
@@ -64,12 +66,13 @@ def compact_attention(
             streams = [(*states, _without_left_out(logits, part)) for (*states, logits), part in zip(streams, parts)]
         if own:
             streams = [left if alone else live for left, live, alone in zip(own, streams, plan.stands_alone)]
-    outputs = []
-    for rows, (own_keys, own_values, logits) in zip(query.split(row_counts, 2), streams):
+    attended = []
+    query_counts = row_counts if outputs is None else [outputs] * len(row_counts)
+    for rows, (own_keys, own_values, logits) in zip(query.split(query_counts, 2), streams):
         if rows.shape[2]:
             mask = logit_mask(logits, rows)
-            outputs.append(attention(module, rows, own_keys, own_values, mask, **kwargs)[0])
-    return torch.cat(outputs, 1), None
+            attended.append(attention(module, rows, own_keys, own_values, mask, **kwargs)[0])
+    return torch.cat(attended, 1), None
 
 
 @dataclass

@@ -108,6 +108,21 @@ def multiply_adds_of_row(module: nn.Module) -> int:
     return sum(multiply_adds_of_row(part) for part in module.children())
 
 
+def multiply_adds_of_pooling(module: nn.Module, rows: int) -> int:
+    """
+    Multiply-adds of a head in which one query attends to so many rows, with an MLP behind it.
+
+    Args:
+        module: it has an `attention`, which is torch's `MultiheadAttention`.
+        rows (`int`): what the query attends to.
+    """
+    attention: Any = module.attention
+    size = attention.embed_dim
+    # torch holds the projections of query, keys and values in one matrix, and multiplies with each where it is due.
+    projections = (1 + 2 * rows) * size * size
+    return projections + 2 * rows * size + multiply_adds_of_row(module)
+
+
 @dataclass
 class ReuseReport(ModelOutput):
     """
@@ -124,7 +139,7 @@ class ReuseReport(ModelOutput):
         merged_by_layer, pruned_by_layer (`torch.LongTensor` of shape `(batch, layers)`): tokens that were merged into
             others, or left out, in the layers before.
         plan (`torch.BoolTensor` of shape `(batch, frames, tokens)`, *optional*): which tokens were computed, if asked
-            for with `output_reuse_plan=True`; of a window, by tubelet and position.
+            for with `output_reuse_plan=True`; of a window, by tubelet and position, without tokens in front.
         maps (`TokenMaps`, *optional*): what became of every token, if asked for with `output_token_maps=True`.
     """
 
@@ -144,11 +159,17 @@ class ReuseReport(ModelOutput):
         """All of it but `maps` as JSON can hold it: numbers in lists."""
         return {name: part.tolist() for name, part in self.items() if isinstance(part, torch.Tensor)}
 
-    def add_head(self, multiply_adds: int) -> None:
-        """Adds the cost of a head, which reuse does not change, to both sides."""
+    def add_head(self, multiply_adds: int | torch.Tensor, dense: int | None = None) -> None:
+        """
+        Adds the cost of a head to both sides.
+
+        Args:
+            multiply_adds (`int` or `torch.LongTensor` of shape `(batch,)`): of each stream.
+            dense (`int`, *optional*): of the parent's head, where reuse changes it.
+        """
         if self.multiply_adds is not None and self.dense_multiply_adds is not None:
             self.multiply_adds = self.multiply_adds + multiply_adds
-            self.dense_multiply_adds = self.dense_multiply_adds + multiply_adds
+            self.dense_multiply_adds = self.dense_multiply_adds + (multiply_adds if dense is None else dense)
 
 
 class CostCounter:
@@ -247,7 +268,11 @@ class LayerCounts:
 
 
 def window_report(
-    cost: TransformerCost, plan: WindowPlan, embedded: list[int], reduction: RowReduction | None = None
+    cost: TransformerCost,
+    plan: WindowPlan,
+    embedded: list[int],
+    reduction: RowReduction | None = None,
+    outputs: int | None = None,
 ) -> ReuseReport:
     """
     What a window cost, per stream.
@@ -257,10 +282,12 @@ def window_report(
         plan: what was computed.
         embedded (`list[int]`): tubelets that were embedded, for each stream.
         reduction: what merged rows, or left some out.
+        outputs (`int`, *optional*): how many tokens in front of each stream the last layer has outputs for; `None` for
+            all tokens.
     """
     _, times, _ = plan.shape
-    slots = plan.slots
-    dense = times * cost.patch + cost.rows(slots, slots, slots)
+    tokens = plan.tokens
+    dense = times * cost.patch + cost.rows(tokens, tokens, tokens)
     spent = [tubelets * cost.patch + plan.planning_multiply_adds for tubelets in embedded]
     by_layer = LayerCounts(len(spent), cost.layers)
     for layer in range(cost.layers):
@@ -271,15 +298,18 @@ def window_report(
             if reduction is not None:
                 spent[stream] += reduction.multiply_adds(layer, stream)
                 keys = count if plan.stands_alone[stream] else keys
-            spent[stream] += cost.layer(count, count * keys, mlp_rows)
+            if outputs is not None and layer == cost.layers - 1:
+                spent[stream] += cost.layer_of_few(count, outputs * keys, outputs)
+            else:
+                spent[stream] += cost.layer(count, count * keys, mlp_rows)
     counts = torch.tensor(plan.row_counts, device=plan.computed.device)
-    total = torch.full_like(counts, slots)
+    total = torch.full_like(counts, tokens)
     return ReuseReport(
         computed_tokens=counts,
         total_tokens=total,
         computed_share=counts.float() / total,
         multiply_adds=torch.tensor(spent, device=counts.device),
         dense_multiply_adds=torch.full_like(counts, dense),
-        **by_layer.report(slots, counts.device),
+        **by_layer.report(tokens, counts.device),
         plan=plan.computed,
     )

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2WithMaskedInputModelOutput
 from transformers.utils import ModelOutput
 
 from .cache import TemporalReuseCache
@@ -26,6 +27,19 @@ class TemporalReuseModelOutput(BaseModelOutputWithPooling):
             pooling layer.
         past_key_values (`TemporalReuseCache`, *optional*): hand it back with the next frames of the same streams.
         reuse (`ReuseReport`, *optional*): what the call cost; `None` in mode "off" and in training.
+    """
+
+    past_key_values: TemporalReuseCache | None = None
+    reuse: ReuseReport | None = None
+
+
+@dataclass
+class TemporalReuseVJEPA2ModelOutput(VJEPA2WithMaskedInputModelOutput):
+    """
+    Output of a `TemporalReuseVJEPA2Model`; with reuse there is no `predictor_output`.
+
+    Attributes:
+        past_key_values, reuse: as in `TemporalReuseModelOutput`.
     """
 
     past_key_values: TemporalReuseCache | None = None

@@ -260,7 +260,7 @@ class AutoModelWithReuse:
         places = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
         config, _ = PreTrainedConfig.get_config_dict(name, **{key: kwargs[key] for key in places if key in kwargs})
         model_type = config.get("model_type")
-        entry, is_plain = entry_for(model_type), classifier_types().get(model_type)
+        entry, is_plain = entry_for(model_type), classifier_types().get(str(model_type))
         if entry is None or is_plain is None:
             raise ValueError(f"there is no temporal reuse for checkpoints of the type {model_type!r}.")
         saved = config.get("dtype") or config.get("torch_dtype")

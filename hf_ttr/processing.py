@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import os
 from typing import Any
 
 import numpy as np
 import PIL.Image
 from transformers import BatchFeature, PreTrainedConfig, VideoMAEImageProcessorPil, ViTImageProcessorPil
+from transformers.image_utils import SizeDict
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils import VIDEO_PROCESSOR_NAME, TensorType
 from transformers.video_processing_utils import BaseVideoProcessor
 
+from .checks import is_whole
 from .remote_code import StaysInPackage, auto_map, is_own, write_loader
 from .sampling import check_sampling, choose_clips
 from .video import VideoDecodingError, read_frames
@@ -42,10 +45,16 @@ _TRIED = ((300, 260), (31, 50), (224, 224))
 _VIDEOMAE_KEYS = ("size", "resample", "do_center_crop", "crop_size", "image_mean", "image_std")
 
 
+# The settings of a SigLIP 2's processor that its files may leave open.
+_SIGLIP2_KEYS = ("patch_size", "max_num_patches", "resample", "image_mean", "image_std")
+
+
 class _VideoSettings(ImagesKwargs, total=False):
     num_frames: int | None
     frame_sampling_rate: int | str | None
     do_sample_frames: bool | None
+    patch_size: int | None
+    max_num_patches: int | None
 
 
 class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
@@ -57,16 +66,23 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
     Its `save_pretrained` writes the settings for images and for videos, so that nothing is lost when a pipeline, which
     saves its image processor only, is saved and loaded again.
 
+    With the file of a `Siglip2ImageProcessor` pictures keep their proportions as far as whole patches allow, and are
+    as large as `max_num_patches` allows: height and width are those that it chooses. Unlike there, pictures come as
+    pictures, not as patches, and nothing is filled up: those of one call have to have the same proportions.
+
     Args:
         num_frames (`int`, *optional*): Number of frames that `TemporalReuseVideoProcessor` takes from a video.
         frame_sampling_rate (`int` or `"spread"`, *optional*): Step between these frames, in frames.
         do_sample_frames (`bool`): Whether frames are chosen at all.
+        patch_size, max_num_patches (`int`, *optional*): Side of a patch in pixels, and how many of them a picture has
+            at most; both, in the place of `size`, or neither.
         kwargs: The settings of `ViTImageProcessorPil`: `do_resize`, `size`, `resample`, `do_center_crop`,
             `crop_size`, `do_rescale`, `rescale_factor`, `do_normalize`, `image_mean`, `image_std`, `do_convert_rgb`.
 
     Raises:
         TypeError: A setting has an unknown name.
-        ValueError: `num_frames` is not a positive integer, or `frame_sampling_rate` neither one nor `"spread"`.
+        ValueError: `num_frames` is not a positive integer, `frame_sampling_rate` neither one nor `"spread"`, or the
+            two settings of patches are none.
     """
 
     valid_kwargs = _VideoSettings
@@ -74,6 +90,8 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
     do_sample_frames = True
     num_frames: int | None = None
     frame_sampling_rate: int | str | None = None
+    patch_size: int | None = None
+    max_num_patches: int | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         settings = {key: value for key, value in kwargs.items() if key not in (*_TYPE_KEYS, "auto_map")}
@@ -82,6 +100,7 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
         check_sampling(self.num_frames, self.frame_sampling_rate)
         for name in ("size", "crop_size"):
             _check_size(name, getattr(self, name))
+        _check_patches(self.patch_size, self.max_num_patches)
 
     @classmethod
     def _check_names(cls, settings: dict[str, Any]) -> None:
@@ -94,8 +113,8 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
 
         Args:
             image_processor_dict (`dict[str, Any]`): The content of a preprocessor file of this package, of a ViT, of a
-                VideoMAE, or of any other image processor of transformers that makes the same pixels, which is tried.
-                What the file leaves open is as the processor that it names has it.
+                VideoMAE, of a SigLIP 2, or of any other image processor of transformers that makes the same pixels,
+                which is tried. What the file leaves open is as the processor that it names has it.
             kwargs: Settings that override the saved ones. Other names, such as the arguments of the model that
                 `pipeline(model_kwargs=...)` passes to its processors too, are ignored.
 
@@ -110,9 +129,35 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
         name = next((name for name in names if isinstance(name, str)), None)
         if name is not None and name.startswith("VideoMAE"):
             image_processor_dict = _as_videomae(image_processor_dict)
+        elif name is not None and name.startswith("Siglip2"):
+            image_processor_dict = _as_siglip2(image_processor_dict)
         elif name is not None and not name.startswith(_OWN_PIXELS):
             image_processor_dict = _of_other_class(name, image_processor_dict)
         return super().from_dict({key: value for key, value in image_processor_dict.items() if key in known}, **kwargs)
+
+    def _preprocess(  # type: ignore[override]
+        self,
+        images: list[np.ndarray],
+        *,
+        size: Any,
+        patch_size: int | None = None,
+        max_num_patches: int | None = None,
+        return_tensors: str | TensorType | None = None,
+        **settings: Any,
+    ) -> BatchFeature:
+        _check_patches(patch_size, max_num_patches)
+        if max_num_patches is None:
+            return super()._preprocess(images, size=size, return_tensors=return_tensors, **settings)
+        pictures = []
+        for image in images:
+            own = _size_of_patches(image.shape[-2:], patch_size, max_num_patches)
+            pictures += super()._preprocess([image], size=own, return_tensors=None, **settings)["pixel_values"]
+        if return_tensors is not None and len(shapes := {picture.shape[1:] for picture in pictures}) > 1:
+            raise ValueError(
+                f"The pictures become {' and '.join(map(str, sorted(shapes)))} pixels large and cannot make a batch; "
+                "process those of other proportions on their own."
+            )
+        return BatchFeature({"pixel_values": pictures}, tensor_type=return_tensors)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the settings as they are saved, with the names of the processors of images and of videos.
@@ -167,12 +212,15 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
             `round(linspace(0, total - 1, num_frames))`.
         do_sample_frames (`bool`): Whether to choose frames at all. If not, every frame is taken, whatever the two
             settings above.
+        patch_size, max_num_patches (`int`, *optional*): As in `TemporalReuseImageProcessor`, for the frames of each
+            video.
         kwargs: The settings of `ViTImageProcessorPil`: `do_resize`, `size`, `resample`, `do_center_crop`,
             `crop_size`, `do_rescale`, `rescale_factor`, `do_normalize`, `image_mean`, `image_std`, `do_convert_rgb`.
 
     Raises:
         TypeError: A setting has an unknown name.
-        ValueError: `num_frames` is not a positive integer, or `frame_sampling_rate` neither one nor `"spread"`.
+        ValueError: `num_frames` is not a positive integer, `frame_sampling_rate` neither one nor `"spread"`, or the
+            two settings of patches are none.
 
     Example:
 
@@ -233,6 +281,7 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
         self, images: Any, *, return_tensors: str | TensorType | None = None, **settings: Any
     ) -> BatchFeature:
         check_sampling(settings["num_frames"], settings["frame_sampling_rate"])
+        _check_patches(settings["patch_size"], settings["max_num_patches"])
         clips = []
         videos = _as_batch(images)
         for number, video in enumerate(videos, start=1):
@@ -260,6 +309,8 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
         num_frames: int | None,
         frame_sampling_rate: Any,
         do_sample_frames: bool | None,
+        patch_size: int | None,
+        max_num_patches: int | None,
         do_convert_rgb: bool | None,
         input_data_format: str | None,
         do_resize: bool | None,
@@ -279,7 +330,9 @@ class TemporalReuseVideoProcessor(TemporalReuseImageProcessor):
 
         def shrink(frame: np.ndarray) -> np.ndarray:
             frame = np.moveaxis(frame, -1, 0)
-            if do_resize:
+            if do_resize and max_num_patches is not None:
+                frame = self.resize(frame, _size_of_patches(frame.shape[1:], patch_size, max_num_patches), resample)
+            elif do_resize:
                 _check_shape(frame.shape[1:], size)
                 frame = self.resize(frame, size, resample)
             return self.center_crop(frame, crop_size) if do_center_crop else frame
@@ -334,6 +387,27 @@ def _as_videomae(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def _as_siglip2(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a SigLIP 2's preprocessor file, complete; `size` is that of square pictures."""
+    from transformers import Siglip2ImageProcessorPil
+
+    settings = {key: value for key, value in settings.items() if value is not None}
+    for key in _SIGLIP2_KEYS:
+        settings.setdefault(key, getattr(Siglip2ImageProcessorPil, key))
+    _check_patches(settings["patch_size"], settings["max_num_patches"])
+    side = math.isqrt(settings["max_num_patches"]) * settings["patch_size"]
+    # It has no use for what crops and fills up.
+    return {**settings, "size": {"height": side, "width": side}, "do_center_crop": False, "do_pad": False}
+
+
+def _size_of_patches(shape: tuple[int, ...], patch_size: Any, max_num_patches: int) -> SizeDict:
+    """Height and width that SigLIP 2 gives a picture of this shape."""
+    from transformers.models.siglip2.image_processing_pil_siglip2 import get_image_size_for_max_num_patches
+
+    height, width = get_image_size_for_max_num_patches(shape[0], shape[1], patch_size, max_num_patches)
+    return SizeDict(height=height, width=width)
+
+
 def _of_other_class(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of another class of transformers, complete, after a look at whether it makes the same pixels."""
     other = _other_processor(name, settings)
@@ -383,6 +457,22 @@ def _check_size(name: str, size: Any) -> None:
     sides = [side for side in dict(size or {}).values() if side is not None]
     if any(not isinstance(side, (int, float)) or not 1 <= side <= LARGEST_SIDE for side in sides):
         raise ValueError(f"`{name}` is {dict(size)}, but the sides of a frame have from 1 to {LARGEST_SIDE} pixels.")
+
+
+def _check_patches(patch_size: Any, max_num_patches: Any) -> None:
+    """Refuse what is no number of patches, or would take all memory."""
+    if patch_size is None and max_num_patches is None:
+        return
+    if not all(is_whole(value) and value >= 1 for value in (patch_size, max_num_patches)):
+        raise ValueError(
+            f"`patch_size` is {patch_size!r} and `max_num_patches` {max_num_patches!r}, but both have to be whole "
+            "numbers of at least 1, or None."
+        )
+    if max_num_patches * patch_size**2 > LARGEST_SIDE**2:
+        raise ValueError(
+            f"`max_num_patches` is {max_num_patches} and `patch_size` {patch_size}, but a frame has at most "
+            f"{LARGEST_SIDE} x {LARGEST_SIDE} pixels."
+        )
 
 
 def _check_shape(shape: tuple[int, ...], size: Any) -> None:

@@ -8,7 +8,7 @@ import torch
 from transformers.utils import ModelOutput
 
 from .planning.plan import ReusePlan
-from .planning.window_plan import WindowPlan
+from .planning.window_plan import WindowPlan, with_prefix
 from .reduction.row_reduction import RowReduction
 
 
@@ -76,8 +76,12 @@ class TokenMapper:
                 `(past,)`, *optional*): of the rows that the plan's table begins with, where it has a past.
         """
         _, frames, count = plan.shape
+        # Tokens in front of a window are in no map, and no token is made of them.
+        front = plan.prefix if isinstance(plan, WindowPlan) else 0
+        numbers = plan.rows % (front + frames * count) - front
         held = tokens.new_zeros(0, self.layers + 1, dtype=torch.long)
-        rows, row_time = tokens.detach().flatten(0, 2)[plan.rows], plan.rows // count % frames
+        rows = with_prefix(tokens.detach().flatten(1, 2), front, 0).flatten(0, 1)[plan.rows]
+        row_time = numbers // count
         if past_embeddings is not None and past_age is not None:
             rows, row_time = torch.cat([past_embeddings.to(rows), rows]), torch.cat([-past_age, row_time])
             # What was computed before the call has numbers below those of its tokens, and below -1.
@@ -87,8 +91,7 @@ class TokenMapper:
         nearest = torch.where(plan.alpha > 0.5, plan.right, plan.left)
         made = torch.lerp(rows[plan.left], rows[plan.right], plan.alpha[..., None].to(rows.dtype))
         error = (tokens.detach() - made).float().norm(dim=-1) / scale[:, None, None]
-        numbers = plan.rows % (frames * count) + self._frames * count
-        groups = torch.cat([held, self._groups_of_rows(numbers, reduction)])
+        groups = torch.cat([held, self._groups_of_rows(numbers + self._frames * count, reduction)])
         self._parts.append(
             TokenMaps(
                 computed=plan.computed,

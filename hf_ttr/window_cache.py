@@ -87,8 +87,9 @@ class TemporalReuseWindowCache(ReuseCache):
 
     A model creates it on the first call and returns it as `past_key_values`; hand it back with the next window of the
     same streams. Where the content of a slot is still what it was, its keys, values and output are used again, and so
-    its position embedding is the right one. Memory is bounded: per stream at most `2 * layers * slots * hidden_size`
-    values and a few per slot, much less where one row stands for many slots.
+    its position embedding is the right one. Of models whose positions are relative, keys are held as they are before
+    they are told a position: they move along with a window whose `stride` is known. Memory is bounded: per stream at
+    most `2 * layers * slots * hidden_size` values and a few per slot, much less where one row stands for many slots.
 
     Args:
         num_layers (`int`): transformer layers of the model.

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import VideoMAEConfig, VideoMAEModel, ViTConfig, ViTModel
+from transformers import SiglipVisionConfig, VideoMAEConfig, VideoMAEModel, ViTConfig, ViTModel
+from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
-from hf_ttr.flops import CostCounter, ReuseReport, TransformerCost, window_report
+from hf_ttr.flops import CostCounter, ReuseReport, TransformerCost, multiply_adds_of_pooling, window_report
 from hf_ttr.models.videomae.modeling_temporal_reuse_videomae import VideoMAEParts
 from hf_ttr.models.vit.modeling_temporal_reuse_vit import ViTParts
 from hf_ttr.packed import BUCKET, FrameCall
@@ -120,6 +121,20 @@ def test_a_counter_adds_up_plans_stream_by_stream() -> None:
     assert report.multiply_adds.tolist() == expected
     assert report.dense_multiply_adds.tolist() == [3 * (7 + 3 * (tokens * 24 + tokens**2 * 17))] * 2
     assert torch.equal(report.plan, torch.cat([first.computed, second.computed], dim=1))
+
+
+def test_a_pooling_head_costs_what_a_profiler_counts() -> None:
+    config = SiglipVisionConfig(hidden_size=12, num_attention_heads=3, intermediate_size=20)
+    head = SiglipMultiheadAttentionPoolingHead(config).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        head(torch.randn(2, 7, 12))
+    assert 2 * 2 * multiply_adds_of_pooling(head, 7) == counted.get_total_flops()
+
+
+def test_what_only_the_parent_computes_is_on_its_side_alone() -> None:
+    report = ReuseReport(multiply_adds=torch.tensor([5]), dense_multiply_adds=torch.tensor([7]))
+    report.add_head(100, 130)
+    assert (int(report.multiply_adds), int(report.dense_multiply_adds)) == (105, 137)
 
 
 def test_a_head_costs_the_same_with_reuse() -> None:

@@ -95,6 +95,7 @@ def test_frames_of_few_rows_attend_to_the_table() -> None:
     assert isinstance(rest, FrameGroup) and rest.frames == [1]
 
 
+@pytest.mark.parametrize("biased", [False, True], ids=["plain", "biased"])
 @pytest.mark.parametrize("first_tokens_only", [False, True], ids=["all-rows", "cls-rows"])
 @pytest.mark.parametrize("past", [False, True], ids=["new", "past"])
 @pytest.mark.parametrize("interpolate", [False, True], ids=["hold", "interpolate"])
@@ -104,7 +105,14 @@ def test_frames_of_few_rows_attend_to_the_table() -> None:
     ids=str,
 )
 def test_rows_attend_to_their_own_frame(
-    batch: int, frames: int, tokens: int, share: float, interpolate: bool, past: bool, first_tokens_only: bool
+    batch: int,
+    frames: int,
+    tokens: int,
+    share: float,
+    interpolate: bool,
+    past: bool,
+    first_tokens_only: bool,
+    biased: bool,
 ) -> None:
     plan = random_plan(batch, frames, tokens, share, interpolate, past)
     if plan.is_dense:
@@ -114,8 +122,16 @@ def test_rows_attend_to_their_own_frame(
     query = queries.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
     table_rows = 1 + int(max(part.max() for part in plan.links[:2]))
     given_keys, given_values = torch.randn(2, 1, HEADS, table_rows, HEAD_DIM)
+    bias = torch.randn(1, HEADS, tokens, tokens) if biased else torch.zeros(1, HEADS, tokens, tokens)
     output, weights = call.attend(
-        eager_attention_forward, nn.Module().eval(), query, given_keys, given_values, scaling=0.3, dropout=0.0
+        eager_attention_forward,
+        nn.Module().eval(),
+        query,
+        given_keys,
+        given_values,
+        scaling=0.3,
+        bias=bias if biased else None,
+        dropout=0.0,
     )
     assert weights is None
     assert output.shape == (1, query.shape[2], HEADS, HEAD_DIM)
@@ -126,8 +142,9 @@ def test_rows_attend_to_their_own_frame(
 
     counts = [1] * (batch * frames) if first_tokens_only else plan.row_counts
     frame_of_row = torch.arange(batch * frames).repeat_interleave(torch.tensor(counts))
-    for row, frame in enumerate(frame_of_row.tolist()):
-        scores = (of_frame(given_keys, frame) @ query[0, :, row, :, None]).squeeze(-1) * 0.3
+    token_of_row = [0] * len(frame_of_row) if first_tokens_only else (plan.rows % tokens).tolist()
+    for row, (frame, token) in enumerate(zip(frame_of_row.tolist(), token_of_row)):
+        scores = (of_frame(given_keys, frame) @ query[0, :, row, :, None]).squeeze(-1) * 0.3 + bias[0, :, token]
         expected = (scores.softmax(-1)[:, None] @ of_frame(given_values, frame)).squeeze(1)
         torch.testing.assert_close(output[0, row], expected)
 
@@ -141,6 +158,101 @@ def test_whole_frames_go_straight_to_the_attention_function() -> None:
     expected, expected_weights = eager_attention_forward(nn.Module(), query, keys, values, None, **arguments)
     assert torch.equal(output, expected)
     assert torch.equal(weights, expected_weights)
+
+
+class Left:
+    """Rows that methods of reduction have left, of those that a call began with."""
+
+    def __init__(self, counts: list[int], left: list[int], seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        starts = torch.tensor([0, *counts]).cumsum(0).tolist()
+        # The first row of a frame stays, whatever else does.
+        chosen = [
+            [start, *sorted((start + 1 + torch.randperm(count - 1, generator=generator)[: rest - 1]).tolist())]
+            for start, count, rest in zip(starts, counts, left)
+        ]
+        self.origin = torch.tensor([row for rows in chosen for row in rows])
+        self.sizes = torch.randint(1, 4, (len(self.origin),), generator=generator).float()
+
+    def logit_mask(self, query: torch.Tensor) -> torch.Tensor:
+        mask = self.sizes.log().unflatten(0, (len(query), -1))
+        return mask[:, None, None].expand(-1, -1, query.shape[2], -1)
+
+
+@pytest.mark.parametrize("first_tokens_only", [False, True], ids=["all-rows", "cls-rows"])
+@pytest.mark.parametrize("left", [None, 5], ids=["all-left", "some-left"])
+@pytest.mark.parametrize("attends_to_merged", [False, True], ids=["to-all", "to-merged"])
+@pytest.mark.parametrize("pruned", [False, True], ids=["kept", "pruned"])
+def test_the_bias_of_whole_frames_is_that_of_the_tokens_that_their_rows_were(
+    first_tokens_only: bool, left: int | None, attends_to_merged: bool, pruned: bool
+) -> None:
+    frames, tokens = 6, 9
+    plan = ReusePlan.build(torch.ones(2, 3, tokens, dtype=torch.bool))
+    counts = [tokens if left is None else left] * frames
+    reduction = None if left is None else Left(plan.row_counts, counts, seed=3)
+    call = FrameCall.of(plan, 1 if first_tokens_only else None, counts, reduction, attends_to_merged)
+    positions = torch.arange(tokens).expand(frames, -1)
+    if reduction is not None:
+        positions = (reduction.origin % tokens).view(frames, left)
+    seen = positions if attends_to_merged else torch.arange(tokens).expand(frames, -1)
+    query = call.select_outputs(torch.randn(frames, HEADS, positions.shape[1], HEAD_DIM))
+    keys, values = torch.randn(2, frames, HEADS, seen.shape[1], HEAD_DIM)
+    bias = torch.randn(1, HEADS, tokens, tokens)
+    kept = torch.rand(frames, 1, tokens, 1) < 0.7 if pruned and not attends_to_merged else None
+    if kept is not None:
+        kept[:, :, 0] = True
+    output, _ = call.attend(
+        eager_attention_forward, nn.Module().eval(), query, keys, values, 0.3, kept, bias, dropout=0.0
+    )
+    for frame in range(frames):
+        for row in range(query.shape[2]):
+            scores = (keys[frame] @ query[frame, :, row, :, None]).squeeze(-1) * 0.3
+            scores = scores + bias[0, :, positions[frame, row]][:, seen[frame]]
+            if attends_to_merged and reduction is not None:
+                scores = scores + reduction.sizes.view(frames, -1)[frame].log()
+            if kept is not None:
+                scores = scores.masked_fill(~kept[frame, 0, :, 0], -torch.inf)
+            expected = (scores.softmax(-1)[:, None] @ values[frame]).squeeze(1)
+            torch.testing.assert_close(output[frame, row], expected)
+
+
+@pytest.mark.parametrize("first_tokens_only", [False, True], ids=["all-rows", "cls-rows"])
+@pytest.mark.parametrize("interpolate", [False, True], ids=["hold", "interpolate"])
+@pytest.mark.parametrize("frames", [1, 4], ids=["single-frames", "frames"])
+def test_the_bias_of_packed_rows_is_that_of_the_tokens_that_they_were(
+    frames: int, interpolate: bool, first_tokens_only: bool
+) -> None:
+    batch, tokens = 2, 40
+    plan = random_plan(batch, frames, tokens, 0.6, interpolate, past=True)
+    # Frames of few rows are left, which may attend to the table, and of many.
+    counts = [max(1, count // (1 + 20 * (frame % 2))) for frame, count in enumerate(plan.row_counts)]
+    reduction = Left(plan.row_counts, counts, seed=5)
+    call = FrameCall.of(plan, 1 if first_tokens_only else None, counts, reduction)
+    tables = [group for group in call.layout.groups if isinstance(group, TableGroup)]
+    assert bool(tables) == (interpolate and frames > 1)
+    queries = call.select_outputs(torch.randn(1, len(reduction.origin), HEADS * HEAD_DIM))
+    query = queries.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
+    table_rows = 1 + int(max(part.max() for part in plan.links[:2]))
+    keys, values = torch.randn(2, 1, HEADS, table_rows, HEAD_DIM)
+    kept = torch.rand(1, 1, table_rows, 1) < 0.6
+    bias = torch.randn(1, HEADS, tokens, tokens)
+    output, _ = call.attend(
+        eager_attention_forward, nn.Module().eval(), query, keys, values, 0.3, kept, bias, dropout=0.0
+    )
+    rows = torch.arange(batch * frames).repeat_interleave(torch.tensor(counts))
+    positions = (plan.rows % tokens)[reduction.origin]
+    if first_tokens_only:
+        rows, positions = torch.arange(batch * frames), positions.new_zeros(batch * frames)
+    for row, (frame, position) in enumerate(zip(rows.tolist(), positions.tolist())):
+        left, right, alpha = (part.flatten(0, 1)[frame] for part in plan.links)
+        of_left, of_right = (1 - alpha) * kept[0, 0, left, 0], alpha * kept[0, 0, right, 0]
+        is_kept = of_left + of_right > 0
+        share = torch.where(is_kept, of_right / (of_left + of_right), alpha)[:, None]
+        own_keys, own_values = (torch.lerp(part[0, :, left], part[0, :, right], share) for part in (keys, values))
+        scores = (own_keys @ query[0, :, row, :, None]).squeeze(-1) * 0.3 + bias[0, :, position]
+        scores = scores.masked_fill(~is_kept, -torch.inf)
+        expected = (scores.softmax(-1)[:, None] @ own_values).squeeze(1)
+        torch.testing.assert_close(output[0, row], expected)
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0], ids=["packed", "whole-frames"])
@@ -177,14 +289,16 @@ def test_cls_attention_is_observed_in_the_last_whole_frame_of_each_stream(
     past = torch.randn(HEADS, batch * tokens, HEAD_DIM)
     new = rows.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
     given_keys = new if plan.is_dense else torch.cat([past, new[0]], dim=1)[None]
-    observed = call.observed_attention(query, given_keys, scaling=0.3)
+    bias = torch.randn(1, HEADS, tokens, tokens)
+    observed, biased = (call.observed_attention(query, given_keys, 0.3, bias=part) for part in (None, bias))
     keys = states.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
     assert observed.shape == (len(last_whole), tokens)
-    for attention, (stream, time) in zip(observed, last_whole.items()):
+    for attention, attention_with_bias, (stream, time) in zip(observed, biased, last_whole.items()):
         frame = stream * frames + time
         first = states[frame, 0].view(HEADS, 1, HEAD_DIM)
-        expected = (first @ keys[frame].transpose(1, 2) * 0.3).softmax(-1).mean((0, 1))
-        torch.testing.assert_close(attention, expected)
+        scores = first @ keys[frame].transpose(1, 2) * 0.3
+        torch.testing.assert_close(attention, scores.softmax(-1).mean((0, 1)))
+        torch.testing.assert_close(attention_with_bias, (scores + bias[0, :, :1]).softmax(-1).mean((0, 1)))
 
 
 def test_nothing_is_observed_unasked_or_where_no_frame_is_whole() -> None:

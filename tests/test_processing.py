@@ -18,6 +18,7 @@ import torch
 import transformers
 from transformers import (
     AutoConfig,
+    Siglip2ImageProcessorPil,
     VideoMAEImageProcessorPil,
     ViTConfig,
     ViTForImageClassification,
@@ -25,6 +26,7 @@ from transformers import (
     pipeline,
 )
 from transformers.modeling_outputs import ImageClassifierOutput
+from transformers.models.siglip2.image_processing_pil_siglip2 import convert_image_to_patches
 
 from hf_ttr import TemporalReuseVideoMAEForVideoClassification, with_temporal_reuse
 from hf_ttr.processing import TemporalReuseImageProcessor, TemporalReuseVideoProcessor, register_processors
@@ -347,6 +349,7 @@ OTHERS = {
     "clip-of-torchvision": ("CLIPImageProcessorFast", {"size": {"shortest_edge": 48}}),
     "clip-of-old-transformers": ("CLIPFeatureExtractor", {"size": {"shortest_edge": 48}}),
     "siglip": ("SiglipImageProcessor", {"size": {"height": 40, "width": 30}}),
+    "beit": ("BeitImageProcessor", {"size": {"height": 40, "width": 40}, "do_center_crop": True, "crop_size": 32}),
     "defaults": ("BitImageProcessor", {}),
     "convnext-without-its-crop": ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}, "do_resize": False}),
 }
@@ -399,6 +402,65 @@ def test_frames_that_would_become_endless_are_refused():
     processor = TemporalReuseVideoProcessor(size={"shortest_edge": 224})
     with pytest.raises(VideoDecodingError, match="9000 x 1 pixels; made 224 pixels on the shorter side"):
         processor([np.zeros((1, 9000, 3), dtype=np.uint8)])
+
+
+# That of google/siglip2-base-patch16-naflex, in small.
+SIGLIP2 = {
+    "do_convert_rgb": None,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "Siglip2ImageProcessorFast",
+    "image_std": [0.5, 0.5, 0.5],
+    "max_num_patches": 30,
+    "patch_size": 8,
+    "resample": 2,
+    "rescale_factor": 1 / 255,
+}
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (60, 100), (100, 31), (5, 200), (7, 7)], ids=str)
+@pytest.mark.parametrize("left_open", [(), ("patch_size", "max_num_patches", "resample", "image_mean", "image_std")])
+def test_plain_siglip2_checkpoint(shape, left_open, tmp_path, warned):
+    settings = {key: value for key, value in SIGLIP2.items() if key not in left_open}
+    (tmp_path / FILES[0]).write_text(json.dumps(settings))
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    expected = Siglip2ImageProcessorPil.from_pretrained(tmp_path)(picture, return_tensors="np")
+    rows, columns = expected["spatial_shapes"][0]
+    patches = expected["pixel_values"][0, : rows * columns]
+    images = TemporalReuseImageProcessor.from_pretrained(tmp_path)
+    videos = TemporalReuseVideoProcessor.from_pretrained(tmp_path)
+    made = images(picture, return_tensors="np").pixel_values
+    assert made.shape == (1, 3, rows * images.patch_size, columns * images.patch_size)
+    np.testing.assert_allclose(convert_image_to_patches(made[0], images.patch_size), patches, atol=1e-6)
+    clip = videos(picture[None].repeat(3, 0), return_tensors="np").pixel_values
+    np.testing.assert_allclose(clip, made[:, None].repeat(3, 1), atol=1e-6)
+    videos.save_pretrained(tmp_path / "saved")
+    again = TemporalReuseImageProcessor.from_pretrained(tmp_path / "saved")
+    assert again.to_dict() == images.to_dict()
+    np.testing.assert_array_equal(again(picture, return_tensors="np").pixel_values, made)
+    assert warned() == []
+
+
+def test_pictures_of_other_proportions_make_no_batch_of_patches():
+    processor = TemporalReuseImageProcessor.from_dict(SIGLIP2)
+    pictures = [np.zeros((64, 64, 3), np.uint8), np.zeros((32, 64, 3), np.uint8)]
+    assert len({picture.shape for picture in processor(pictures).pixel_values}) == 2
+    with pytest.raises(ValueError, match=r"^The pictures become \(\d+, \d+\) and \(\d+, \d+\) pixels large and "):
+        processor(pictures, return_tensors="np")
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "max_num_patches", "words"),
+    [(0, 4, "whole numbers"), (16, None, "whole numbers"), (16, 2.5, "whole numbers"), (16, 10**6, "at most 4096 x")],
+)
+@pytest.mark.parametrize("processor_class", PROCESSORS)
+def test_wrong_patches(processor_class, patch_size, max_num_patches, words):
+    with pytest.raises(ValueError, match=words):
+        processor_class(patch_size=patch_size, max_num_patches=max_num_patches)
+    with pytest.raises(ValueError, match=words):
+        processor_class()(FRAMES[:1], patch_size=patch_size, max_num_patches=max_num_patches)
 
 
 @pytest.mark.parametrize("loaded", PROCESSORS)

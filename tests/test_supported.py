@@ -34,9 +34,7 @@ class Logits(torch.nn.Module):
 @pytest.mark.parametrize(
     ("kind", "name", "auto"),
     [
-        ("beit", "BEiT", AutoModelForImageClassification),
         ("timesformer", "TimeSformer", AutoModelForVideoClassification),
-        ("vivit", "ViViT", AutoModelForVideoClassification),
     ],
 )
 def test_models_without_reuse_are_refused(kind: str, name: str, auto: Any) -> None:

@@ -34,6 +34,26 @@ TINY_VIDEOMAE: dict[str, Any] = {
 }
 
 
+TINY_VIVIT: dict[str, Any] = {
+    **{name: value for name, value in TINY_VIT.items() if name != "patch_size"},
+    "num_hidden_layers": 2,
+    "num_frames": 8,
+    "tubelet_size": [2, 4, 4],
+}
+TINY_VJEPA2: dict[str, Any] = {
+    **{name: value for name, value in TINY_VIT.items() if name not in ("image_size", "intermediate_size")},
+    "num_hidden_layers": 2,
+    "crop_size": 24,
+    "frames_per_clip": 8,
+    "tubelet_size": 2,
+    "mlp_ratio": 1.5,
+    "num_pooler_layers": 1,
+    "pred_hidden_size": 16,
+    "pred_num_attention_heads": 2,
+    "pred_num_hidden_layers": 1,
+}
+
+
 def tiny_parent(seed: int = 0, **config: Any) -> ViTForImageClassification:
     """A random `ViTForImageClassification`."""
     torch.manual_seed(seed)

@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.vit.modeling_vit import eager_attention_forward
+from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from ..packed import Attention
 from ..reduction.row_reduction import RowReduction
@@ -73,6 +75,11 @@ def running(run: LayerRun | None) -> Iterator[None]:
         _RUNNING.reset(token)
 
 
+def is_running() -> bool:
+    """Whether a layer runs whose rows do not attend yet."""
+    return _RUNNING.get() is not None
+
+
 def attend_in_run(
     module: Any,
     query: torch.Tensor,
@@ -117,10 +124,24 @@ class ReuseAttention:
         projections (`tuple[str, ...]`): names of the linear layers of queries, keys, values and, if there is one in
             the module, outputs.
         eager_attention: what stands for `"eager"`, where that of the parent leaves out the mask.
+        positions_are_relative (`bool`): whether positions are told by turning queries and keys, and by nothing else.
+            In a run the module leaves that to `place`: keys are remembered as they are, and may be placed anew.
     """
 
     projections: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "o_proj")
     eager_attention: ClassVar[Attention | None] = None
+    positions_are_relative: ClassVar[bool] = False
+
+    def place(self, states: torch.Tensor, slots: torch.Tensor | None) -> torch.Tensor:
+        """
+        Queries or keys, told where they are; only asked for where positions are relative.
+
+        Args:
+            states (`torch.Tensor` of shape `(layout, heads, rows, head_dim)`): of rows of a window.
+            slots (`torch.LongTensor` of shape `(layout, rows)`, *optional*): the slot of each; `None` for all slots,
+                in order.
+        """
+        return states
 
     @property
     def config(self) -> Any:
@@ -171,6 +192,12 @@ class ReuseAttention:
             args, kwargs: what the parent's `forward` takes beside hidden states.
         """
         return keys
+
+
+class MaskedAttention(ReuseAttention):
+    """The same for a class whose own eager attention leaves out the mask, and with it how often a row counts."""
+
+    eager_attention = staticmethod(eager_attention_forward)
 
 
 class ReuseLayer:
@@ -248,5 +275,7 @@ def become_encoder(model: Any, encoder_class: type[Any]) -> None:
     encoder: Any = next(part for part in model.children() if issubclass(encoder_class, type(part)))
     before = set(encoder._no_split_modules or ())
     encoder.__class__ = encoder_class
+    # What can be recorded of a class is noted where one is built, by its name; releases differ in how they look it up.
+    dict.__setitem__(_CAN_RECORD_REGISTRY, str(encoder_class), encoder_class._can_record_outputs)
     encoder.adopt()
     model._no_split_modules = set(model._no_split_modules or ()) - before | encoder._no_split_modules

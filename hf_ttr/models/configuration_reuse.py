@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from transformers import PreTrainedConfig
 
-from ..checks import height_and_width, is_whole
+from ..checks import height_and_width, is_number, is_whole
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
 from ..reduction.base import ModelShape
 from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
@@ -21,10 +21,10 @@ MOST = {
     "num_hidden_layers": 2**10,
     "hidden_size": 2**16,
     "intermediate_size": 2**19,
-    "mlp_ratio": 2**6,
     "num_register_tokens": 2**10,
     "num_attention_heads": 2**10,
     "num_channels": 2**10,
+    "num_patches": 2**17,
     "image_size": 2**13,
     "patch_size": 2**13,
     "num_frames": 2**13,
@@ -32,10 +32,22 @@ MOST = {
     "decoder_num_hidden_layers": 2**10,
     "decoder_hidden_size": 2**16,
     "decoder_intermediate_size": 2**19,
+    "in_chans": 2**10,
+    "crop_size": 2**13,
+    "frames_per_clip": 2**13,
+    "num_pooler_layers": 2**10,
+    "pooler_output_size": 2**16,
+    "pred_hidden_size": 2**16,
+    "pred_num_attention_heads": 2**10,
+    "pred_num_hidden_layers": 2**10,
+    "pred_num_mask_tokens": 2**10,
 }
 """The largest sizes that a config.json may ask for: many times those of the largest models that there are."""
 
 MAY_BE_0 = ("num_register_tokens",)
+
+MOST_RATIO = 2**6
+"""By how much the hidden layer of an MLP may be wider, where a config has that for a number."""
 
 MOST_LABELS = 2**20
 MOST_TOKENS = 2**17
@@ -60,11 +72,14 @@ class ReuseConfigMixin(StaysInPackage):
     parent_name: ClassVar[str]
     auto_map: dict[str, str]
     temporal_reuse: Any
+    image_size: Any
     # What generic tools, such as transformers' Trainer, leave out of the predictions.
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "reuse", "frame_logits"]
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.temporal_reuse = as_temporal_reuse_config(self.temporal_reuse)
+        # What is there may name the parent's, in a config inside of another one's config.json.
+        kwargs.pop("model_type", None)
         super().__post_init__(**kwargs)  # type: ignore[misc]
         if is_own(type(self)):
             # What is there may name a model that was derived from one of this package.
@@ -79,7 +94,7 @@ class ReuseConfigMixin(StaysInPackage):
     @property
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the frames that the model was trained with, in pixels."""
-        return height_and_width(self.vision.image_size)
+        return height_and_width(self.image_size)
 
     @property
     def patch_shape(self) -> tuple[int, int]:
@@ -137,7 +152,8 @@ class ReuseConfigMixin(StaysInPackage):
         if temporal_reuse is not None:
             settings["temporal_reuse"] = temporal_reuse
         result = cls(**settings)
-        result._attn_implementation = config._attn_implementation  # type: ignore[attr-defined]
+        attention = {name: getattr(config, name)._attn_implementation for name in config.sub_configs}
+        result._attn_implementation = {"": config._attn_implementation, **attention}  # type: ignore[attr-defined]
         return result
 
     @classmethod
@@ -145,14 +161,20 @@ class ReuseConfigMixin(StaysInPackage):
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """
-        Reads a config.json; that of the plain parent is taken as one of this class.
+        Reads a config.json; that of the plain parent, or of a model that this one is the part of that sees, is taken
+        as one of this class.
 
         Raises:
             ValueError: if the checkpoint is of another kind.
         """
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)  # type: ignore[misc]
         model_type = config_dict.get("model_type")
-        if model_type == cls.parent_model_type:
+        if model_type in cls._types_of_wholes():
+            part = {**(config_dict.get("vision_config") or {}), "model_type": cls.model_type}
+            part.update({name: config_dict[name] for name in _SHARED if config_dict.get(name) is not None})
+            config_dict = without_code(part)
+            config_dict.pop("architectures", None)
+        elif model_type == cls.parent_model_type:
             config_dict = {**without_code(config_dict), "model_type": cls.model_type}
             config_dict.pop("architectures", None)
         elif model_type not in (cls.model_type, None):
@@ -161,6 +183,13 @@ class ReuseConfigMixin(StaysInPackage):
                 f"{cls.parent_name} takes checkpoints of type '{cls.parent_model_type}' or '{cls.model_type}'."
             )
         return config_dict, kwargs
+
+    @classmethod
+    def _types_of_wholes(cls) -> set[str]:
+        """Types of the models with reuse whose part that sees has this config, and of their parents."""
+        wholes = [entry.config for entry in MODELS.values() if issubclass(entry.config, CompositeReuseConfigMixin)]
+        wholes = [whole for whole in wholes if issubclass(cls, whole.sub_configs["vision_config"])]
+        return {name for whole in wholes for name in (whole.model_type, whole.parent_model_type)}
 
     @classmethod
     def from_dict(cls: type[Config], config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -187,10 +216,7 @@ class ReuseConfigMixin(StaysInPackage):
         A model of this package calls it before it is saved: its checkpoint leads to no code of others, wherever its
         weights came from.
         """
-        for name, value in list(vars(self).items()):
-            if not name.startswith("_") and name != "temporal_reuse":
-                kept = without_code({name: value})
-                setattr(self, name, kept[name]) if name in kept else delattr(self, name)
+        _forget_code(self)
         if is_own(type(self)):
             self.auto_map = self._own_auto_map()
 
@@ -217,8 +243,105 @@ class ReuseConfigMixin(StaysInPackage):
             self.push_to_hub(repo_id, **kwargs)  # type: ignore[attr-defined]
 
 
+_SHARED = ("temporal_reuse", "num_frames")
+"""Settings of a composite config that are those of its part that sees."""
+
+
+class CompositeReuseConfigMixin(ReuseConfigMixin):
+    """
+    In front of the parent's config class, where that holds one for the part that sees, its `vision_config`.
+
+    The subclass declares the fields `temporal_reuse` and `num_frames`, both `None` by default, and names in
+    `sub_configs_defaults` a config with reuse for that part. The two settings are those of the part: what is set in
+    the whole is set there, and what a new part has is set in the whole.
+    """
+
+    num_frames: Any
+    vision_config: Any
+    sub_configs: ClassVar[dict[str, Any]]
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        vision_class, vision = self.sub_configs["vision_config"], self.vision_config
+        if isinstance(vision, PreTrainedConfig) and not isinstance(vision, vision_class):
+            self.vision_config = vision = vision_class.from_parent_config(vision)
+        for name in _SHARED:
+            if getattr(self, name) is None:
+                setattr(self, name, vision.get(name) if isinstance(vision, dict) else getattr(vision, name, None))
+        if isinstance(vision, dict):
+            self.vision_config = {name: value for name, value in vision.items() if name not in _SHARED}
+        super().__post_init__(**kwargs)
+        for name in _SHARED:
+            if getattr(self, name) is None:
+                setattr(self, name, getattr(self.vision_config, name))
+            setattr(self.vision_config, name, getattr(self, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        # transformers sets this when all fields are there.
+        if not self.__dict__.get("_post_init_done"):
+            return
+        if name in _SHARED:
+            setattr(self.vision_config, name, value)
+        elif name == "vision_config" and isinstance(value, ReuseConfigMixin):
+            for shared in _SHARED:
+                super().__setattr__(shared, getattr(value, shared))
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """See `ReuseConfigMixin.frame_size`."""
+        size: tuple[int, int] = self.vision_config.frame_size
+        return size
+
+    @property
+    def prefix_tokens(self) -> int:
+        """See `ReuseConfigMixin.prefix_tokens`."""
+        return int(self.vision_config.prefix_tokens)
+
+
+def _forget_code(config: Any) -> None:
+    """Leaves out of a config, and of those in it, what names code."""
+    for name, value in list(vars(config).items()):
+        if name in config.sub_configs and isinstance(value, PreTrainedConfig):
+            _forget_code(value)
+        elif not name.startswith("_") and name != "temporal_reuse":
+            kept = without_code({name: value})
+            setattr(config, name, kept[name]) if name in kept else delattr(config, name)
+
+
+class WindowConfigMixin(ReuseConfigMixin):
+    """The same for a model in which all tokens of a window attend to one another."""
+
+    num_frames: int
+    tubelet_size: Any
+
+    @property
+    def window_frames(self) -> int:
+        """See `ReuseConfigMixin.window_frames`."""
+        return self.num_frames
+
+    @property
+    def tubelet_frames(self) -> int:
+        """See `ReuseConfigMixin.tubelet_frames`."""
+        size = self.tubelet_size
+        return int(size[0] if isinstance(size, (list, tuple)) else size)
+
+    @property
+    def protected_tokens(self) -> int:
+        """Tokens in front that no method of reduction may touch."""
+        return self.prefix_tokens
+
+    def model_shape(self, tokens: int | None = None) -> ModelShape:
+        """See `ReuseConfigMixin.model_shape`."""
+        times = self.window_frames // self.tubelet_frames
+        every = self.prefix_tokens + times * math.prod(self.grid)
+        return shape_of(self, tokens or every, self.protected_tokens, times)
+
+
 def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
     """Refuses sizes that no model has, before anything is made of that size."""
+    for name, part in settings.items():
+        if name.endswith(("_config", "_config_dict")) and isinstance(part, dict):
+            _check_sizes(part, sees_windows)
     for name, most in MOST.items():
         value, least = settings.get(name), int(name not in MAY_BE_0)
         for number in value if isinstance(value, (list, tuple)) else [value]:
@@ -226,13 +349,21 @@ def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
                 raise ValueError(
                     f"the config has {name} {number!r}, but it must be a whole number from {least} to {most}."
                 )
+    for name in ("mlp_ratio", "pred_mlp_ratio"):
+        ratio = settings.get(name)
+        if ratio is not None and not (is_number(ratio) and 0 < ratio <= MOST_RATIO):
+            raise ValueError(f"the config has {name} {ratio!r}, but it must be above 0 and at most {MOST_RATIO}.")
     if len(settings.get("id2label") or ()) > MOST_LABELS or (settings.get("num_labels") or 0) > MOST_LABELS:
         raise ValueError(f"the config has more than {MOST_LABELS} labels, and is of no model.")
+    tubelet, patch_size = settings.get("tubelet_size") or 2, settings.get("patch_size")
+    if isinstance(tubelet, (list, tuple)):
+        tubelet, *patch_size = tubelet
     size, patch = (
-        max(value) if isinstance(value, (list, tuple)) else value or default
-        for value, default in ((settings.get("image_size"), 224), (settings.get("patch_size"), 16))
+        max(value) if value and isinstance(value, (list, tuple)) else value or default
+        for value, default in ((settings.get("image_size") or settings.get("crop_size"), 224), (patch_size, 16))
     )
-    tokens = (size // patch) ** 2 * (settings.get("num_frames") or 1 if sees_windows else 1)
+    frames = settings.get("num_frames") or settings.get("frames_per_clip") or 1
+    tokens = (size // patch) ** 2 * (-(-frames // tubelet) if sees_windows else 1)
     numbers = tokens * (settings.get("hidden_size") or 1)
     if tokens > MOST_TOKENS or (sees_windows and numbers > MOST_POSITION_NUMBERS):
         raise ValueError(f"the config asks for {tokens} tokens that attend to one another, which no model has.")

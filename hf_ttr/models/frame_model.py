@@ -83,7 +83,7 @@ class FrameRun(LayerRun):
         if not call.plan.is_dense:
             query, key, value = (trim_rows(states, sum(call.counts)) for states in (query, key, value))
         if reduction is not None:
-            reduction.observe(self.number, query, key, scaling)
+            reduction.observe(self.number, query, key, scaling, mask, None if mask is None else call.positions)
         if cache is not None:
             if reduction is not None:
                 # Merged rows stand for all their positions, in what frames attend to and in what is remembered.
@@ -116,6 +116,10 @@ class FrameParts:
     layers: ClassVar[str] = "layers"
     norm: ClassVar[str | None] = "layernorm"
     options: ClassVar[tuple[str, ...]] = ("bool_masked_pos", "interpolate_pos_encoding")
+
+    def parent_inputs(self, base: Any, frames: torch.Tensor) -> dict[str, Any]:
+        """How the parent's `forward` is handed frames, `(frames, channels, height, width)`."""
+        return {"pixel_values": frames}
 
     def embed(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         """What the first layer gets, `(frames, tokens, hidden_size)`."""
@@ -150,6 +154,10 @@ class FrameParts:
     def read(self, base: Any, states: torch.Tensor) -> torch.Tensor:
         """What the classifier is given, of states `(frames, tokens, hidden_size)`, of the tokens that it reads."""
         return states[:, 0]
+
+    def unread(self, base: Any, tokens: int) -> int:
+        """Multiply-adds per frame, of so many tokens, of what the parent's classifier computes and never reads."""
+        return 0
 
     # What follows from the above.
 
@@ -292,6 +300,8 @@ class FrameModel(StaysInPackage):
             if value is not None
         }
         attention_mask = kwargs.pop("attention_mask", None)
+        projection = self.get_submodule(parts.projection)  # type: ignore[attr-defined]
+        frames = video.flatten(0, 1).to(dtype_of_inputs(projection, video.dtype))
         is_off = settings.mode == "off"
         grid = parts.grid(self, video)
         shape = self.config.model_shape(self.config.prefix_tokens + grid[0] * grid[1])
@@ -302,7 +312,8 @@ class FrameModel(StaysInPackage):
         if self.training or attention_mask is not None or (is_off and not active):
             if attention_mask is not None:
                 kwargs["attention_mask"] = attention_mask.repeat_interleave(video.shape[1], 0)
-            output = super().forward(video.flatten(0, 1), **options, **kwargs, return_dict=True)  # type: ignore[misc]
+            inputs = parts.parent_inputs(self, frames)
+            output = super().forward(**inputs, **options, **kwargs, return_dict=True)  # type: ignore[misc]
             if pixel_values.dim() == 5:
                 output = map_tensors(output, lambda tensor: tensor.unflatten(0, video.shape[:2]))
             return TemporalReuseModelOutput(**output)
@@ -315,8 +326,6 @@ class FrameModel(StaysInPackage):
             )
         output_attentions = bool(kwargs.get("output_attentions", self.config.output_attentions))
         output_all = output_attentions or bool(kwargs.get("output_hidden_states", self.config.output_hidden_states))
-        projection = self.get_submodule(parts.projection)  # type: ignore[attr-defined]
-        frames = video.flatten(0, 1).to(dtype_of_inputs(projection, video.dtype))
         tokens = parts.embed(self, frames, options).unflatten(0, video.shape[:2])
         cache = self._cache_for(past_key_values, video, tokens, reads)
         planner = Planner(
@@ -502,7 +511,7 @@ class FrameClassifier(StaysInPackage):
 
     encoder_class: ClassVar[type[FrameModel]]
     output_class: ClassVar[Any] = TemporalReuseImageClassifierOutput
-    classifier: nn.Module
+    classifier: Any
     config: Any
     loss_function: Any
     _can_compile_fullgraph = False
@@ -550,7 +559,8 @@ class FrameClassifier(StaysInPackage):
         self, pixel_values: torch.Tensor, kwargs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Logits of every frame, `(batch, [frames,] labels)`, and what else the output has."""
-        encoded = self.video_encoder.encode_frames(pixel_values, reads=self.reads, **kwargs)
+        encoder = self.video_encoder
+        encoded = encoder.encode_frames(pixel_values, reads=self.reads, **kwargs)
         states = encoded.last_hidden_state
         # As the parent lays them out, or products in half precision are rounded differently.
         found, multiply_adds = self.head(states.flatten(0, -3))
@@ -558,7 +568,10 @@ class FrameClassifier(StaysInPackage):
         of_frames = {name: part.unflatten(0, states.shape[:-2]) for name, part in found.items()}
         logits = of_frames.pop("logits")
         if encoded.reuse is not None:
-            encoded.reuse.add_head((logits.shape[1] if logits.dim() == 3 else 1) * multiply_adds)
+            rows, columns = encoder.parts.grid(encoder, pixel_values)
+            unread = encoder.parts.unread(encoder, encoder.config.prefix_tokens + rows * columns)
+            frames = logits.shape[1] if logits.dim() == 3 else 1
+            encoded.reuse.add_head(frames * multiply_adds, frames * (multiply_adds + unread))
         names = ("hidden_states", "attentions", "past_key_values", "reuse")
         return logits, {**of_frames, **{name: getattr(encoded, name) for name in names}}
 

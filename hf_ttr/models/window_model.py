@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import torch
@@ -22,7 +23,7 @@ from ..linear import FewRowsLinear, dtype_of_inputs, few_rows_linear, warn_of_sl
 from ..modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ..packed_weights import PackedWeights
 from ..planning.price import check_thresholds
-from ..planning.window_plan import WindowPlan
+from ..planning.window_plan import WindowPlan, with_prefix
 from ..planning.window_planner import WindowPlanner
 from ..planning.window_state import WindowState
 from ..reduction.base import LayerReduction, Reduction, WindowReduction
@@ -45,10 +46,28 @@ class WindowRun(LayerRun):
     Attributes:
         plan (`WindowPlan`): the plan of the call.
         cache (`TemporalReuseWindowCache`, *optional*): `None` where nothing is to be remembered.
+        outputs (`int`, *optional*): how many tokens in front of each stream outputs are wanted for; `None` for all.
     """
 
     plan: WindowPlan
     cache: TemporalReuseWindowCache | None
+    outputs: int | None = None
+
+    @property
+    def selects(self) -> bool:
+        """See `LayerRun.selects`."""
+        return self.outputs is not None
+
+    def select(self, states: torch.Tensor) -> torch.Tensor:
+        """See `LayerRun.select`."""
+        if self.outputs is None:
+            return states
+        if self.plan.is_dense:
+            return states[:, : self.outputs]
+        counts = self.plan.row_counts if self.reduction is None else self.reduction.sets.counts
+        last = torch.tensor(counts, device=states.device).cumsum(0)
+        first = torch.nn.functional.pad(last, (1, -1))[:, None]
+        return states[:, (first + torch.arange(self.outputs, device=states.device)).flatten()]
 
     def attend(
         self,
@@ -65,19 +84,33 @@ class WindowRun(LayerRun):
         padded_rows, reduced, kept = query.shape[2], None, None
         if not plan.is_dense:
             query, key, value = (trim_rows(states, len(plan.rows)) for states in (query, key, value))
+        own, live = self._slots(len(key)) if module.positions_are_relative else (None, None)
+        query = module.place(query, own)
         if reduction is not None:
-            reduction.observe(self.number, query, key, scaling)
-            reduced = ReducedRows(reduction, key, value)
+            reduced = ReducedRows(reduction, module.place(key, own), value)
+            reduction.observe(self.number, query, reduced.keys, scaling)
         if cache is not None:
             if reduction is not None:
                 # Merged rows stand for all their slots, in what other rows attend to and in what is remembered.
                 key, value = reduction.expand(key), reduction.expand(value)
             key, value = cache.update(key, value, self.number, plan)
             kept = cache.kept(self.number, plan, reduction)
+        if reduced is None or not plan.is_dense:
+            key = module.place(key, live)
         output, weights = compact_attention(
-            module.attention, module, query, key, value, plan, reduced, kept, scaling=scaling, **kwargs
+            module.attention, module, query, key, value, plan, reduced, kept, self.outputs, scaling=scaling, **kwargs
         )
         return pad_rows(output, padded_rows, dim=1), weights
+
+    def _slots(self, layout: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """The slots of the rows that are left, and of the live ones, as `ReuseAttention.place` takes them."""
+        plan, origin = self.plan, None if self.reduction is None else self.reduction.origin
+        own = live = None
+        if not plan.is_dense:
+            own, live = plan.row_slots[None], plan.live_row_slots[None]
+        if origin is not None:
+            own = plan.row_slots[origin].unflatten(0, (layout, -1))
+        return own, live
 
 
 @dataclass
@@ -87,7 +120,8 @@ class EncodedWindow:
 
     Attributes:
         plan (`WindowPlan`): what was computed.
-        states (`torch.Tensor` of shape `(live, hidden_size)`): last hidden states of the live rows of all streams.
+        states (`torch.Tensor` of shape `(live, hidden_size)`): last hidden states of the live rows of all streams; or
+            of the tokens in front alone, `(batch, outputs, hidden_size)`, where the head reads nothing else.
         kept (`torch.BoolTensor` of shape `(live,)`, *optional*): which of them were never left out; `None` for all.
         layers (`BaseModelOutput`): what was recorded on the way.
         cache (`TemporalReuseWindowCache`, *optional*): for the next window; `None` in mode "off".
@@ -101,26 +135,40 @@ class EncodedWindow:
     cache: TemporalReuseWindowCache | None
     report: ReuseReport
 
+    @property
+    def counts(self) -> torch.Tensor:
+        """How often each live row is used, `(live,)`; 0 where it was left out."""
+        return self.plan.counts if self.kept is None else self.plan.counts * self.kept
+
+    @property
+    def row_counts(self) -> list[int]:
+        """How many rows of each stream stand for something, and were not left out."""
+        if self.kept is None:
+            return self.plan.live_counts
+        return [int(kept.sum()) for kept in self.kept.split(self.plan.live_counts)]
+
     def every_token(self) -> torch.Tensor:
-        """Last hidden states of every slot, `(batch, slots, hidden_size)`."""
+        """Last hidden states of every token, `(batch, tokens, hidden_size)`."""
         left, right = (self.states[index.flatten(1)] for index in self.plan.live_slots)
-        return torch.lerp(left, right, self.plan.alpha.flatten(1)[..., None].to(left.dtype))
+        slots = torch.lerp(left, right, self.plan.alpha.flatten(1)[..., None].to(left.dtype))
+        return torch.cat([self.states[self.plan.live_prefix], slots], dim=1) if self.plan.prefix else slots
 
     def first_token(self) -> torch.Tensor:
-        """Last hidden state of the first slot, `(batch, hidden_size)`."""
-        return self.states[self.plan.live_slots[0][:, 0, 0]]
+        """Last hidden state of the first token, `(batch, hidden_size)`."""
+        if self.states.dim() == 3:
+            return self.states[:, 0]
+        return self.states[self.plan.live_prefix[:, 0] if self.plan.prefix else self.plan.live_slots[0][:, 0, 0]]
 
     def mean_token(self) -> torch.Tensor:
         """
-        Mean of the last hidden states of all slots, `(batch, hidden_size)`: a row counts as often as it is used, and
+        Mean of the last hidden states of all tokens, `(batch, hidden_size)`: a row counts as often as it is used, and
         not at all where it was left out.
         """
         if self.plan.is_dense and self.kept is None:
             return self.states.unflatten(0, (self.plan.shape[0], -1)).mean(1)
-        counts = self.plan.counts if self.kept is None else self.plan.counts * self.kept
         means = []
-        for states, own in zip(self.states.split(self.plan.live_counts), counts.split(self.plan.live_counts)):
-            total = self.plan.slots if self.kept is None else own.sum()
+        for states, own in zip(self.states.split(self.plan.live_counts), self.counts.split(self.plan.live_counts)):
+            total = self.plan.tokens if self.kept is None else own.sum()
             means.append(((own / total).to(states.dtype)[:, None] * states).sum(0))
         return torch.stack(means)
 
@@ -133,21 +181,35 @@ class WindowParts:
         layer_class, attention_class: with reuse, in the place of the parent's.
         projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind the last
             layer, if anything.
+        pixels (`str`): what the parent's `forward` calls its input.
+        choices (`dict[str, Any]`): what else the parent's `forward` takes, and what that has to be for tokens to be
+            reused. With anything else but `None` the parent's own code runs, and there is no cache.
     """
 
     layer_class: ClassVar[type[ReuseLayer]]
     attention_class: ClassVar[type[ReuseAttention]]
     projection: ClassVar[str] = "embeddings.patch_embeddings.projection"
-    layers: ClassVar[str] = "encoder.layer"
-    norm: ClassVar[str | None] = "layernorm"
+    layers: ClassVar[str] = "layers"
+    norm: ClassVar[str] = "layernorm"
+    pixels: ClassVar[str] = "pixel_values"
+    choices: ClassVar[dict[str, Any]] = {}
+
+    def prefix(self, base: Any) -> torch.Tensor | None:
+        """What the first layer gets of the tokens in front, `(1, prefix, hidden_size)`, if there are any."""
+        return None
 
     def positions(self, base: Any) -> torch.Tensor | None:
         """What is added to the patch embeddings, `(1, slots, hidden_size)`, if anything."""
         return None
 
-    def layer_inputs(self, base: Any, slots: torch.Tensor | None) -> dict[str, Any]:
-        """What layers get beside hidden states, whose rows are these slots, `(rows,)`; `None` for all, in order."""
-        return {}
+    def further(self, base: Any, states: torch.Tensor) -> tuple[dict[str, torch.Tensor], int]:
+        """What else the parent makes of states `(batch, tokens, hidden_size)`, and its multiply-adds per stream."""
+        pooler = getattr(base, "pooler", None)
+        return ({}, 0) if pooler is None else ({"pooler_output": pooler(states)}, multiply_adds_of_row(pooler))
+
+    def reads(self, base: Any) -> int | None:
+        """How many tokens in front of the slots the head reads; `None` where it reads others."""
+        return None
 
     def first_is_read(self, base: Any) -> bool:
         """Whether the head reads the first slot."""
@@ -157,7 +219,7 @@ class WindowParts:
 
     def norm_of(self, base: Any, states: torch.Tensor) -> torch.Tensor:
         """Hidden states after what comes behind the last layer."""
-        norm = None if self.norm is None else getattr(base, self.norm, None)
+        norm = attrgetter(self.norm)(base)
         return states if norm is None else norm(states)
 
     def layers_of(self, base: Any) -> Any:
@@ -189,8 +251,12 @@ class WindowModel(StaysInPackage):
     """In front of a base model of transformers: computes the tokens of a window that matter, and reuses the others."""
 
     parts: ClassVar[WindowParts]
+    output_class: ClassVar[type[Any]] = TemporalReuseModelOutput
+    main_input_name = "pixel_values"
     config: Any
     training: bool
+    # Which rows are computed depends on the data.
+    _can_compile_fullgraph = False
     # How often a row counts is added to the logits, which these kernels cannot.
     _supports_flash_attn = False
 
@@ -215,8 +281,7 @@ class WindowModel(StaysInPackage):
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.Tensor,
-        bool_masked_pos: torch.BoolTensor | None = None,
+        pixel_values: torch.Tensor | None = None,
         past_key_values: TemporalReuseWindowCache | None = None,
         use_cache: bool | None = None,
         stride: int | None = None,
@@ -230,18 +295,19 @@ class WindowModel(StaysInPackage):
         Args:
             pixel_values (`torch.Tensor` of shape `(batch, frames, channels, height, width)`): a clip, or the next
                 window of a stream, per batch row. Fewer frames than the model takes are followed by copies of the
-                last one.
-            bool_masked_pos: as in the parent; every visible token is then computed, and there is no cache.
+                last one. The name that the parent has for it is taken as well.
             past_key_values: the cache that the previous window of the same streams returned.
             use_cache (`bool`, *optional*): whether to return the cache; by default yes.
             stride (`int`, *optional*): number of frames by which this window is ahead of the previous one. Where it is
-                a multiple of the tubelet, embeddings of frames already seen are used again, with the same result.
+                a multiple of the tubelet, embeddings of frames already seen are used again, with the same result; and
+                in a model whose positions are relative, whatever the last window has of these frames.
             output_reuse_plan (`bool`): whether to put the plan into `reuse.plan`.
             output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
             temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): settings of this call, not the config's.
             thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): that of each stream, above 0, in place of the
                 one in the settings.
-            kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`.
+            kwargs: `output_hidden_states`, `output_attentions` (for which every token is computed), `return_dict`; and
+                what the parent takes beside pixels, such as masks: its own code then runs, without a cache.
 
         In training, and in mode "off", every token is computed by the parent's own code, and there is no cache.
 
@@ -249,18 +315,24 @@ class WindowModel(StaysInPackage):
             TypeError: for any other keyword.
             ValueError: if the input or the cache does not fit; one sentence.
         """
+        pixel_values = kwargs.pop(self.parts.pixels, pixel_values)
+        choices = {name: kwargs.pop(name) for name in self.parts.choices if kwargs.get(name) is not None}
+        others = [name for name, value in choices.items() if value is not self.parts.choices[name]]
         _refuse_unknown(kwargs, self.config.parent_name)
         pixel_values = self.check_window(pixel_values)
         settings = self.reuse_settings(temporal_reuse)
-        if not self.reuses(settings, bool_masked_pos):
-            self.refuse_cache(past_key_values, stride, bool_masked_pos)
-            output = super().forward(pixel_values, bool_masked_pos, **kwargs, return_dict=True)  # type: ignore[misc]
-            return TemporalReuseModelOutput(**output)
+        if others or not self.reuses(settings):
+            self.refuse_cache(past_key_values, stride, *others)
+            output = super().forward(pixel_values, **choices, **kwargs, return_dict=True)  # type: ignore[misc]
+            return self.output_class(**output)
         encoded = self.encode_window(
             pixel_values, settings, past_key_values, stride, output_token_maps, thresholds, **kwargs
         )
-        return TemporalReuseModelOutput(
-            **{**encoded.layers, "last_hidden_state": self.parts.norm_of(self, encoded.every_token())},
+        states = self.parts.norm_of(self, encoded.every_token())
+        further, multiply_adds = self.parts.further(self, states)
+        encoded.report.add_head(multiply_adds)
+        return self.output_class(
+            **{**encoded.layers, **further, "last_hidden_state": states},
             **_reuse_outputs(encoded, use_cache, output_reuse_plan),
         )
 
@@ -270,25 +342,26 @@ class WindowModel(StaysInPackage):
         settings.validate_settings()
         return settings
 
-    def reuses(self, settings: TemporalReuseConfig, bool_masked_pos: torch.BoolTensor | None = None) -> bool:
+    def reuses(self, settings: TemporalReuseConfig) -> bool:
         """Whether a call with such settings goes through the plan at all."""
         reductions = settings.active_reductions(self.config.model_shape())
         is_plain = settings.mode == "off" and not reductions
-        return not self.training and not is_plain and bool_masked_pos is None
+        return not self.training and not is_plain
 
     def refuse_cache(
-        self,
-        past_key_values: TemporalReuseWindowCache | None,
-        stride: int | None,
-        bool_masked_pos: torch.BoolTensor | None = None,
+        self, past_key_values: TemporalReuseWindowCache | None, stride: int | None, *choices: str
     ) -> None:
         """
         Makes sure that nothing is expected to be reused where nothing is.
 
+        Args:
+            past_key_values, stride: as in `forward`.
+            choices (`str`): names of `WindowParts.choices` that keep tokens from being reused.
+
         Raises:
             ValueError: one sentence that names the argument and the reason.
         """
-        reason = "training" if self.training else "mode 'off'" if bool_masked_pos is None else "masked positions"
+        reason = "training" if self.training else choices[0] if choices else "mode 'off'"
         for name, value in (("past_key_values", past_key_values), ("stride", stride)):
             if value is not None:
                 raise ValueError(f"{name} cannot be used with {reason}; leave it out.")
@@ -337,6 +410,7 @@ class WindowModel(StaysInPackage):
         stride: int | None = None,
         output_token_maps: bool = False,
         thresholds: torch.Tensor | None = None,
+        reads: int | None = None,
         **kwargs: Any,
     ) -> EncodedWindow:
         """
@@ -344,6 +418,8 @@ class WindowModel(StaysInPackage):
 
         Args:
             settings: of the call.
+            reads (`int`, *optional*): how many tokens in front the caller reads, so that the last layer need not
+                compute the others; `None` for all tokens.
             (others): as in `forward`; `pixel_values` with as many frames as the model takes.
         """
         parts = self.parts
@@ -356,55 +432,79 @@ class WindowModel(StaysInPackage):
         is_off = settings.mode == "off"
         if is_off:
             self.refuse_cache(past_key_values, stride)
-        cache = self._cache_for(past_key_values, pixel_values)
+        cache = self._cache_for(past_key_values, pixel_values, reads)
         state = cache.streams
         if state is not None:
             state = state.to(pixel_values.device)
-        shared = self._shared_times(checksums, state, stride)
+        shared, entering = self._shared_times(checksums, state, stride), 0
         patches = self._embed(pixel_values, state, shared)
+        if state is not None and shared and parts.attention_class.positions_are_relative:
+            entering = patches.shape[1] - shared
+            state = state.shifted(entering)
         output_all = any(
             bool(kwargs.get(name, getattr(self.config, name)))
             for name in ("output_attentions", "output_hidden_states")
         )
         thresholds = check_thresholds(thresholds, pixel_values.shape[0])
-        planner = WindowPlanner(settings, self.config.grid, parts.first_is_read(self), output_all, thresholds)
+        outputs, front = None if output_all else reads, parts.prefix(self)
+        planner = WindowPlanner(
+            settings,
+            self.config.grid,
+            parts.first_is_read(self),
+            output_all,
+            thresholds,
+            prefix=self.config.prefix_tokens,
+        )
         active = settings.active_reductions(self.config.model_shape())
         methods = [method for method in active if isinstance(method, LayerReduction)]
-        plan = planner.plan(patches, state, self._runs(pixel_values, active))
+        plan = planner.plan(patches, state, self._runs(pixel_values, active), entering)
 
-        slots, positions = patches.flatten(1, 2), parts.positions(self)
+        tokens, positions = patches.flatten(1, 2), parts.positions(self)
+        if front is not None:
+            tokens = torch.cat([front.to(tokens).expand(len(tokens), -1, -1), tokens], dim=1)
         if positions is not None:
-            positions = positions.to(patches)
+            positions = with_prefix(positions.to(tokens), plan.prefix, 0)
         if plan.is_dense:
-            rows = slots if positions is None else slots + positions
+            rows = tokens if positions is None else tokens + positions
         else:
-            rows = slots.flatten(0, 1)[plan.rows]
-            rows = rows if positions is None else rows + positions[0, plan.rows % plan.slots]
+            rows = tokens.flatten(0, 1)[plan.rows]
+            rows = rows if positions is None else rows + positions[0, plan.rows % plan.tokens]
             rows = rows[None] if self.row_buckets is None or methods else self.row_buckets.pad(rows[None])
-        reduction = None
+        reduction, depth = None, len(parts.layers_of(self))
         if methods:
-            sizes = None if plan.is_dense else plan.computed_counts
-            reduction = RowReduction(methods, self.config.model_shape(), plan.row_counts, rows.device, sizes)
+            reduction = RowReduction(
+                methods,
+                self.config.model_shape(),
+                plan.row_counts,
+                rows.device,
+                None if plan.is_dense else plan.computed_counts,
+                layers=depth - (outputs is not None),
+                keep_last_states=outputs is None,
+            )
         if len(plan.rows):
-            layers = self._run_layers(rows, None if is_off else cache, plan, reduction, return_dict=True, **kwargs)
-            computed = layers.last_hidden_state
-            if reduction is not None:
-                computed = reduction.expand_last(computed)
-            computed = trim_rows(computed.flatten(0, 1), len(plan.rows))
+            layers = self._run_layers(
+                rows, None if is_off else cache, plan, reduction, outputs, return_dict=True, **kwargs
+            )
+            states = layers.last_hidden_state
         else:
             cache.keep(plan)
-            layers, computed = BaseModelOutput(), patches.new_zeros(0, patches.shape[-1])
-        states = cache.update_output(computed, plan)
-        kept = cache.kept(len(parts.layers_of(self)), plan, reduction)
+            layers, states = BaseModelOutput(), patches.new_zeros(1, 0, patches.shape[-1])
+        if outputs is None:
+            states = states if reduction is None else reduction.expand_last(states)
+            states = trim_rows(states.flatten(0, 1), len(plan.rows))
+            states = cache.update_output(states, plan) if reads is None else states
+        else:
+            states = states.flatten(0, 1).unflatten(0, (-1, outputs))
+        kept = cache.kept(depth, plan, reduction)
         cache.remember_kept(plan, reduction)
         if not is_off:
             cache.streams = planner.remember(plan, patches, checksums, state)
         fresh = [True] * plan.shape[0] if state is None else state.is_fresh
         embedded = [plan.shape[1] if is_fresh else plan.shape[1] - shared for is_fresh in fresh]
-        report = window_report(parts.cost(self, plan.shape[2]), plan, embedded, reduction)
+        report = window_report(parts.cost(self, plan.shape[2]), plan, embedded, reduction, outputs)
         if output_token_maps:
             past = state.token_rows() if state is not None and plan.has_past else ()
-            mapper = TokenMapper(len(parts.layers_of(self)))
+            mapper = TokenMapper(depth)
             mapper.add(plan, patches, planner.scale(patches, state), reduction, *past)
             report.maps = mapper.maps()
         return EncodedWindow(plan, states, kept, layers, None if is_off else cache, report)
@@ -416,19 +516,16 @@ class WindowModel(StaysInPackage):
         cache: TemporalReuseWindowCache | None,
         plan: WindowPlan,
         reduction: RowReduction | None,
+        outputs: int | None,
         **kwargs: Any,
     ) -> BaseModelOutput:
         layers = self.parts.layers_of(self)
         linear = few_rows_linear(layers, self.packed_weights)
-        slots = None if plan.is_dense else plan.rows % plan.slots
-        given = self.parts.layer_inputs(self, slots)
         for number, layer in enumerate(layers):
-            if reduction is not None and reduction.origin is not None:
-                kept = reduction.origin if slots is None else slots[reduction.origin]
-                given = self.parts.layer_inputs(self, kept)
-            run = WindowRun(number, linear, reduction, plan, cache)
+            wanted = outputs if number == len(layers) - 1 else None
+            run = WindowRun(number, linear, reduction, plan, cache, wanted)
             with running(run):
-                output = layer(hidden_states, run=run, **given)
+                output = layer(hidden_states, run=run)
             hidden_states = output[0] if isinstance(output, tuple) else output
         return BaseModelOutput(last_hidden_state=hidden_states)
 
@@ -486,7 +583,7 @@ class WindowModel(StaysInPackage):
         return overlap // tubelet if stride % tubelet == 0 else 0
 
     def _cache_for(
-        self, past_key_values: TemporalReuseWindowCache | None, pixel_values: torch.Tensor
+        self, past_key_values: TemporalReuseWindowCache | None, pixel_values: torch.Tensor, reads: int | None
     ) -> TemporalReuseWindowCache:
         """The cache handed in, after a look at what it was filled with, or a new one."""
         layers = len(self.parts.layers_of(self))
@@ -509,6 +606,7 @@ class WindowModel(StaysInPackage):
             batch_size=pixel_values.shape[0],
             dtype=str(dtype_of_inputs(projection, pixel_values.dtype)).removeprefix("torch."),
             device=str(getattr(projection.weight, "device", pixel_values.device)),
+            outputs="of all tokens" if reads is None else "of the CLS tokens",
             weights=weights,
         )
         return past_key_values
@@ -519,9 +617,11 @@ class WindowClassifier(StaysInPackage):
 
     encoder_class: ClassVar[type[WindowModel]]
     takes_clips: ClassVar[bool] = True
-    classifier: nn.Module
+    main_input_name = "pixel_values"
+    classifier: Any
     config: Any
     loss_function: Any
+    _can_compile_fullgraph = False
     _supports_flash_attn = False
 
     def __init__(self, config: Any) -> None:
@@ -533,14 +633,18 @@ class WindowClassifier(StaysInPackage):
         """The part that has the layers."""
         return next(part for part in self.children() if isinstance(part, WindowModel))  # type: ignore[attr-defined]
 
-    def head(self, encoded: EncodedWindow) -> tuple[torch.Tensor, int]:
-        """Logits `(batch, labels)` of a window, and their multiply-adds per stream."""
+    def head(self, encoded: EncodedWindow) -> torch.Tensor:
+        """Logits `(batch, labels)` of a window."""
         raise NotImplementedError
+
+    def head_multiply_adds(self, rows: int) -> int:
+        """What the logits of a stream of so many rows cost."""
+        return multiply_adds_of_row(self.classifier)
 
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         past_key_values: TemporalReuseWindowCache | None = None,
         use_cache: bool | None = None,
@@ -562,8 +666,9 @@ class WindowClassifier(StaysInPackage):
             TypeError: for any other keyword.
             ValueError: if the input or the cache does not fit; one sentence.
         """
-        _refuse_unknown(kwargs, self.config.parent_name)
         model = self.video_encoder
+        pixel_values = kwargs.pop(model.parts.pixels, pixel_values)
+        _refuse_unknown(kwargs, self.config.parent_name)
         pixel_values = model.check_window(pixel_values)
         loss_options = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
         settings = model.reuse_settings(temporal_reuse)
@@ -577,10 +682,18 @@ class WindowClassifier(StaysInPackage):
                 output.loss = self.loss_function(labels, output.logits, self.config, **loss_options)
             return TemporalReuseVideoClassifierOutput(**output)
         encoded = model.encode_window(
-            pixel_values, settings, past_key_values, stride, output_token_maps, thresholds, **kwargs
+            pixel_values,
+            settings,
+            past_key_values,
+            stride,
+            output_token_maps,
+            thresholds,
+            model.parts.reads(model),
+            **kwargs,
         )
-        logits, multiply_adds = self.head(encoded)
-        encoded.report.add_head(multiply_adds)
+        logits = self.head(encoded)
+        spent = torch.tensor(list(map(self.head_multiply_adds, encoded.row_counts)), device=logits.device)
+        encoded.report.add_head(spent, self.head_multiply_adds(encoded.plan.tokens))
         loss = None
         if labels is not None:
             loss = self.loss_function(labels, logits, self.config, **loss_options)

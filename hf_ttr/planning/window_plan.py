@@ -15,7 +15,8 @@ class WindowPlan:
 
     The state of slot (stream, time, position) at every layer is `(1 - alpha) * table[left] + alpha * table[right]`,
     where `table` holds the rows that earlier windows left, stream by stream, followed by the rows computed in this
-    call, ordered by stream, time and position.
+    call, ordered by stream, time and position. Where a model has tokens in front of the slots of each stream (CLS),
+    they are computed in every window, and their rows come first of those of their stream.
 
     Where all slots of a stream attend to one another, a row that stands for several slots need not be repeated: n
     equal keys are one key with log(n) added to its logit (proportional attention, Bolya et al. 2022). So rows attend
@@ -33,6 +34,10 @@ class WindowPlan:
             Rows that earlier windows left, for each stream.
         planning_multiply_adds (`int`):
             What making the plan cost, per stream.
+        prefix (`int`):
+            Tokens in front of the slots of each stream.
+        past_row_slots (`torch.LongTensor` of shape `(past rows,)`, *optional*):
+            See `PastSlots.row_slots`.
     """
 
     computed: torch.Tensor
@@ -41,6 +46,8 @@ class WindowPlan:
     alpha: torch.Tensor
     past_counts: list[int]
     planning_multiply_adds: int = 0
+    prefix: int = 0
+    past_row_slots: torch.Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -54,6 +61,11 @@ class WindowPlan:
         return self.computed[0].numel()
 
     @property
+    def tokens(self) -> int:
+        """Tokens of a stream: those in front, and the slots."""
+        return self.prefix + self.slots
+
+    @property
     def has_past(self) -> bool:
         """Whether earlier windows left any rows."""
         return sum(self.past_counts) > 0
@@ -61,18 +73,27 @@ class WindowPlan:
     @cached_property
     def row_counts(self) -> list[int]:
         """Number of computed rows of each stream."""
-        counts: list[int] = self.computed.flatten(1).sum(-1).tolist()
+        counts: list[int] = self.computed.flatten(1).sum(-1).add(self.prefix).tolist()
         return counts
 
     @cached_property
     def rows(self) -> torch.Tensor:
-        """Indices of the computed slots in the flattened `(batch * times * positions)` grid, shape `(rows,)`."""
-        return self.computed.flatten().nonzero().squeeze(-1)
+        """Indices of the computed tokens in the flattened `(batch, prefix + slots)` grid, shape `(rows,)`."""
+        return with_prefix(self.computed.flatten(1), self.prefix, True).flatten().nonzero().squeeze(-1)
+
+    @cached_property
+    def row_slots(self) -> torch.Tensor:
+        """The slot of its stream that each computed row is of, shape `(rows,)`; 0 for the tokens in front."""
+        return (self.rows % self.tokens - self.prefix).clamp(min=0)
+
+    def of_rows(self, slots: torch.Tensor) -> torch.Tensor:
+        """What computed rows have of something that slots have, `(batch, slots, dim)`; zeros for those in front."""
+        return with_prefix(slots, self.prefix, 0).flatten(0, 1)[self.rows]
 
     @cached_property
     def is_dense(self) -> bool:
         """Whether every slot is computed, so that the parent's own path can run."""
-        return sum(self.row_counts) == self.computed.numel()
+        return sum(self.row_counts) == self.shape[0] * self.tokens
 
     @cached_property
     def stands_alone(self) -> list[bool]:
@@ -92,7 +113,7 @@ class WindowPlan:
 
     @cached_property
     def counts(self) -> torch.Tensor:
-        """Slots that each live row stands for, shape `(live,)`, float32; those of a stream sum to `slots`."""
+        """Tokens that each live row stands for, shape `(live,)`, float32; those of a stream sum to `tokens`."""
         return self._table_counts[self.live]
 
     @cached_property
@@ -117,10 +138,27 @@ class WindowPlan:
         return place[self.left], place[right]
 
     @cached_property
+    def live_prefix(self) -> torch.Tensor:
+        """The tokens in front as indices into the live rows, shape `(batch, prefix)`."""
+        last = torch.tensor(self.live_counts, device=self.left.device).cumsum(0)
+        own = torch.tensor(self.row_counts, device=self.left.device)
+        # What is computed is live, and comes last of what is live in a stream.
+        return (last - own)[:, None] + torch.arange(self.prefix, device=self.left.device)
+
+    @cached_property
+    def live_row_slots(self) -> torch.Tensor:
+        """The slot that each live row stands at, shape `(live,)`; 0 for the tokens in front."""
+        slots = self.row_slots
+        return (slots if self.past_row_slots is None else torch.cat([self.past_row_slots, slots]))[self.live]
+
+    @cached_property
     def _table_counts(self) -> torch.Tensor:
         counts = self.alpha.new_zeros(len(self._owner))
         counts.index_add_(0, self.left.flatten(), 1 - self.alpha.flatten())
-        return counts.index_add_(0, self.right.flatten(), self.alpha.flatten())
+        counts.index_add_(0, self.right.flatten(), self.alpha.flatten())
+        if self.prefix:
+            counts[sum(self.past_counts) :][self.rows % self.tokens < self.prefix] = 1
+        return counts
 
     @cached_property
     def _owner(self) -> torch.Tensor:
@@ -133,7 +171,9 @@ class WindowPlan:
         return torch.cat([past, own])
 
     @classmethod
-    def build(cls, sources: torch.Tensor, past: PastSlots | None = None, interpolate: bool = False) -> WindowPlan:
+    def build(
+        cls, sources: torch.Tensor, past: PastSlots | None = None, interpolate: bool = False, prefix: int = 0
+    ) -> WindowPlan:
         """
         Links every slot to the rows that it is made of.
 
@@ -143,6 +183,7 @@ class WindowPlan:
             past: the rows that earlier windows left.
             interpolate (`bool`): make a slot that is neither computed nor held of the computed tokens of its position
                 before and after it, linearly in time, instead of the one that stands for it.
+            prefix (`int`): tokens in front of the slots of each stream.
 
         Raises:
             ValueError: if a slot is to keep what no earlier window left.
@@ -158,7 +199,8 @@ class WindowPlan:
             # A position may have nothing but what earlier windows left.
             before, after = before.clamp(min=0, max=times - 1), after.clamp(min=0, max=times - 1)
         offset = 0 if past is None else sum(past.counts)
-        own_rows = computed.flatten().cumsum(0).view(sources.shape) - 1 + offset
+        own_rows = with_prefix(computed.flatten(1), prefix, True).flatten().cumsum(0).view(batch, -1) - 1 + offset
+        own_rows = own_rows[:, prefix:].reshape(sources.shape)
         left, right = own_rows.gather(1, before), own_rows.gather(1, after)
         alpha = torch.where(after > before, (time - before).float() / (after - before).clamp(min=1), 0.0)
         held = sources < 0
@@ -169,7 +211,15 @@ class WindowPlan:
             )
         if bool((held & (left < 0)).any()) or (past is None and bool(held.any())):
             raise ValueError("a slot of the plan is neither computed nor held from an earlier window.")
-        return cls(computed, left, right, alpha, [0] * batch if past is None else past.counts)
+        counts, row_slots = ([0] * batch, None) if past is None else (past.counts, past.row_slots)
+        return cls(computed, left, right, alpha, counts, prefix=prefix, past_row_slots=row_slots)
+
+
+def with_prefix(slots: torch.Tensor, prefix: int, value: float) -> torch.Tensor:
+    """Something that the slots of each stream have, `(batch, slots, ...)`, with a value for the tokens in front."""
+    if not prefix:
+        return slots
+    return torch.cat([slots.new_full((len(slots), prefix, *slots.shape[2:]), value), slots], dim=1)
 
 
 def logits_of_counts(counts: torch.Tensor) -> torch.Tensor | None:
@@ -191,9 +241,11 @@ class PastSlots:
             -1 in streams that have none.
         alpha (`torch.FloatTensor` of shape `(batch, times, positions)`): share of `right`.
         counts (`list[int]`): number of rows of each stream.
+        row_slots (`torch.LongTensor` of shape `(rows,)`, *optional*): the slot that each row stands at.
     """
 
     left: torch.Tensor
     right: torch.Tensor
     alpha: torch.Tensor
     counts: list[int]
+    row_slots: torch.Tensor | None = None

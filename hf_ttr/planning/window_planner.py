@@ -29,6 +29,7 @@ class WindowPlanner:
         first_is_read (`bool`): whether the head reads the first slot, which is then computed in every window.
         compute_all (`bool`): whether every token is wanted, whatever the settings say.
         thresholds (`torch.DoubleTensor` of shape `(batch,)`, *optional*): of the streams, instead of that of `config`.
+        prefix (`int`): tokens in front of the slots of each stream.
     """
 
     config: TemporalReuseConfig
@@ -36,9 +37,12 @@ class WindowPlanner:
     first_is_read: bool = False
     compute_all: bool = False
     thresholds: torch.Tensor | None = None
+    prefix: int = 0
 
     @torch.no_grad()
-    def plan(self, patches: torch.Tensor, state: WindowState | None, runs: torch.Tensor | None = None) -> WindowPlan:
+    def plan(
+        self, patches: torch.Tensor, state: WindowState | None, runs: torch.Tensor | None = None, entering: int = 0
+    ) -> WindowPlan:
         """
         Decides for every slot of a window whether it is computed, and if not, what stands for it.
 
@@ -47,17 +51,18 @@ class WindowPlanner:
             state: what is known of the streams; `None` if all are new.
             runs (`torch.LongTensor` of shape `(batch, times, positions)`, *optional*): the time of the token of the
                 same position that stands for each slot in any case, as far as it is computed itself.
+            entering (`int`): how many times at the end were in no window before: see `WindowState.shifted`.
         """
         batch, times, positions, dim = patches.shape
         past = None if state is None else state.past
         everything = self.thresholds is None and self.config.computes_everything
         if self.compute_all or self.config.mode == "off" or everything:
             every = torch.arange(times, device=patches.device)[:, None].expand(batch, times, positions)
-            return WindowPlan.build(every if runs is None or self.compute_all else runs, past)
+            return WindowPlan.build(every if runs is None or self.compute_all else runs, past, prefix=self.prefix)
         features = patches.float() / self.scale(patches, state)[:, None, None, None]
         sources = choose_runs(
             features,
-            self._held_errors(features, state),
+            self._held_errors(features, state, entering),
             self.grid,
             self.config,
             self.config.compute_budget,
@@ -72,7 +77,7 @@ class WindowPlanner:
         if self.first_is_read:
             sources[:, 0, 0] = 0
         interpolate = self.config.mode == "bidirectional" and self.config.representative in ("spread", "interpolate")
-        plan = WindowPlan.build(sources, past, interpolate)
+        plan = WindowPlan.build(sources, past, interpolate, self.prefix)
         plan.planning_multiply_adds = positions * times * times * dim
         return plan
 
@@ -88,7 +93,7 @@ class WindowPlanner:
             checksums (`torch.DoubleTensor` of shape `(batch, frames)`): of its frames.
             state: the state before.
         """
-        reference = patches.detach().flatten(0, 2)[plan.rows]
+        reference = plan.of_rows(patches.detach().flatten(1, 2))
         age = torch.ones(len(reference), dtype=torch.long, device=patches.device)
         change = torch.zeros(len(reference), dtype=torch.float32, device=patches.device)
         if state is not None:
@@ -108,14 +113,17 @@ class WindowPlanner:
             left=left,
             right=right,
             alpha=plan.alpha,
+            row_slots=plan.live_row_slots,
             counts=plan.live_counts,
         )
 
-    def _held_errors(self, features: torch.Tensor, state: WindowState | None) -> torch.Tensor | None:
+    def _held_errors(
+        self, features: torch.Tensor, state: WindowState | None, entering: int = 0
+    ) -> torch.Tensor | None:
         """
         Squared distances of the features to what the slots hold, shape `(batch, times, positions)`; infinite where
         they hold nothing, or something too old, and zero where nothing changed since the last window: what was decided
-        then stands.
+        then stands. Of slots that come in nothing was decided, and what they hold stands at another time.
         """
         if state is None or len(state.age) == 0:
             return None
@@ -127,6 +135,12 @@ class WindowPlanner:
         errors = (features - held / scale).square().sum(-1)
         moved = (features - state.patches.float() / scale).square().sum(-1)
         errors = errors.masked_fill(moved < STILL, 0.0)
+        if entering:
+            times, positions = features.shape[1:3]
+            stands_at = torch.div(state.row_slots, positions, rounding_mode="floor").float()
+            held_at = torch.lerp(stands_at[left], stands_at[right], state.alpha)[:, -entering:]
+            time = torch.arange(times - entering, times, device=held_at.device)[:, None]
+            errors[:, -entering:] += self.config.drift_weight * (time - held_at).square()
         passed = torch.lerp(state.change[left], state.change[right], state.alpha) + moved.mean((1, 2), keepdim=True)
         errors = errors + self.config.window_weight * passed
         age = torch.maximum(state.age[left], torch.where(state.alpha > 0, state.age[right], 0))

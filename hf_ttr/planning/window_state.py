@@ -29,6 +29,8 @@ class WindowState:
             mean over the slots of the squared change of their embeddings.
         left, right (`torch.LongTensor` of shape `(batch, times, positions)`): the rows that each slot is made of.
         alpha (`torch.FloatTensor` of shape `(batch, times, positions)`): share of `right`.
+        row_slots (`torch.LongTensor` of shape `(rows,)`): the slot that each row stands at: where it was computed, or
+            the first of its position in the window, where the window has left that behind; 0 for tokens in front.
         counts (`list[int]`): number of rows of each stream.
     """
 
@@ -41,12 +43,13 @@ class WindowState:
     left: torch.Tensor
     right: torch.Tensor
     alpha: torch.Tensor
+    row_slots: torch.Tensor
     counts: list[int]
 
     @property
     def past(self) -> PastSlots:
         """Where the slots find their rows."""
-        return PastSlots(self.left, self.right, self.alpha, self.counts)
+        return PastSlots(self.left, self.right, self.alpha, self.counts, self.row_slots)
 
     @property
     def is_fresh(self) -> list[bool]:
@@ -65,6 +68,24 @@ class WindowState:
     def token_rows(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Reference and age of every row, `(rows, dim)` and `(rows,)`; a window counts as its times."""
         return self.reference, self.age * self.left.shape[1]
+
+    def shifted(self, times: int) -> WindowState:
+        """
+        The same state as a window sees it that is ahead by so many times, less than it has: each slot takes what the
+        slot holds that showed the same; slots that come in begin with what the last one holds.
+        """
+        _, count, positions = self.left.shape
+        seen = torch.arange(times, count + times, device=self.left.device).clamp(max=count - 1)
+        moved = self.row_slots - times * positions
+        return replace(
+            self,
+            patches=self.patches[:, seen],
+            left=self.left[:, seen],
+            right=self.right[:, seen],
+            alpha=self.alpha[:, seen],
+            # A row that outlives its slot stays in the window: times before the first are none that a model knows.
+            row_slots=torch.where(moved < 0, moved % positions, moved),
+        )
 
     def rows_of(self, streams: torch.Tensor) -> torch.Tensor:
         """Indices of the rows of the given streams, in the given order."""
@@ -108,6 +129,7 @@ class WindowState:
             left=left,
             right=right,
             alpha=self.alpha[chosen],
+            row_slots=self.row_slots[rows],
             counts=counts,
         )
 
@@ -126,6 +148,7 @@ class WindowState:
             change=self.change[rows],
             left=place[self.left],
             right=place[self.right],
+            row_slots=self.row_slots[rows],
             counts=counts,
         )
 

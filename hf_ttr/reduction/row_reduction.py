@@ -99,7 +99,15 @@ class RowReduction:
                 count -= removed[number]
         return total
 
-    def observe(self, layer: int, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
+    def observe(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        scaling: float,
+        bias: torch.Tensor | None = None,
+        tokens: torch.Tensor | None = None,
+    ) -> None:
         """
         Takes from the attention of a layer what its methods want to see.
 
@@ -108,12 +116,20 @@ class RowReduction:
             query, key (`torch.Tensor`): of sets of the same size, `(sets, heads, rows, head_dim)`, or packed, `(1,
                 heads, rows, head_dim)`.
             scaling (`float`): factor of the scores.
+            bias (`torch.Tensor` of shape `(1, heads, tokens, tokens)`, *optional*): what the model adds to the scores
+                of each pair of tokens of a set.
+            tokens (`torch.LongTensor` of shape `(rows,)` or `(sets, rows)`, *optional*): which of them each row is; by
+                default all of them, in order.
         """
         needs = frozenset[str]().union(*(method.needs for method, _ in self._steps[layer]))
         if "keys" in needs:
             self._observed["keys"] = key.mean(1).flatten(0, 1)
         if needs & ATTENTION:
             query, key = (states.detach().transpose(1, 2).flatten(0, 1) for states in (query, key))
+            if bias is not None:
+                bias = bias[0].detach()
+                every = torch.arange(len(key), device=key.device) % bias.shape[-1]
+                tokens = every if tokens is None else tokens.flatten()
             zeros = torch.zeros(len(key), dtype=torch.float32, device=key.device)
             self._observed |= {name: zeros.clone() for name in needs & ATTENTION}
             by_needs: dict[frozenset[str], list[int]] = {}
@@ -121,7 +137,7 @@ class RowReduction:
                 by_needs.setdefault(self._needs(layer, number) & ATTENTION, []).append(number)
             for own, numbers in by_needs.items():
                 if own:
-                    self._observe_attention(own, numbers, query, key, scaling)
+                    self._observe_attention(own, numbers, query, key, scaling, bias, tokens)
 
     def reduce(self, layer: int, states: torch.Tensor) -> torch.Tensor:
         """
@@ -210,7 +226,14 @@ class RowReduction:
 
     @torch.no_grad()
     def _observe_attention(
-        self, needs: frozenset[str], numbers: list[int], query: torch.Tensor, key: torch.Tensor, scaling: float
+        self,
+        needs: frozenset[str],
+        numbers: list[int],
+        query: torch.Tensor,
+        key: torch.Tensor,
+        scaling: float,
+        pair_bias: torch.Tensor | None,
+        tokens: torch.Tensor | None,
     ) -> None:
         """Attention among the rows of some sets, head by head; `query` and `key` are `(rows, heads, dim)`."""
         heads, is_first = key.shape[1], self.model.has_first_token
@@ -221,7 +244,10 @@ class RowReduction:
             totals = {name: bias.new_zeros(group.rows.shape) for name in needs}
             for head in range(heads):
                 scores = query[asking, head] @ key[group.rows, head].transpose(1, 2)
-                weights = (scores.float() * scaling + bias).softmax(-1)
+                scores = scores.float() * scaling + bias
+                if pair_bias is not None and tokens is not None:
+                    scores = scores + pair_bias[head][tokens[asking][:, :, None], tokens[group.rows][:, None]]
+                weights = scores.softmax(-1)
                 if "importance" in needs:
                     totals["importance"] += weights[:, 0] if is_first else (weights * counted).sum(1)
                 if "sharpness" in needs:

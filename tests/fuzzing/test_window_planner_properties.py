@@ -239,3 +239,39 @@ def test_reset_streams_are_planned_as_new_and_the_others_go_on(
         expected = new if stream in chosen else going_on
         assert torch.equal(plan.computed[stream], expected.computed[stream])
         assert torch.equal(plan.alpha[stream], expected.alpha[stream])
+
+
+@few(1)
+@given(**{**ANY, "prefix": st.integers(0, 2), "moves": st.booleans()})
+def test_rows_stand_in_the_window_at_the_position_of_their_slots_whatever_moves(
+    settings: dict[str, Any],
+    first_is_read: bool,
+    kind: str,
+    size: float,
+    seed: int,
+    batch: int,
+    strides: list[int],
+    prefix: int,
+    moves: bool,
+) -> None:
+    planner = WindowPlanner(TemporalReuseConfig(**settings), GRID, first_is_read, prefix=prefix)
+    state, max_age = None, settings.get("max_age", 24)
+    for stride, patches in zip([0, *strides], windows(kind, seed, batch, strides, size)):
+        entering = stride if moves and 0 < stride < TIMES else 0
+        state = state.shifted(entering) if entering else state
+        plan = planner.plan(patches, state, entering=entering)
+        state = planner.remember(plan, patches, patches.double().sum((2, 3)), state)
+        assert plan.row_counts == (prefix + plan.computed.flatten(1).sum(1)).tolist()
+        positions = torch.arange(POSITIONS).expand(plan.shape)
+        for links in (state.left, torch.where(state.alpha > 0, state.right, state.left)):
+            assert torch.equal(state.row_slots[links] % POSITIONS, positions)
+        assert (state.row_slots >= 0).all()
+        assert (state.row_slots < SLOTS).all()
+        # What is computed stands at its slot.
+        own = torch.arange(SLOTS).view(TIMES, POSITIONS).expand(plan.shape)
+        assert torch.equal(state.row_slots[state.left][plan.computed], own[plan.computed])
+        counts = plan.counts.split(plan.live_counts)
+        for stream, front in enumerate(plan.live_prefix.tolist()):
+            assert float(counts[stream].sum()) == pytest.approx(prefix + SLOTS, abs=1e-4)
+            assert (plan.counts[front] == 1).all()
+        assert max_age is None or (state.age <= max_age).all()

@@ -112,6 +112,11 @@ class ModelCase:
         """Times that the plan of a clip has."""
         return self.frames
 
+    @property
+    def in_front(self) -> int:
+        """Tokens in front of which a plan says nothing, as they are always computed."""
+        return 0
+
     def pieces(self, *sizes: int) -> tuple[torch.Tensor, ...]:
         """The inputs of several calls that follow one another: the clip in pieces of the given numbers of frames."""
         return self.clip().split(list(sizes), dim=1)
@@ -148,6 +153,8 @@ class WindowCase(ModelCase):
         stride: frames from one window of a stream to the next.
     """
 
+    prefix: int = 0
+    reads: int | None = None
     frames: int = 8
     stride: int = 2
     cache_name: ClassVar[str] = "TemporalReuseWindowCache"
@@ -158,8 +165,17 @@ class WindowCase(ModelCase):
         return not self.config.get("use_mean_pooling", True)
 
     @property
+    def tubelet(self) -> int:
+        """Frames that share tokens."""
+        return self.config_class(**self.config).tubelet_frames
+
+    @property
     def times(self) -> int:
-        return self.frames // self.config["tubelet_size"]
+        return self.frames // self.tubelet
+
+    @property
+    def in_front(self) -> int:
+        return self.prefix
 
     def clip(self, seed: int = 0) -> torch.Tensor:
         return super().clip(seed).to(self.dtype)

@@ -18,6 +18,12 @@ from hf_ttr import (
     TemporalReuseViTForImageClassification,
     TemporalReuseViTForVideoClassification,
     TemporalReuseViTModel,
+    TemporalReuseVivitConfig,
+    TemporalReuseVivitForVideoClassification,
+    TemporalReuseVivitModel,
+    TemporalReuseVJEPA2Config,
+    TemporalReuseVJEPA2ForVideoClassification,
+    TemporalReuseVJEPA2Model,
 )
 
 from ..tiny import make_clip
@@ -95,6 +101,45 @@ class WindowInputs(FrameInputs):
         return make_clip(self.batch_size, self.num_frames, (self.image_size,) * 2, self.patch_size)
 
 
+class VivitInputs(WindowInputs):
+    """The same for a ViViT."""
+
+    seq_length, mask_length = 33, 32
+
+    def get_config(self) -> TemporalReuseVivitConfig:
+        return TemporalReuseVivitConfig(
+            image_size=self.image_size,
+            num_frames=self.num_frames,
+            tubelet_size=[self.tubelet_size, self.patch_size, self.patch_size],
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=37,
+            temporal_reuse={"threshold": 0.2},
+        )
+
+
+class VJEPA2Inputs(WindowInputs):
+    """The same for a V-JEPA 2."""
+
+    def get_config(self) -> TemporalReuseVJEPA2Config:
+        return TemporalReuseVJEPA2Config(
+            crop_size=self.image_size,
+            patch_size=self.patch_size,
+            frames_per_clip=self.num_frames,
+            tubelet_size=self.tubelet_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            mlp_ratio=1,
+            num_pooler_layers=1,
+            pred_hidden_size=32,
+            pred_num_attention_heads=2,
+            pred_num_hidden_layers=1,
+            temporal_reuse={"threshold": 0.2},
+        )
+
+
 class ReuseModelTests:
     """Settings of `ModelTesterMixin`, and what does not apply to any model with reuse."""
 
@@ -164,6 +209,33 @@ class TestWindows(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestCase)
         "MODEL_MAPPING_NAMES": "TemporalReuseVideoMAEModel",
         "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES": "TemporalReuseVideoMAEForVideoClassification",
     }
+
+
+class TestVivit(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestCase):
+    inputs = VivitInputs()
+    config_class = TemporalReuseVivitConfig
+    all_model_classes = (TemporalReuseVivitModel, TemporalReuseVivitForVideoClassification)
+    auto_names = {
+        "MODEL_MAPPING_NAMES": "TemporalReuseVivitModel",
+        "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES": "TemporalReuseVivitForVideoClassification",
+    }
+
+
+class TestVJEPA2(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestCase):
+    inputs = VJEPA2Inputs()
+    config_class = TemporalReuseVJEPA2Config
+    all_model_classes = (TemporalReuseVJEPA2Model, TemporalReuseVJEPA2ForVideoClassification)
+    auto_names = {
+        "MODEL_MAPPING_NAMES": "TemporalReuseVJEPA2Model",
+        "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES": "TemporalReuseVJEPA2ForVideoClassification",
+    }
+
+    @unittest.skip("The classifier has a predictor that it never runs, as its parent has.")
+    def test_training_gradient_checkpointing(self) -> None:
+        pass
+
+    test_training_gradient_checkpointing_use_reentrant_false = test_training_gradient_checkpointing
+    test_training_gradient_checkpointing_use_reentrant_true = test_training_gradient_checkpointing
 
 
 def test_the_suite_is_that_of_the_installed_version() -> None:

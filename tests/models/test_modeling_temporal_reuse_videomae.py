@@ -102,7 +102,7 @@ def test_a_plan_is_carried_out_as_defined(
     cache = past = None
     for seed, (window, share) in enumerate(zip(case.windows(6), [0.3, 0.1, 0, 0.6, 1, 0.02])):
         plan = random_plan(share, None if cache is None else cache.streams.past, interpolate, seed)
-        monkeypatch.setattr(WindowPlanner, "plan", lambda self, patches, state, runs, plan=plan: plan)
+        monkeypatch.setattr(WindowPlanner, "plan", lambda *_, plan=plan: plan)
         output = model(window, past_key_values=cache)
         cache = output.past_key_values
         expected, past = run_reference(model.base_model, window, plan, past)
@@ -180,7 +180,7 @@ def test_masked_positions_take_the_parents_path() -> None:
     assert_same(output.last_hidden_state, parent(clip, bool_masked_pos=mask).last_hidden_state)
     assert output.past_key_values is None
     cache = model(clip).past_key_values
-    with pytest.raises(ValueError, match="^past_key_values cannot be used with masked positions; leave it out.$"):
+    with pytest.raises(ValueError, match="^past_key_values cannot be used with bool_masked_pos; leave it out.$"):
         model(clip, bool_masked_pos=mask, past_key_values=cache)
 
 

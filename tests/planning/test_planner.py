@@ -54,6 +54,15 @@ def test_the_first_frame_is_computed_whole_and_alone_where_saliency_counts(mode:
 
 
 @pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+def test_without_a_token_in_front_nothing_shows_what_the_model_looks_at(mode: str) -> None:
+    own = Planner(TemporalReuseConfig(mode=mode, saliency_weight=0.5), GRID, prefix_tokens=0)
+    plan = own.plan(patches(2, 5), None)
+    assert plan.shape == (2, 5, PATCHES)
+    assert not plan.record_saliency
+    assert not own.plan(patches(2, 1), None).record_saliency
+
+
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
 def test_without_saliency_all_frames_are_planned_at_once(mode: str) -> None:
     plan = planner(mode, saliency_weight=0).plan(patches(2, 5), None)
     assert plan.shape == (2, 5, PATCHES + 1)

@@ -137,3 +137,32 @@ def test_a_plan_that_computes_everything_is_dense() -> None:
 def test_a_slot_without_a_row_is_refused(sources: torch.Tensor, kept: PastSlots | None, interpolate: bool) -> None:
     with pytest.raises(ValueError, match="^a slot of the plan is neither computed nor held from an earlier window.$"):
         WindowPlan.build(sources, kept, interpolate)
+
+
+def test_tokens_in_front_come_first_and_count_once() -> None:
+    sources = torch.cat([by_position([0, 0], [0, 1]), by_position([1, 1], [0, 0])])
+    first = WindowPlan.build(sources, prefix=2)
+    assert (first.tokens, first.slots, first.row_counts) == (6, 4, [5, 4])
+    # Tokens 0 and 1 are in front; slots follow by time and position.
+    assert first.rows.tolist() == [0, 1, 2, 3, 5, 6, 7, 9, 10]
+    assert first.row_slots.tolist() == [0, 0, 0, 1, 3, 0, 0, 1, 2]
+    assert first.left.flatten(1).tolist() == [[2, 3, 2, 4], [8, 7, 8, 7]]
+    assert first.counts.tolist() == [1, 1, 2, 1, 1, 1, 1, 2, 2]
+    assert first.live_prefix.tolist() == [[0, 1], [5, 6]]
+    assert first.stands_alone == [True, True]
+    assert not first.is_dense
+    assert WindowPlan.build(torch.tensor([[[0], [1]]]), prefix=1).is_dense
+    of_slots = torch.arange(1.0, 9).view(2, 4, 1)
+    assert first.of_rows(of_slots).flatten().tolist() == [0, 0, 1, 2, 4, 0, 0, 6, 7]
+
+    # The next window computes those in front, and one slot; what the last one had in front is gone.
+    kept = PastSlots(*first.live_slots, first.alpha, first.live_counts, first.live_row_slots)
+    sources = torch.cat([by_position([-1, -1], [-1, -1]), by_position([-1, 1], [-1, -1])])
+    second = WindowPlan.build(sources, kept, prefix=2)
+    assert second.row_counts == [2, 3]
+    assert second.live.tolist() == [2, 3, 4, 9, 10, 7, 8, 11, 12, 13]
+    assert second.live_counts == [5, 5]
+    assert second.counts.tolist() == [2, 1, 1, 1, 1, 2, 1, 1, 1, 1]
+    assert second.live_prefix.tolist() == [[3, 4], [7, 8]]
+    assert second.live_row_slots.tolist() == [0, 1, 3, 0, 0, 1, 2, 0, 0, 2]
+    assert second.live_slots[0].flatten(1).tolist() == [[0, 1, 0, 2], [6, 5, 9, 5]]

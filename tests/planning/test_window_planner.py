@@ -234,3 +234,40 @@ def test_what_was_left_is_refreshed_once_the_window_changed(window_weight: float
     plan = planner(window_weight=window_weight).plan(moved, state)
     assert bool(plan.computed[0, :, 1:].any()) == refreshed
     assert not planner(window_weight=window_weight).plan(window, state).computed.any()
+
+
+@pytest.mark.parametrize(("drift_weight", "computed"), [(0.0, 0), (0.01, 0), (0.1, POSITIONS)])
+def test_what_comes_in_holds_the_last_time_until_that_is_far_away(drift_weight: float, computed: int) -> None:
+    still = patches()[:, :1].repeat(1, TIMES, 1, 1)
+    maker = planner(mode="causal", drift_weight=drift_weight)
+    # One row for each position, at time 0; what comes in would stand 3 times behind it.
+    state = state_after(still, mode="causal").shifted(1)
+    plan = maker.plan(still, state, entering=1)
+    assert plan.row_counts == [computed, computed]
+    assert not plan.computed[:, :-1].any()
+    assert plan.live_row_slots.max() == (TIMES * POSITIONS - 1 if computed else POSITIONS - 1)
+
+
+def test_what_moves_along_is_held_and_what_comes_in_is_computed() -> None:
+    video = torch.cat([patches(seed=1), patches(seed=2)], dim=1)
+    maker, state = planner(mode="causal", threshold=1e-3), None
+    for start in range(TIMES + 1):
+        window = video[:, start : start + TIMES]
+        state = None if state is None else state.shifted(1)
+        plan = maker.plan(window, state, entering=int(start > 0))
+        assert torch.equal(plan.computed, torch.arange(TIMES)[None, :, None].expand(2, TIMES, 6) >= (start and 3))
+        state = maker.remember(plan, window, checksums(), state)
+        # Each row stands at its slot.
+        assert state.row_slots.tolist() == [*range(TIMES * POSITIONS)] * 2
+        assert torch.equal(state.reference.view(window.shape), window)
+
+
+def test_tokens_in_front_are_in_every_plan() -> None:
+    maker = WindowPlanner(TemporalReuseConfig(**PLAIN, threshold=0.3), GRID, prefix=2)
+    window, state = patches(), None
+    for _ in range(3):
+        plan = maker.plan(window, state)
+        state = maker.remember(plan, window, checksums(), state)
+        assert state.counts == plan.live_counts
+        assert not state.reference[plan.live_prefix.flatten()].any()
+    assert plan.row_counts == [2, 2]

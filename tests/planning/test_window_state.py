@@ -21,6 +21,7 @@ def state() -> WindowState:
         left=left,
         right=right,
         alpha=torch.tensor([[[0, 0.5, 0]], [[0, 0, 0]], [[0, 0, 0]], [[0, 0.25, 0]]]),
+        row_slots=torch.arange(6) % 3,
         counts=[2, 0, 1, 3],
     )
 
@@ -29,7 +30,7 @@ def test_what_a_state_says_of_itself() -> None:
     known = state()
     assert known.batch_size == 4
     assert known.is_fresh == [False, True, False, False]
-    assert len(known.tensors()) == 9
+    assert len(known.tensors()) == 10
     assert known.past.counts == [2, 0, 1, 3]
     assert torch.equal(known.past.left, known.left)
 
@@ -88,3 +89,27 @@ def test_another_device() -> None:
     moved = state().to("meta")
     assert all(tensor.device.type == "meta" for tensor in moved.tensors())
     assert moved.counts == [2, 0, 1, 3]
+
+
+def test_a_window_that_is_ahead_sees_what_slots_hold_elsewhere() -> None:
+    rows = torch.tensor([[[0, 1], [2, 1], [3, 4], [5, 6]]])
+    known = WindowState(
+        patches=torch.arange(8.0).view(1, 4, 2, 1),
+        checksums=torch.zeros(1, 8),
+        scale=torch.ones(1),
+        reference=torch.zeros(7, 1),
+        age=torch.ones(7, dtype=torch.long),
+        change=torch.zeros(7),
+        left=rows,
+        right=rows,
+        alpha=torch.zeros(1, 4, 2),
+        row_slots=torch.tensor([0, 3, 2, 4, 5, 6, 7]),
+        counts=[7],
+    )
+    ahead = known.shifted(2)
+    assert ahead.left[0].tolist() == [[3, 4], [5, 6], [5, 6], [5, 6]]
+    assert ahead.patches[0, :, :, 0].tolist() == [[4, 5], [6, 7], [6, 7], [6, 7]]
+    # Rows move with their slots; those that fall out stand at the first time of their position.
+    assert ahead.row_slots.tolist() == [0, 1, 0, 0, 1, 2, 3]
+    assert known.row_slots.tolist() == [0, 3, 2, 4, 5, 6, 7]
+    assert ahead.counts == [7]

@@ -23,16 +23,21 @@ def test_the_lowest_of_each_set_are_found() -> None:
     assert lowest(scores, sets, [0, 0, 0, 0], protected=1).tolist() == []
 
 
+@pytest.mark.parametrize("biased", [False, True], ids=["plain", "biased"])
 @pytest.mark.parametrize("has_first_token", [True, False], ids=["first-token", "all-tokens"])
-def test_rows_that_receive_least_attention_are_left_out(has_first_token: bool) -> None:
+def test_rows_that_receive_least_attention_are_left_out(has_first_token: bool, biased: bool) -> None:
     counts, model = [9, 1, 6], shape(9, layers=4, protected=int(has_first_token))
     reduction = RowReduction([Pruning(keep=0.5, layers=[1])], model, counts, torch.device("cpu"))
     states = initial = random_rows(16, 5, 0).float()
     query, key = (random_rows(16, 12, seed).float().view(1, 16, 2, 6).transpose(1, 2) for seed in (1, 2))
+    # Sets of a few of nine tokens, and what the model adds to the scores of two of these.
+    tokens = torch.cat([torch.arange(9), torch.tensor([0]), torch.tensor([0, 2, 3, 5, 7, 8])])
+    bias = random_rows(9, 18, 3).float().view(1, 9, 2, 9).transpose(1, 2) * biased
     expected, start = [], 0
     for count in counts:
         own = slice(start, start + count)
-        weights = (query[0, :, own] @ key[0, :, own].transpose(1, 2) * 0.5).softmax(-1).mean(0)
+        scores = query[0, :, own] @ key[0, :, own].transpose(1, 2) * 0.5 + bias[0][:, tokens[own]][:, :, tokens[own]]
+        weights = scores.softmax(-1).mean(0)
         received = weights[0] if has_first_token else weights.sum(0)
         free = count - has_first_token
         order = [int(row) for row in received.argsort(descending=True) if row or not has_first_token]
@@ -40,7 +45,7 @@ def test_rows_that_receive_least_attention_are_left_out(has_first_token: bool) -
         expected += sorted([start + row for row in chosen] + [start] * has_first_token)
         start += count
     for layer in range(4):
-        reduction.observe(layer, query, key, 0.5)
+        reduction.observe(layer, query, key, 0.5, bias if biased else None, tokens if biased else None)
         states = reduction.reduce(layer, states[None])[0]
     assert reduction.sets.counts == reduction.counts[-1]
     assert torch.equal(states, initial[expected])

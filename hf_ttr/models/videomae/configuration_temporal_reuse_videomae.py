@@ -1,15 +1,13 @@
 """Configuration of a VideoMAE with temporal token reuse."""
 
-import math
 from typing import ClassVar
 
 from transformers import PretrainedConfig, VideoMAEConfig
 
-from ...reduction.base import ModelShape
-from ..configuration_reuse import ReuseConfigMixin, shape_of
+from ..configuration_reuse import WindowConfigMixin
 
 
-class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
+class TemporalReuseVideoMAEConfig(WindowConfigMixin, VideoMAEConfig):
     """
     A `VideoMAEConfig` with the settings of reuse.
 
@@ -34,21 +32,9 @@ class TemporalReuseVideoMAEConfig(ReuseConfigMixin, VideoMAEConfig):
     temporal_reuse: dict | PretrainedConfig | None = None
 
     @property
-    def window_frames(self) -> int:
-        """See `ReuseConfigMixin.window_frames`."""
-        return self.num_frames
-
-    @property
-    def tubelet_frames(self) -> int:
-        """See `ReuseConfigMixin.tubelet_frames`."""
-        return self.tubelet_size
-
-    def model_shape(self, tokens: int | None = None) -> ModelShape:
-        """See `ReuseConfigMixin.model_shape`."""
-        times = self.num_frames // self.tubelet_size
-        slots = times * math.prod(self.grid)
-        # The first slot is protected where the head reads it.
-        return shape_of(self, tokens or slots, int(not self.use_mean_pooling), times)
+    def protected_tokens(self) -> int:
+        """See `WindowConfigMixin.protected_tokens`; the first slot where the head reads it."""
+        return int(not self.use_mean_pooling)
 
 
 __all__ = ["TemporalReuseVideoMAEConfig"]

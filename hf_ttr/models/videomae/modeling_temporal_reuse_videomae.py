@@ -1,12 +1,11 @@
 """VideoMAE with temporal token reuse."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import VideoMAEForVideoClassification, VideoMAEModel
 from transformers.models.videomae.modeling_videomae import VideoMAELayer, VideoMAESelfAttention
 
-from ...flops import multiply_adds_of_row
 from ..attending import ReuseAttention, ReuseLayer
 from ..window_model import EncodedWindow, WindowClassifier, WindowModel, WindowParts
 from .configuration_temporal_reuse_videomae import TemporalReuseVideoMAEConfig
@@ -35,6 +34,8 @@ class VideoMAEParts(WindowParts):
 
     layer_class = TemporalReuseVideoMAELayer
     attention_class = TemporalReuseVideoMAESelfAttention
+    layers = "encoder.layer"
+    choices: ClassVar[dict[str, Any]] = {"bool_masked_pos": None}
 
     def positions(self, base: Any) -> torch.Tensor:
         """See `WindowParts.positions`."""
@@ -69,13 +70,14 @@ class TemporalReuseVideoMAEForVideoClassification(WindowClassifier, VideoMAEForV
     config: TemporalReuseVideoMAEConfig
     encoder_class = TemporalReuseVideoMAEModel
 
-    def head(self, encoded: EncodedWindow) -> tuple[torch.Tensor, int]:
+    def head(self, encoded: EncodedWindow) -> torch.Tensor:
         """See `WindowClassifier.head`."""
         if self.fc_norm is not None:
             read = self.fc_norm(encoded.mean_token())
         else:
-            read = self.videomae.layernorm(encoded.first_token())
-        return self.classifier(read), multiply_adds_of_row(self.classifier)
+            read = self.videomae.parts.norm_of(self.videomae, encoded.first_token())
+        logits: torch.Tensor = self.classifier(read)
+        return logits
 
 
 __all__ = ["TemporalReuseVideoMAEForVideoClassification", "TemporalReuseVideoMAEModel"]

@@ -1,0 +1,98 @@
+"""CLIP with temporal token reuse."""
+
+from typing import Any, ClassVar
+
+import torch
+from transformers import CLIPForImageClassification, CLIPVisionModel
+from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer
+
+from ..attending import ReuseAttention, ReuseLayer
+from ..frame_model import ClipClassifier, FrameClassifier, FrameModel, FrameParts
+from .configuration_temporal_reuse_clip import TemporalReuseCLIPConfig, TemporalReuseCLIPVisionConfig
+
+
+class TemporalReuseCLIPAttention(ReuseAttention, CLIPAttention):
+    """The parent's attention, on packed rows."""
+
+    projections = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+class TemporalReuseCLIPEncoderLayer(ReuseLayer, CLIPEncoderLayer):
+    """The parent's layer, on packed rows."""
+
+    attention_half = ("layer_norm1", "self_attn", None)
+    mlp_half = ("layer_norm2", "mlp", None)
+
+
+class CLIPParts(FrameParts):
+    """Where the parts of the vision model of a CLIP are; what the classifier reads has no norm."""
+
+    layer_class: ClassVar[type[ReuseLayer]] = TemporalReuseCLIPEncoderLayer
+    attention_class: ClassVar[type[ReuseAttention]] = TemporalReuseCLIPAttention
+    projection = "embeddings.patch_embedding"
+    layers = "encoder.layers"
+    norm = None
+    options: ClassVar[tuple[str, ...]] = ("interpolate_pos_encoding",)
+
+    def embed(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+        """See `FrameParts.embed`."""
+        embedded: torch.Tensor = base.pre_layrnorm(super().embed(base, frames, options))
+        return embedded
+
+    def positions(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> None:
+        """See `FrameParts.positions`; there is a norm between these and the layers."""
+
+    def pool(self, base: Any, states: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """See `FrameParts.pool`."""
+        return base.post_layernorm(states[:, 0]), 0
+
+    def reads(self, base: Any) -> int | None:
+        """See `FrameParts.reads`."""
+        return None
+
+    def read(self, base: Any, states: torch.Tensor) -> torch.Tensor:
+        """See `FrameParts.read`."""
+        return states[:, 1:].mean(1)
+
+
+class TemporalReuseCLIPVisionModel(FrameModel, CLIPVisionModel):
+    """
+    The vision model of a CLIP that goes through the frames of videos and reuses what did not change.
+
+    Args:
+        config (`TemporalReuseCLIPVisionConfig`): the settings.
+    """
+
+    config: TemporalReuseCLIPVisionConfig
+    parts = CLIPParts()
+
+
+class TemporalReuseCLIPForImageClassification(FrameClassifier, CLIPForImageClassification):
+    """
+    Classifies the frames of streams, one call after another.
+
+    Args:
+        config (`TemporalReuseCLIPConfig`): the settings.
+    """
+
+    config: TemporalReuseCLIPConfig
+    encoder_class = TemporalReuseCLIPVisionModel
+
+
+class TemporalReuseCLIPForVideoClassification(ClipClassifier, CLIPForImageClassification):
+    """
+    Classifies clips frame by frame with an image classifier's weights; a clip's logits are the mean of its frames'.
+
+    Args:
+        config (`TemporalReuseCLIPConfig`): the settings.
+    """
+
+    config: TemporalReuseCLIPConfig
+    encoder_class = TemporalReuseCLIPVisionModel
+
+
+__all__ = [
+    "TemporalReuseCLIPForImageClassification",
+    "TemporalReuseCLIPForVideoClassification",
+    "TemporalReuseCLIPVisionModel",
+]
