@@ -100,11 +100,11 @@ def multiply_adds_of_row(module: nn.Module) -> int:
     """
     inputs, outputs = (getattr(module, name, None) for name in ("in_features", "out_features"))
     if inputs is not None and outputs is not None:
-        return int(inputs) * int(outputs)  # type: ignore[arg-type]
-    base = getattr(module, "base_layer", module)
+        return int(inputs) * int(outputs)
+    base: Any = getattr(module, "base_layer", module)
     kernel = getattr(base, "kernel_size", None)
     if kernel is not None and hasattr(base, "out_channels"):
-        return int(base.in_channels * base.out_channels * math.prod(kernel)) // base.groups  # type: ignore[operator]
+        return int(base.in_channels * base.out_channels * math.prod(kernel)) // int(base.groups)
     return sum(multiply_adds_of_row(part) for part in module.children())
 
 

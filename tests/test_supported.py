@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForImageClassification, AutoModelForVideoClassification
+from transformers import AutoModelForVideoClassification
 from transformers.models.auto.configuration_auto import AutoConfig
 
 import hf_ttr

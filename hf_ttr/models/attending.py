@@ -239,13 +239,15 @@ class ReuseLayer:
 
     def attend(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """What the first half adds to the rows for which outputs are wanted."""
-        norm, attention, scale = (name and getattr(self, name) for name in self.attention_half)
+        parts: list[Any] = [name and getattr(self, name) for name in self.attention_half]
+        norm, attention, scale = parts
         output: Any = attention(norm(hidden_states), *args, **kwargs)
         return scaled(output[0] if isinstance(output, tuple) else output, scale)
 
     def finish(self, states: torch.Tensor) -> torch.Tensor:
         """The second half, of what the first one left."""
-        norm, mlp, scale = (name and getattr(self, name) for name in self.mlp_half)
+        parts: list[Any] = [name and getattr(self, name) for name in self.mlp_half]
+        norm, mlp, scale = parts
         return states + scaled(mlp(norm(states)), scale)
 
 
@@ -262,6 +264,7 @@ def become(
 ) -> None:
     """Layers are built by the parent and change class in place: what the parent did to them stays."""
     whole = set(model._no_split_modules or ())
+    layer: Any
     for layer in layers:
         whole = {layer_class.__name__ if name == type(layer).__name__ else name for name in whole}
         layer_class.attention_of(layer).__class__ = attention_class
