@@ -239,16 +239,19 @@ class ReuseLayer:
 
     def attend(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """What the first half adds to the rows for which outputs are wanted."""
-        parts: list[Any] = [name and getattr(self, name) for name in self.attention_half]
-        norm, attention, scale = parts
+        norm, attention, scale = parts_of(self, self.attention_half)
         output: Any = attention(norm(hidden_states), *args, **kwargs)
         return scaled(output[0] if isinstance(output, tuple) else output, scale)
 
     def finish(self, states: torch.Tensor) -> torch.Tensor:
         """The second half, of what the first one left."""
-        parts: list[Any] = [name and getattr(self, name) for name in self.mlp_half]
-        norm, mlp, scale = parts
+        norm, mlp, scale = parts_of(self, self.mlp_half)
         return states + scaled(mlp(norm(states)), scale)
+
+
+def parts_of(layer: Any, names: tuple[str | None, ...]) -> list[Any]:
+    """The parts of a layer by their names; `None` where there is none."""
+    return [None if name is None else getattr(layer, name) for name in names]
 
 
 def scaled(states: torch.Tensor, scale: Any) -> torch.Tensor:

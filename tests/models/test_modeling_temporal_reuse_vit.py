@@ -99,7 +99,7 @@ def test_a_plan_is_carried_out_as_defined(
     pieces = [clip[:, :4], clip[:, 4:5], clip[:, [5, 6, 2, 0]], clip[:, 1:2]]
     cache = past = None
     for plan, piece in zip(plans, pieces):
-        monkeypatch.setattr(Planner, "plan", lambda *_, plan=plan: plan)
+        monkeypatch.setattr(Planner, "plan", lambda self, patches, streams, spent, plan=plan: plan)
         output = model(piece, past_key_values=cache)
         cache = output.past_key_values
         expected, past = run_reference(model.base_model, piece, plan, past)
