@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForImageClassification, AutoModelForVideoClassification
+from transformers import AutoModelForVideoClassification
 from transformers.models.auto.configuration_auto import AutoConfig
 
 import hf_ttr
@@ -34,9 +34,6 @@ class Logits(torch.nn.Module):
 @pytest.mark.parametrize(
     ("kind", "name", "auto"),
     [
-        ("dinov2", "DINOv2", AutoModelForImageClassification),
-        ("vit_msn", "ViT-MSN", AutoModelForImageClassification),
-        ("ijepa", "I-JEPA", AutoModelForImageClassification),
         ("timesformer", "TimeSformer", AutoModelForVideoClassification),
     ],
 )

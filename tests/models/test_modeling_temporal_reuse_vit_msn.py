@@ -11,7 +11,7 @@ from hf_ttr import (
 )
 
 from .cases import ModelCase
-from .fixtures import BUDGET, NEAR, TINY_FRAMES, TOME, case_fixtures
+from .fixtures import BUDGET, NEAR, TINY_FRAMES, case_fixtures
 from .modeling_invariants import FrameClassifierInvariants, FrameReuseInvariants, MaskInvariants
 
 
@@ -30,7 +30,6 @@ def vit_msn_case(name: str, mode: str, settings: dict[str, Any], **options: Any)
 case, some_case, plain_case, causal_case = case_fixtures(
     [
         vit_msn_case("threshold", "causal", NEAR),
-        vit_msn_case("tome", "bidirectional", TOME),
     ],
     [vit_msn_case("budget", "bidirectional", BUDGET, dtype=torch.bfloat16)],
 )
