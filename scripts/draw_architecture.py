@@ -53,7 +53,9 @@ class Box:
 
 
 PIXELS = Box(MIDDLE, 100, "pixels", "frames, resized and scaled", ("video", "processing"))
-EMBEDDINGS = Box(MIDDLE, 215, "embeddings", "of all patches, by the parent's code", ("models.frame_model", "models.window_model"))
+EMBEDDINGS = Box(
+    MIDDLE, 215, "embeddings", "of all patches, by the parent's code", ("models.frame_model", "models.window_model")
+)
 PLAN = Box(
     MIDDLE,
     330,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForVideoClassification
+from transformers import AutoModelForImageClassification, AutoModelForVideoClassification
 from transformers.models.auto.configuration_auto import AutoConfig
 
 import hf_ttr
@@ -15,7 +16,8 @@ import hf_ttr
 from .tiny import make_clip, tiny_parent, tiny_video_classifier
 
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs" / "supported.md").read_text()
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "supported.md").read_text()
 SMALL = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8, "image_size": 32}
 
 
@@ -31,10 +33,27 @@ class Logits(torch.nn.Module):
         return logits
 
 
+@pytest.fixture(scope="module")
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("make_supported_table", ROOT / "scripts" / "make_supported_table.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_are_what_each_model_does(script: Any) -> None:
+    tried = script.rows()
+    assert len(tried) >= 15
+    for page in (script.PAGE, script.README):
+        assert script.filled(page.read_text(), tried) == page.read_text()
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "auto"),
     [
         ("timesformer", "TimeSformer", AutoModelForVideoClassification),
+        ("data2vec-vision", "Data2Vec", AutoModelForImageClassification),
     ],
 )
 def test_models_without_reuse_are_refused(kind: str, name: str, auto: Any) -> None:
