@@ -1,7 +1,7 @@
 """
 Fills the table of models in docs/supported.md and README.md, out of what each model did when it was tried here.
 
-A tiny one of each kind, with random weights, goes through a clip, a stream, methods of reduction and token maps. Run it
+A tiny one of each kind, with random weights, goes through a clip, a stream, methods of reduction and maps. Run it
 anew after a model came; tests/test_supported.py compares.
 """
 

@@ -16,6 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.vit.modeling_vit import eager_attention_forward
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
+from ..linear import paused
 from ..packed import Attention
 from ..reduction.row_reduction import RowReduction
 
@@ -93,8 +94,8 @@ def attend_in_run(
     run = _RUNNING.get()
     assert run is not None, "attention of a layer that does not run"
     kwargs["dropout"] = 0.0
-    with running(None):
-        # What attends now is what the model was loaded with, which may look at the config.
+    # What attends now is what the model was loaded with, which may look at the config.
+    with running(None), paused(run.linear):
         return run.attend(module, query, key, value, attention_mask, scaling, **kwargs)
 
 
