@@ -60,14 +60,15 @@ def checkpoint_type(model: str) -> str:
             f"The model '{model}' is neither a folder here nor a model that the Hub gives ({first_line(error)}); "
             "check the name and the network."
         ) from error
-    from .models.register import classifier_names, classifier_types
+    from .models.register import classifier_names, classifier_types, is_classifier
 
     if model_type not in classifier_types():
         raise CheckpointError(
             f"The model '{model}' is of the type {model_type!r}; pass an image or video classifier of the kind "
             f"{classifier_names()}, plain or with reuse."
         )
-    if architectures and not any(name.endswith("Classification") for name in architectures):
+    architectures = architectures if isinstance(architectures, list) else []
+    if architectures and not any(map(is_classifier, architectures)):
         raise CheckpointError(
             f"The model '{model}' is no classifier but a {architectures[0]}; pass one that was trained for "
             "classification."

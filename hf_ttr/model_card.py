@@ -30,7 +30,7 @@ from .checks import is_number, is_whole
 from .display import shown
 from .evaluation.hub_results import EVAL_RESULTS, TASK, accuracy_entries
 from .files import replacing
-from .models.register import MODELS, classifier_names, classifier_types, entry_for, parent_of
+from .models.register import MODELS, classifier_names, classifier_types, entry_for, is_classifier, parent_of
 from .reduction.base import UNKNOWN
 from .remote_code import is_own
 
@@ -452,7 +452,7 @@ def _read_config(model: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
         )
     architectures = raw.get("architectures")
     architectures = architectures if isinstance(architectures, list) else []
-    if architectures and not any(str(entry).endswith("Classification") for entry in architectures):
+    if architectures and not any(map(is_classifier, architectures)):
         raise ValueError(
             f"The model '{shown(name)}' is no classifier but a {shown(architectures[0], 60)}; pass one that was "
             "trained for classification."

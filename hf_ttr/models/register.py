@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,11 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping, r
 from transformers.utils import is_vision_available
 
 from ..remote_code import StaysInPackage
+
+
+def is_classifier(architecture: Any) -> bool:
+    """Whether a name in the `architectures` of a config is of a class with a head for labels."""
+    return "ForImageClassification" in str(architecture) or "ForVideoClassification" in str(architecture)
 
 
 _AUTO_CLASSES: dict[str, Any] = {
@@ -64,13 +68,15 @@ class ReuseModel:
                 found[auto.__name__] = kind.__name__
         return found
 
-    def class_for(self, architectures: Sequence[str]) -> type[PreTrainedModel] | None:
+    def class_for(self, architectures: Any) -> type[PreTrainedModel] | None:
         """
         The class that classifies the videos of a checkpoint.
 
         Args:
-            architectures (`Sequence[str]`): as in its config: classes of transformers, or of those here.
+            architectures: as in its config: a list of names of classes, of transformers or of those here, or anything.
         """
+        if not isinstance(architectures, (list, tuple)):
+            return self.video_classifier
         for kind in self.classes:
             if kind.__name__ in architectures:
                 return kind
@@ -206,6 +212,7 @@ __all__ = [
     "classifier_names",
     "classifier_types",
     "entry_for",
+    "is_classifier",
     "parent_of",
     "register_model",
     "stand_in_for",

@@ -1,11 +1,9 @@
-"""The few settings in which a model is tested whose body is that of others, and the fixtures of its test file."""
+"""The few settings in which a model is tested whose body is that of others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import pytest
 import torch
 
 from ..tiny import TINY_VIT
@@ -53,19 +51,3 @@ def few_cases(kind: type[ModelCase] = ModelCase, **options: Any) -> list[ModelCa
             **{"attention": "eager", **options},
         ),
     ]
-
-
-def case_fixtures(cases: Sequence[ModelCase]) -> tuple[Any, Any, Any, Any]:
-    """The fixtures `case`, `some_case`, `plain_case` and `causal_case` of a test file."""
-    causal = [case for case in cases if case.settings["mode"] == "causal"]
-    groups = (cases, cases[:1], [case for case in cases if not case.reduces], causal)
-    names = ("case", "some_case", "plain_case", "causal_case")
-    return tuple(_fixture(name, group) for name, group in zip(names, groups))  # type: ignore[return-value]
-
-
-def _fixture(name: str, cases: Sequence[ModelCase]) -> Any:
-    @pytest.fixture(params=cases, ids=str, name=name)
-    def fixture(request: pytest.FixtureRequest) -> ModelCase:
-        return request.param
-
-    return fixture

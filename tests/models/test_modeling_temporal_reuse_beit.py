@@ -14,7 +14,8 @@ from hf_ttr import (
 
 from ..tiny import TINY_VIT
 from .cases import ModelCase, assert_near
-from .few_cases import case_fixtures, few_cases
+from .few_cases import few_cases
+from .fixtures import case_fixtures
 from .modeling_invariants import FrameClassifierInvariants, FrameReuseInvariants
 
 

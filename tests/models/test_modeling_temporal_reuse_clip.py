@@ -9,7 +9,8 @@ from hf_ttr import (
 )
 
 from .cases import ModelCase, assert_near
-from .few_cases import TINY_COMPOSITE, case_fixtures, few_cases
+from .few_cases import TINY_COMPOSITE, few_cases
+from .fixtures import case_fixtures
 from .modeling_invariants import FrameClassifierInvariants, FrameReuseInvariants
 
 

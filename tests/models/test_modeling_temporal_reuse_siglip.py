@@ -11,7 +11,8 @@ from hf_ttr import (
 )
 
 from .cases import ModelCase, assert_near
-from .few_cases import TINY_COMPOSITE, TINY_VISION, case_fixtures, few_cases
+from .few_cases import TINY_COMPOSITE, TINY_VISION, few_cases
+from .fixtures import case_fixtures
 from .modeling_invariants import FrameClassifierInvariants, FrameReuseInvariants
 
 
