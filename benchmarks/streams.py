@@ -163,7 +163,7 @@ def _stream_frames(number: int, frames: int) -> list[np.ndarray]:
 
 
 def _model(name: str, mode: str | None) -> Any:
-    settings = {} if mode is None else {"temporal_reuse": {"mode": mode}}
+    settings: dict[str, Any] = {} if mode is None else {"temporal_reuse": {"mode": mode}}
     if name == "demo":
         return hf_ttr.TemporalReuseViTForVideoClassification.from_pretrained(ASSETS / "vit-demo", **settings)
     return hf_ttr.with_temporal_reuse(random_vit(name), settings.get("temporal_reuse"))
