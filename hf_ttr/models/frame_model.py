@@ -15,9 +15,8 @@ from transformers.utils.output_capturing import capture_outputs
 from ..cache import TemporalReuseCache
 from ..checks import check_attention_takes_masks
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
-from ..fingerprint import WeightsFingerprint
 from ..flops import CostCounter, ReuseReport, TransformerCost, multiply_adds_of_row
-from ..kernels.row_buckets import RowBuckets, pad_rows, trim_rows
+from ..kernels.row_buckets import pad_rows, trim_rows
 from ..linear import dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
 from ..modeling_outputs import (
     TemporalReuseImageClassifierOutput,
@@ -27,15 +26,14 @@ from ..modeling_outputs import (
     map_tensors,
 )
 from ..packed import FrameCall
-from ..packed_weights import PackedWeights
 from ..planning.planner import NOTHING_SPENT, Planner
 from ..planning.price import check_thresholds
 from ..reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
 from ..reduction.frame_merging import merge_frames
 from ..reduction.row_reduction import RowReduction
-from ..remote_code import StaysInPackage
 from ..token_maps import TokenMapper
-from .attending import LayerRun, ReuseAttention, ReuseLayer, become, become_encoder, running
+from .attending import LayerRun, ReuseAttention, ReuseLayer, running
+from .reuse_model import ReuseClassifier, ReuseEncoder
 
 
 LayerInputs = Callable[[torch.Tensor | None], dict[str, Any]]
@@ -186,33 +184,10 @@ class FrameParts:
         )
 
 
-class FrameModel(StaysInPackage):
+class FrameModel(ReuseEncoder):
     """In front of a base model of transformers: goes through the frames of videos and reuses what did not change."""
 
     parts: ClassVar[FrameParts]
-    config: Any
-    device: torch.device
-    training: bool
-    # Which rows are computed depends on the data.
-    _can_compile_fullgraph = False
-
-    def __init__(self, config: Any, **kwargs: Any) -> None:
-        super().__init__(config, **kwargs)
-        self.adopt()
-
-    def adopt(self) -> None:
-        """Makes a model that was built by the parent's code one with reuse."""
-        # A setting that came with the checkpoint's name was put into the config after that was made.
-        as_temporal_reuse_config(self.config.temporal_reuse).active_reductions(self.config.model_shape())
-        become(self, self.parts.layers_of(self), self.parts.layer_class, self.parts.attention_class)
-        self._fingerprint = WeightsFingerprint()
-        self.packed_weights: PackedWeights | None = None
-        self.row_buckets: RowBuckets | None = None
-
-    @property
-    def video_encoder(self) -> FrameModel:
-        """The part that has the layers."""
-        return self
 
     @can_return_tuple
     def forward(
@@ -469,9 +444,6 @@ class FrameModel(StaysInPackage):
                 f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseCache that the "
                 "previous frames returned."
             )
-        weights = self._fingerprint.of(self)  # type: ignore[arg-type]
-        if self.packed_weights is not None:
-            self.packed_weights.belong_to(weights)
         past_key_values.check_owner(
             model=type(self).__name__,
             layers=layers,
@@ -481,7 +453,7 @@ class FrameModel(StaysInPackage):
             dtype=str(tokens.dtype).removeprefix("torch."),
             device=str(tokens.device),
             outputs="of all tokens" if reads is None else "of the CLS tokens",
-            weights=weights,
+            weights=self.weights_digest(),
         )
         return past_key_values
 
@@ -506,24 +478,11 @@ def padded_positions(call: FrameCall, states: torch.Tensor) -> torch.Tensor | No
     return nn.functional.pad(positions, (0, states.shape[1] - positions.shape[-1]))
 
 
-class FrameClassifier(StaysInPackage):
+class FrameClassifier(ReuseClassifier):
     """In front of an image classifier of transformers: classifies the frames of streams, one call after another."""
 
     encoder_class: ClassVar[type[FrameModel]]
     output_class: ClassVar[Any] = TemporalReuseImageClassifierOutput
-    classifier: Any
-    config: Any
-    loss_function: Any
-    _can_compile_fullgraph = False
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        become_encoder(self, self.encoder_class)
-
-    @property
-    def video_encoder(self) -> Any:
-        """The part that has the layers."""
-        return next(part for part in self.children() if isinstance(part, FrameModel))  # type: ignore[attr-defined]
 
     @property
     def reads(self) -> int | None:

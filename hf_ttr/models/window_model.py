@@ -16,12 +16,10 @@ from transformers.utils.output_capturing import capture_outputs
 from ..checks import check_attention_takes_masks
 from ..compact import ReducedRows, compact_attention
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
-from ..fingerprint import WeightsFingerprint
 from ..flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
-from ..kernels.row_buckets import RowBuckets, pad_rows, trim_rows
+from ..kernels.row_buckets import pad_rows, trim_rows
 from ..linear import FewRowsLinear, dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
 from ..modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
-from ..packed_weights import PackedWeights
 from ..planning.price import check_thresholds
 from ..planning.window_plan import WindowPlan, with_prefix
 from ..planning.window_planner import WindowPlanner
@@ -29,10 +27,10 @@ from ..planning.window_state import WindowState
 from ..reduction.base import LayerReduction, Reduction, WindowReduction
 from ..reduction.contract import sources_of
 from ..reduction.row_reduction import RowReduction
-from ..remote_code import StaysInPackage
 from ..token_maps import TokenMapper
 from ..window_cache import TemporalReuseWindowCache
-from .attending import LayerRun, ReuseAttention, ReuseLayer, become, become_encoder, running
+from .attending import LayerRun, ReuseAttention, ReuseLayer, running
+from .reuse_model import ReuseClassifier, ReuseEncoder
 
 
 logger = logging.get_logger(__name__)
@@ -247,36 +245,14 @@ class WindowParts:
         )
 
 
-class WindowModel(StaysInPackage):
+class WindowModel(ReuseEncoder):
     """In front of a base model of transformers: computes the tokens of a window that matter, and reuses the others."""
 
     parts: ClassVar[WindowParts]
     output_class: ClassVar[type[Any]] = TemporalReuseModelOutput
     main_input_name = "pixel_values"
-    config: Any
-    training: bool
-    # Which rows are computed depends on the data.
-    _can_compile_fullgraph = False
     # How often a row counts is added to the logits, which these kernels cannot.
     _supports_flash_attn = False
-
-    def __init__(self, config: Any, **kwargs: Any) -> None:
-        super().__init__(config, **kwargs)
-        self.adopt()
-
-    def adopt(self) -> None:
-        """Makes a model that was built by the parent's code one with reuse."""
-        # A setting that came with the checkpoint's name was put into the config after that was made.
-        as_temporal_reuse_config(self.config.temporal_reuse).active_reductions(self.config.model_shape())
-        become(self, self.parts.layers_of(self), self.parts.layer_class, self.parts.attention_class)
-        self._fingerprint = WeightsFingerprint()
-        self.packed_weights: PackedWeights | None = None
-        self.row_buckets: RowBuckets | None = None
-
-    @property
-    def video_encoder(self) -> WindowModel:
-        """The part that has the layers."""
-        return self
 
     @can_return_tuple
     def forward(
@@ -594,9 +570,6 @@ class WindowModel(StaysInPackage):
                 f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseWindowCache "
                 "that the previous window returned."
             )
-        weights = self._fingerprint.of(self)  # type: ignore[arg-type]
-        if self.packed_weights is not None:
-            self.packed_weights.belong_to(weights)
         projection = self.parts.projection_of(self)
         past_key_values.check_owner(
             model=type(self).__name__,
@@ -607,31 +580,18 @@ class WindowModel(StaysInPackage):
             dtype=str(dtype_of_inputs(projection, pixel_values.dtype)).removeprefix("torch."),
             device=str(getattr(projection.weight, "device", pixel_values.device)),
             outputs="of all tokens" if reads is None else "of the CLS tokens",
-            weights=weights,
+            weights=self.weights_digest(),
         )
         return past_key_values
 
 
-class WindowClassifier(StaysInPackage):
+class WindowClassifier(ReuseClassifier):
     """In front of a video classifier of transformers: classifies clips, or one window of a stream after another."""
 
     encoder_class: ClassVar[type[WindowModel]]
     takes_clips: ClassVar[bool] = True
     main_input_name = "pixel_values"
-    classifier: Any
-    config: Any
-    loss_function: Any
-    _can_compile_fullgraph = False
     _supports_flash_attn = False
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        become_encoder(self, self.encoder_class)
-
-    @property
-    def video_encoder(self) -> Any:
-        """The part that has the layers."""
-        return next(part for part in self.children() if isinstance(part, WindowModel))  # type: ignore[attr-defined]
 
     def head(self, encoded: EncodedWindow) -> torch.Tensor:
         """Logits `(batch, labels)` of a window."""
