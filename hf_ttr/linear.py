@@ -1,31 +1,21 @@
-"""Linear layers on the CPU: the product that is fastest for the number of rows."""
+"""Linear layers: those that use packed copies of their weights for few rows, and what can be known of any."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
-from .packed_weights import PACKED_ROWS, PackedWeights
+from .packed_weights import PackedWeights
 
 
 MIN_WEIGHTS = 2**17
 """Weights of a layer below which the product is too small for the choice of kernel to matter."""
 
-FEW_ROWS = 256
+PACKED_ROWS = 256
 """Up to this many rows BLAS spends more on bringing the weights into its own order than it gains from it."""
-
-COLUMNS = 16
-"""The transposed product is at its best with a multiple of this many rows."""
-
-MAX_PADDING = 0.07
-"""Share of the columns that may be padding."""
 
 
 logger = logging.getLogger(__name__)
@@ -46,65 +36,39 @@ def _warn_of_float16() -> None:
     )
 
 
-class FewRowsLinear(TorchFunctionMode):
+class PackedLinear(nn.Linear):
     """
-    Inside this context, linear layers of plain float32 weights on the CPU use what is fastest for few rows.
+    A linear layer that uses a packed copy of its weight for few rows, and is its parent where that does not fit.
 
-    torch hands them to BLAS as it finds them, which is at its best with hundreds of rows. At the few dozen rows of a
-    frame with reuse the transposed product (weights first) is up to a third faster where the rows fill its columns,
-    and oneDNN a tenth where they do not, with the same weights and no packed copy of them. What is not such a layer
-    (quantized, adapted, on another device, under autograd) runs as ever. The context holds for one thread.
+    BLAS brings weights into an order of its own in every call, on which it spends more than it gains at the few dozen
+    rows of a frame with reuse. Layers become such by `pack_linear`, in place.
 
-    Args:
-        packed_weights (`PackedWeights`, *optional*): with them, oneDNN serves up to `PACKED_ROWS` rows.
+    Attributes:
+        packed_weights (`PackedWeights`): the copies, which layers share.
     """
 
-    def __init__(self, packed_weights: PackedWeights | None = None) -> None:
-        super().__init__()
-        self.packed_weights = packed_weights
+    packed_weights: PackedWeights
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict | None = None
-    ) -> Any:
-        """Replaces `linear` where it can; hands everything else on."""
-        if func is nn.functional.linear and not kwargs and len(args) == 3 and _is_plain(*args):
-            rows = args[0].numel() // args[0].shape[-1]
-            if self.packed_weights is not None and rows <= PACKED_ROWS:
-                packed = self.packed_weights.of(args[1])
-                if packed is not None:
-                    return onednn_linear(args[0], packed, args[2])
-            padding = -rows % COLUMNS
-            if padding <= MAX_PADDING * rows:
-                return transposed_linear(*args, padding)
-            if has_onednn():
-                return onednn_linear(*args)
-        return func(*args, **(kwargs or {}))
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """As the parent's."""
+        if _has_few_plain_rows(input, self.weight):
+            packed = self.packed_weights.of(self.weight)
+            if packed is not None:
+                return onednn_linear(input, packed, self.bias)
+        return super().forward(input)
 
 
-@contextmanager
-def paused(linear: AbstractContextManager[object]) -> Iterator[None]:
-    """
-    Leaves the context that `few_rows_linear` gave, where that is the innermost one, and enters it again.
-
-    It looks at every operation of torch, which is felt where there are many small ones and no linear layer.
-    """
-    if not isinstance(linear, FewRowsLinear) or _get_current_function_mode() is not linear:
-        yield
-        return
-    linear.__exit__(None, None, None)
-    try:
-        yield
-    finally:
-        linear.__enter__()
+def pack_linear(layer: nn.Linear, packed_weights: PackedWeights) -> None:
+    """Makes a layer of torch one that uses these copies."""
+    layer.__class__ = PackedLinear
+    layer.packed_weights = packed_weights  # type: ignore[assignment]
 
 
-def few_rows_linear(
-    layers: Iterable[nn.Module], packed_weights: PackedWeights | None
-) -> AbstractContextManager[object]:
-    """The context in which to run layers: compiled ones bring products of their own, which it must not step into."""
-    if any(layer._compiled_call_impl is not None for layer in layers):
-        return nullcontext()
-    return FewRowsLinear(packed_weights)
+def unpack_linear(layer: nn.Module) -> None:
+    """Makes it one of torch again, if it is such a layer."""
+    if type(layer) is PackedLinear:
+        layer.__class__ = nn.Linear  # type: ignore[assignment]
+        del layer.packed_weights
 
 
 def has_onednn() -> bool:
@@ -118,27 +82,6 @@ def onednn_linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor |
     return product
 
 
-def transposed_linear(
-    rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int
-) -> torch.Tensor:
-    """
-    A linear layer as weights times columns, with so many columns of padding.
-
-    Args:
-        rows (`torch.Tensor` of shape `(..., inputs)`), weight (`torch.Tensor` of shape `(outputs, inputs)`),
-        bias (`torch.Tensor` of shape `(outputs,)`, *optional*): as in `torch.nn.functional.linear`.
-        padding (`int`): number of rows to add for the product.
-
-    Returns:
-        `torch.Tensor` of shape `(..., outputs)`; its rows lie side by side in memory.
-    """
-    flat = rows.reshape(-1, rows.shape[-1])
-    if padding:
-        flat = nn.functional.pad(flat, (0, 0, 0, padding))
-    columns = weight @ flat.t() if bias is None else torch.addmm(bias[:, None], weight, flat.t())
-    return columns.t()[: len(flat) - padding].reshape(*rows.shape[:-1], -1)
-
-
 def is_plain_tensor(weight: torch.Tensor) -> bool:
     """Whether a weight holds its numbers itself: those of quantized types pass for float32, and are not."""
     return type(weight) in (torch.Tensor, nn.Parameter)
@@ -150,13 +93,12 @@ def dtype_of_inputs(layer: nn.Module, default: torch.dtype) -> torch.dtype:
     return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else default
 
 
-def _is_plain(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+def _has_few_plain_rows(rows: torch.Tensor, weight: torch.Tensor) -> bool:
     return (
         is_plain_tensor(weight)
         and rows.device.type == "cpu"
         and rows.dtype == weight.dtype == torch.float32
-        and weight.numel() >= MIN_WEIGHTS
-        and 0 < rows.numel() <= FEW_ROWS * rows.shape[-1]
+        and 0 < rows.numel() <= PACKED_ROWS * rows.shape[-1]
         and not (torch.is_grad_enabled() and (rows.requires_grad or weight.requires_grad))
         and not torch.compiler.is_compiling()
     )

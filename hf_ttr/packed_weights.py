@@ -8,9 +8,6 @@ from typing import Any
 import torch
 
 
-PACKED_ROWS = 256
-"""Up to this many rows the product with packed weights is the fastest of those in `linear.py`."""
-
 USUAL_ROWS = 63
 """Rows that oneDNN is told to expect when it packs: those of a frame of a stream, which gain most."""
 

@@ -17,7 +17,7 @@ from ..checks import check_attention_takes_masks
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ..flops import CostCounter, ReuseReport, TransformerCost, multiply_adds_of_row
 from ..kernels.row_buckets import pad_rows, trim_rows
-from ..linear import dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
+from ..linear import dtype_of_inputs, warn_of_slow_dtype
 from ..modeling_outputs import (
     TemporalReuseImageClassifierOutput,
     TemporalReuseModelOutput,
@@ -417,12 +417,11 @@ class FrameModel(ReuseEncoder):
         **kwargs: Any,
     ) -> BaseModelOutput:
         layers = self.parts.layers_of(self)
-        linear = few_rows_linear(layers, self.packed_weights)
         given, known = {}, None
         for number, (layer, call) in enumerate(zip(layers, calls)):
             if call is not known or call.reduction is not None:
                 given, known = inputs(padded_positions(call, hidden_states)), call
-            run = FrameRun(number, linear, call.reduction, call, cache)
+            run = FrameRun(number, call.reduction, call, cache)
             with running(run):
                 output = layer(hidden_states, run=run, **given, **kwargs)
             hidden_states = output[0] if isinstance(output, tuple) else output

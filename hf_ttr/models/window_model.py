@@ -18,7 +18,7 @@ from ..compact import ReducedRows, compact_attention
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ..flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
 from ..kernels.row_buckets import pad_rows, trim_rows
-from ..linear import FewRowsLinear, dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
+from ..linear import dtype_of_inputs, warn_of_slow_dtype
 from ..modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ..planning.price import check_thresholds
 from ..planning.window_plan import WindowPlan, with_prefix
@@ -496,10 +496,9 @@ class WindowModel(ReuseEncoder):
         **kwargs: Any,
     ) -> BaseModelOutput:
         layers = self.parts.layers_of(self)
-        linear = few_rows_linear(layers, self.packed_weights)
         for number, layer in enumerate(layers):
             wanted = outputs if number == len(layers) - 1 else None
-            run = WindowRun(number, linear, reduction, plan, cache, wanted)
+            run = WindowRun(number, reduction, plan, cache, wanted)
             with running(run):
                 output = layer(hidden_states, run=run)
             hidden_states = output[0] if isinstance(output, tuple) else output
@@ -523,8 +522,7 @@ class WindowModel(ReuseEncoder):
         dtype = dtype_of_inputs(projection, pixel_values.dtype)
 
         def embed(frames: torch.Tensor) -> torch.Tensor:
-            with FewRowsLinear():
-                return embed_tubelets(projection, frames.to(dtype))
+            return embed_tubelets(projection, frames.to(dtype))
 
         if state is None or not shared or all(state.is_fresh):
             return embed(pixel_values)
