@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_ttr.linear import has_onednn, onednn_linear
-from hf_ttr.packed_weights import PackedWeights
+from hf_ttr.execution.linear import has_onednn, onednn_linear
+from hf_ttr.execution.packed_weights import PackedWeights
 
 from .runner import Cell, Part
 from .table import Block, Table

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from .kernels.interpolated_attention import kernel_unavailable_reason
-from .kernels.row_buckets import RowBuckets
-from .linear import MIN_WEIGHTS, has_onednn, is_plain_tensor, pack_linear, unpack_linear
+from .execution.kernels.interpolated_attention import kernel_unavailable_reason
+from .execution.kernels.row_buckets import RowBuckets
+from .execution.linear import MIN_WEIGHTS, has_onednn, is_plain_tensor, pack_linear, unpack_linear
+from .execution.packed_weights import PackedWeights
 from .models.frame_model import FrameModel
-from .packed_weights import PackedWeights
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def optimize(
     Makes a model with reuse as fast as this machine allows, in place; calls, cache and checkpoints stay as they are.
 
     - On the CPU, in float32, if the weights are `frozen`: they are packed for products of few rows, such as those of
-      one frame of a stream (`hf_ttr.packed_weights`). It costs a second copy of the layers' weights in memory.
+      one frame of a stream (`PackedWeights`). It costs a second copy of the layers' weights in memory.
     - On a GPU: what a layer does row by row is compiled, with rows padded to a few sizes (`RowBuckets`), so that code
       is made once per size; `ReuseReport` counts the rows without padding. Attention is not part of it: it has a
       kernel of its own (Triton), of which the report says whether it is used.

@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.vit.modeling_vit import eager_attention_forward
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
-from ..packed import Attention
+from ..execution.packed import Attention
 from ..reduction.row_reduction import RowReduction
 
 

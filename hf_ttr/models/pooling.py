@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..compact import logit_mask
-from ..flops import multiply_adds_of_row
+from ..execution.compact import logit_mask
+from ..execution.flops import multiply_adds_of_row
 from ..planning.window_plan import logits_of_counts
 from .attending import LayerRun, ReuseAttention, running
 

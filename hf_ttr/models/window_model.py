@@ -13,12 +13,14 @@ from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from ..caching.window_cache import TemporalReuseWindowCache
 from ..checks import check_attention_takes_masks
-from ..compact import ReducedRows, compact_attention
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
-from ..flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
-from ..kernels.row_buckets import pad_rows, trim_rows
-from ..linear import dtype_of_inputs, warn_of_slow_dtype
+from ..execution.compact import ReducedRows, compact_attention
+from ..execution.flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
+from ..execution.kernels.row_buckets import pad_rows, trim_rows
+from ..execution.linear import dtype_of_inputs, warn_of_slow_dtype
+from ..execution.token_maps import TokenMapper
 from ..modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ..planning.price import check_thresholds
 from ..planning.window_plan import WindowPlan, with_prefix
@@ -27,8 +29,6 @@ from ..planning.window_state import WindowState
 from ..reduction.base import LayerReduction, Reduction, WindowReduction
 from ..reduction.contract import sources_of
 from ..reduction.row_reduction import RowReduction
-from ..token_maps import TokenMapper
-from ..window_cache import TemporalReuseWindowCache
 from .attending import LayerRun, ReuseAttention, ReuseLayer, running
 from .reuse_model import ReuseClassifier, ReuseEncoder
 
