@@ -77,11 +77,13 @@ class FrameRun(LayerRun):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """See `LayerRun.attend`; a mask is what the model adds to the scores of each pair of tokens of a frame."""
         call, cache, reduction, kept = self.call, self.cache, self.reduction, None
+        softcap = kwargs.get("softcap")
         padded_rows = query.shape[2]
         if not call.plan.is_dense:
             query, key, value = (trim_rows(states, sum(call.counts)) for states in (query, key, value))
         if reduction is not None:
-            reduction.observe(self.number, query, key, scaling, mask, None if mask is None else call.positions)
+            tokens = None if mask is None else call.positions
+            reduction.observe(self.number, query, key, scaling, mask, tokens, softcap)
         if cache is not None:
             if reduction is not None:
                 # Merged rows stand for all their positions, in what frames attend to and in what is remembered.
@@ -89,7 +91,7 @@ class FrameRun(LayerRun):
             key, value = cache.update(key, value, self.number, call.plan)
             kept = cache.kept(self.number, call.plan, reduction)
             if call.observed is not None:
-                cache.observe(call.observed_attention(query, key, scaling, kept, mask))
+                cache.observe(call.observed_attention(query, key, scaling, kept, mask, softcap))
         output, weights = call.attend(
             module.attention, module, query, key, value, scaling=scaling, kept=kept, bias=mask, **kwargs
         )

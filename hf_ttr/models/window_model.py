@@ -86,7 +86,7 @@ class WindowRun(LayerRun):
         query = module.place(query, own)
         if reduction is not None:
             reduced = ReducedRows(reduction, module.place(key, own), value)
-            reduction.observe(self.number, query, reduced.keys, scaling)
+            reduction.observe(self.number, query, reduced.keys, scaling, softcap=kwargs.get("softcap"))
         if cache is not None:
             if reduction is not None:
                 # Merged rows stand for all their slots, in what other rows attend to and in what is remembered.
