@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .configuration import TemporalReuseConfig
     from .conversion import with_temporal_reuse
     from .examples import example
+    from .factorized_cache import TemporalReuseFactorizedCache
     from .models import *
     from .optimization import OptimizationReport, optimize
     from .pipeline import TemporalReuseVideoClassificationPipeline
@@ -55,6 +56,7 @@ __all__ = [
     "TemporalReuseDinov2WithRegistersForImageClassification",
     "TemporalReuseDinov2WithRegistersForVideoClassification",
     "TemporalReuseDinov2WithRegistersModel",
+    "TemporalReuseFactorizedCache",
     "TemporalReuseIJepaConfig",
     "TemporalReuseIJepaForImageClassification",
     "TemporalReuseIJepaForVideoClassification",
@@ -90,6 +92,9 @@ __all__ = [
     "TemporalReuseVideoMAEConfig",
     "TemporalReuseVideoMAEForVideoClassification",
     "TemporalReuseVideoMAEModel",
+    "TemporalReuseVideoPrismForVideoClassification",
+    "TemporalReuseVideoPrismVisionConfig",
+    "TemporalReuseVideoPrismVisionModel",
     "TemporalReuseVideoProcessor",
     "TemporalReuseVivitConfig",
     "TemporalReuseVivitForVideoClassification",
@@ -106,6 +111,7 @@ _MODULES = {
     "configuration": ["TemporalReuseConfig"],
     "conversion": ["with_temporal_reuse"],
     "examples": ["example"],
+    "factorized_cache": ["TemporalReuseFactorizedCache"],
     "optimization": ["OptimizationReport", "optimize"],
     "pipeline": ["TemporalReuseVideoClassificationPipeline"],
     "processing": ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor"],

@@ -163,7 +163,7 @@ class FrameParts:
 
     def grid(self, base: Any, frames: torch.Tensor) -> tuple[int, int]:
         """Rows and columns of patches."""
-        height, width = base.get_submodule(self.projection).kernel_size
+        height, width = base.get_submodule(self.projection).kernel_size[-2:]
         return frames.shape[-2] // height, frames.shape[-1] // width
 
     def norm_of(self, base: Any) -> Any:
@@ -190,6 +190,7 @@ class FrameModel(ReuseEncoder):
     """In front of a base model of transformers: goes through the frames of videos and reuses what did not change."""
 
     parts: ClassVar[FrameParts]
+    cache_class: ClassVar[type[TemporalReuseCache]] = TemporalReuseCache
 
     @can_return_tuple
     def forward(
@@ -440,11 +441,11 @@ class FrameModel(ReuseEncoder):
         """The cache handed in, after a look at what it was filled with, or a new one."""
         layers = len(self.parts.layers_of(self))
         if past_key_values is None:
-            past_key_values = TemporalReuseCache(layers)
-        elif not isinstance(past_key_values, TemporalReuseCache):
+            past_key_values = self.cache_class(layers)
+        elif not isinstance(past_key_values, self.cache_class):
             raise ValueError(
-                f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseCache that the "
-                "previous frames returned."
+                f"past_key_values is a {type(past_key_values).__name__}, but must be the {self.cache_class.__name__} "
+                "that the previous frames returned."
             )
         past_key_values.check_owner(
             model=type(self).__name__,
