@@ -153,7 +153,7 @@ class FactorizedModel(TakesWindows, FrameModel):  # type: ignore[misc]
                 part, own = past_key_values.take(streams), None if thresholds is None else thresholds[streams]
                 parts.append(self._encode_frames(pixel_values[streams], kept, part, own, options))
                 past_key_values.put(streams, part)
-            output = map_tensors(concatenate_outputs(parts, dim=0), lambda tensor: tensor[order])
+            output: Any = map_tensors(concatenate_outputs(parts, dim=0), lambda tensor: tensor[order])
             output.past_key_values = past_key_values
         else:
             kept = overlap if groups[1] else 0

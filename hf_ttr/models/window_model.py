@@ -13,6 +13,7 @@ from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from ..cache import ReuseCache
 from ..checks import check_attention_takes_masks
 from ..compact import ReducedRows, compact_attention
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
@@ -356,9 +357,7 @@ class TakesWindows(ReuseEncoder):
         is_plain = settings.mode == "off" and not reductions
         return not self.training and not is_plain
 
-    def refuse_cache(
-        self, past_key_values: TemporalReuseWindowCache | None, stride: int | None, *choices: str
-    ) -> None:
+    def refuse_cache(self, past_key_values: ReuseCache | None, stride: int | None, *choices: str) -> None:
         """
         Makes sure that nothing is expected to be reused where nothing is.
 
