@@ -465,6 +465,7 @@ def test_plain_files_of_video_processors(name, tmp_path, warned):
 def test_what_a_file_of_a_video_processor_leaves_open_is_as_its_class_has_it(tmp_path):
     for kind, expected in {
         "VJEPA2VideoProcessor": ({"shortest_edge": 292}, {"height": 256, "width": 256}, 2, True, 0.485),
+        "TimesformerVideoProcessor": ({"shortest_edge": 224}, {"height": 224, "width": 224}, 2, True, 0.485),
         "VideoPrismVideoProcessor": ({"height": 288, "width": 288}, None, 3, False, 0.48145466),
         "LlavaOnevisionVideoProcessor": ({"height": 384, "width": 384}, None, 3, True, 0.48145466),
     }.items():

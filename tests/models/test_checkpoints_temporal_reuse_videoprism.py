@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import VideoPrismForVideoClassification, VideoPrismVisionConfig
@@ -18,6 +19,7 @@ from hf_ttr import (
 )
 from hf_ttr.streaming import StreamEngine, StreamOptions
 
+from ..streaming.engines import processor
 from ..tiny import TINY_VIDEOPRISM, make_clip
 from .cases import assert_near, assert_same
 from .test_checkpoints_temporal_reuse_vit import assert_nothing_to_report
@@ -92,20 +94,13 @@ def test_a_config_that_asks_for_too_much_is_refused(changes: dict[str, Any], wor
         TemporalReuseVideoPrismVisionConfig.from_pretrained(tmp_path)
 
 
-class Raw:
-    """Frames as they are."""
-
-    def __call__(self, videos: list[torch.Tensor], **kwargs: Any) -> dict[str, torch.Tensor]:
-        return {"pixel_values": torch.stack(videos)[None]}
-
-
 @torch.no_grad()
 def test_windows_of_a_stream_that_overlap_cost_their_new_frames(parent: VideoPrismForVideoClassification) -> None:
     model = with_temporal_reuse(parent, {"threshold": 1e-3, "max_age": None, "mode": "causal"})
-    engine = StreamEngine(model, Raw(), StreamOptions(stride=2, top_k=1))
+    engine = StreamEngine(model, processor(), StreamOptions(stride=2, top_k=1))
     engine.add("door")
     results = []
-    for index, frame in enumerate(torch.randn(14, 3, 24, 24)):
+    for index, frame in enumerate(np.random.default_rng(0).integers(0, 256, (14, 24, 24, 3), dtype=np.uint8)):
         engine.push("door", frame, index=index, time=index / 25)
         results += engine.step()
     assert len(results) == 4

@@ -48,7 +48,7 @@ case, some_case, plain_case, _ = case_fixtures(CASES, PLAIN)
 
 
 class TestTemporalReuseVideoPrism(WindowReuseInvariants, ClassifierInvariants):
-    """The invariants of all models that are handed windows; those of models that plan windows are below, as they are here."""
+    """The invariants of all models that are handed windows; what differs where windows are not planned is below."""
 
     test_identical_windows_cost_next_to_nothing = None
     test_a_still_scene_costs_a_row_for_each_position_once = None
