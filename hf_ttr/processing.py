@@ -45,7 +45,7 @@ _TRIED = ((300, 260), (31, 50), (224, 224))
 _VIDEOMAE_KEYS = ("size", "resample", "do_center_crop", "crop_size", "image_mean", "image_std")
 
 
-# Processors of transformers whose pixels are known, though they need torchvision and so cannot be tried: the module and
+# Processors of transformers whose pixels are known, though they need torchvision and so cannot be tried: the module,
 # the class whose defaults stand for what a file of theirs leaves open, and other defaults.
 _OF_VIDEOS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "VJEPA2VideoProcessor": ("vjepa2", "VJEPA2VideoProcessor", {}),
