@@ -10,6 +10,7 @@ from ...flops import multiply_adds_of_row
 from ...modeling_outputs import TemporalReuseVideoPrismModelOutput
 from ..attending import ReuseAttention, ReuseLayer
 from ..factorized_model import EncodedFrames, FactorizedModel, FactorizedParts
+from ..pooling import adopt_pooler
 from ..window_model import WindowClassifier, embed_tubelets
 from .configuration_temporal_reuse_videoprism import TemporalReuseVideoPrismVisionConfig
 
@@ -20,6 +21,17 @@ class TemporalReuseVideoPrismAttention(ReuseAttention, parent.VideoPrismAttentio
 
 class TemporalReuseVideoPrismLayer(ReuseLayer, parent.VideoPrismLayer):
     """The parent's layer, on packed rows."""
+
+
+class TemporalReuseVideoPrismMultiheadAttentionPoolingHead(
+    ReuseAttention, parent.VideoPrismMultiheadAttentionPoolingHead
+):
+    """The parent's, but what it makes of a stream has no dimension of its own: logits are `(batch, labels)`."""
+
+    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """As the parent's."""
+        pooled, weights = super().forward(hidden_states, *args, **kwargs)
+        return pooled.squeeze(1), weights
 
 
 class VideoPrismParts(FactorizedParts):
@@ -72,7 +84,8 @@ class TemporalReuseVideoPrismVisionModel(FactorizedModel, VideoPrismVisionModel)
 
 class TemporalReuseVideoPrismForVideoClassification(WindowClassifier, VideoPrismForVideoClassification):
     """
-    Classifies clips, or one window of a stream after another.
+    Classifies clips, or one window of a stream after another; logits are `(batch, labels)`, the parent's `(batch, 1,
+    labels)`.
 
     Args:
         config (`TemporalReuseVideoPrismVisionConfig`): the settings.
@@ -80,6 +93,10 @@ class TemporalReuseVideoPrismForVideoClassification(WindowClassifier, VideoPrism
 
     config: TemporalReuseVideoPrismVisionConfig
     encoder_class = TemporalReuseVideoPrismVisionModel
+
+    def __init__(self, config: TemporalReuseVideoPrismVisionConfig) -> None:
+        super().__init__(config)
+        adopt_pooler(self, TemporalReuseVideoPrismMultiheadAttentionPoolingHead)
 
     @property
     def head(self) -> Any:  # type: ignore[override]
