@@ -17,7 +17,7 @@ from hf_ttr.cache_snapshot import check_cache, load_cache, save_cache
 from ..tiny import TINY_VIDEOPRISM, make_clip
 from . import modeling_invariants
 from .cases import ModelCase, WindowCase, assert_near, assert_same, run_pieces
-from .fixtures import BUDGET, NEAR, TOME, case_fixtures
+from .fixtures import BUDGET, NEAR, PRUNING, TOME, VIDTOME, case_fixtures
 from .modeling_invariants import ClassifierInvariants, WindowReuseInvariants
 
 
@@ -60,9 +60,8 @@ def videoprism_case(name: str, mode: str, settings: dict[str, Any], **options: A
 
 
 START = videoprism_case("start", "causal", NEAR)
-CASES = [START, videoprism_case("tome", "bidirectional", TOME)]
 PLAIN = [videoprism_case("budget", "bidirectional", BUDGET, dtype=torch.bfloat16)]
-case, some_case, plain_case, _ = case_fixtures(CASES, PLAIN)
+case, some_case, plain_case, _ = case_fixtures([START], PLAIN)
 
 
 class TestTemporalReuseVideoPrism(WindowReuseInvariants, ClassifierInvariants):
@@ -84,8 +83,7 @@ class TestTemporalReuseVideoPrism(WindowReuseInvariants, ClassifierInvariants):
         super().test_multiply_adds_are_those_that_a_profiler_counts.__wrapped__(self, case, base)
 
     @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-    @pytest.mark.parametrize("base", [False, True], ids=["classifier", "base"])
-    @pytest.mark.parametrize("attention", ["flex_attention", "registered"])
+    @pytest.mark.parametrize(("attention", "base"), [("flex_attention", True), ("registered", False)], ids=str)
     def test_attention_implementations_agree(
         self, case: ModelCase, base: bool, attention: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -150,9 +148,10 @@ def test_windows_of_a_known_stride_are_those_of_the_frames_of_the_stream() -> No
     assert cache.window_states.shape == (2, 8, 36, 32)
 
 
-def test_multiply_adds_of_a_known_stride_are_those_that_a_profiler_counts() -> None:
-    model, parent, cache = START.model(), START.parent(), None
-    for window in START.windows(3):
+@pytest.mark.parametrize("settings", [NEAR, TOME, PRUNING, VIDTOME], ids=["plain", "tome", "pruning", "vidtome"])
+def test_multiply_adds_of_a_known_stride_are_those_that_a_profiler_counts(settings: dict[str, Any]) -> None:
+    model, parent, cache = START.model(**settings), START.parent(), None
+    for window in START.windows(2):
         with FlopCounterMode(display=False) as counted:
             output = model(window, past_key_values=cache, stride=START.stride, output_reuse_plan=True)
         with FlopCounterMode(display=False) as counted_dense:
@@ -160,9 +159,23 @@ def test_multiply_adds_of_a_known_stride_are_those_that_a_profiler_counts() -> N
         cache = output.past_key_values
         assert int(output.reuse.multiply_adds.sum()) * 2 == counted.get_total_flops()
         assert int(output.reuse.dense_multiply_adds.sum()) * 2 == counted_dense.get_total_flops()
-        by_layer = output.reuse.computed_by_layer + output.reuse.reused_by_layer
+        parts = ("computed", "reused", "merged", "pruned")
+        by_layer = sum(output.reuse[f"{part}_by_layer"] for part in parts)
         assert torch.equal(by_layer, output.reuse.total_tokens[:, None].expand(-1, 2))
         assert torch.equal(output.reuse.plan.sum((1, 2)), output.reuse.computed_tokens)
+
+
+@pytest.mark.parametrize("settings", [TOME, PRUNING], ids=["tome", "pruning"])
+@torch.no_grad()
+def test_streams_with_methods_of_reduction_are_the_same_as_alone(settings: dict[str, Any]) -> None:
+    model, windows = START.model(mode="bidirectional", **settings), START.windows(3)
+    together, _ = run_pieces(model, windows, stride=2)
+    assert (together[0].reuse.merged_by_layer + together[0].reuse.pruned_by_layer).any()
+    for stream in range(2):
+        alone, _ = run_pieces(model, [window[stream : stream + 1] for window in windows], stride=2)
+        for mine, theirs in zip(alone, together):
+            assert_near(mine.logits[0], theirs.logits[stream], 1e-5)
+            assert torch.equal(mine.reuse.multiply_adds[0], theirs.reuse.multiply_adds[stream])
 
 
 @torch.no_grad()
