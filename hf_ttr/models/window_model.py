@@ -599,20 +599,25 @@ class WindowModel(TakesWindows):
 
 
 class WindowClassifier(ReuseClassifier):
-    """In front of a video classifier of transformers: classifies clips, or one window of a stream after another."""
+    """
+    In front of a video classifier of transformers: classifies clips, or one window of a stream after another.
+
+    Attributes:
+        encoder_class: see `ReuseClassifier`.
+        head: makes logits `(batch, labels)` of a window that was encoded. A model whose parent has a part of this name
+            has `classify_window` do so.
+    """
 
     encoder_class: ClassVar[type[TakesWindows]]
+    head: Any
     takes_clips: ClassVar[bool] = True
     main_input_name = "pixel_values"
     _supports_flash_attn = False
 
-    def head(self, encoded: Any) -> torch.Tensor:
-        """Logits `(batch, labels)` of a window that was encoded."""
-        raise NotImplementedError
-
     def classify_window(self, encoded: Any) -> torch.Tensor:
-        """The same, by the name of which no parent has a part; what asks for logits calls it."""
-        return self.head(encoded)
+        """Logits `(batch, labels)` of a window that was encoded."""
+        logits: torch.Tensor = self.head(encoded)
+        return logits
 
     def head_multiply_adds(self, rows: int) -> int:
         """What the logits of a stream of so many rows cost."""

@@ -45,6 +45,9 @@ def test_a_videoprism_checkpoint_loads_without_a_word_and_stays_one(
     assert_nothing_to_report(report, transformers_log)
     for name, weight in parent.state_dict().items():
         assert_same(model.state_dict()[name], weight)
+    # Classes that are not spread over devices go by other names.
+    renamed = {f"TemporalReuse{name}" for name in ("VideoPrismLayer", "VideoPrismMultiheadAttentionPoolingHead")}
+    assert renamed <= set(model._no_split_modules)
     clip = make_clip(batch=2, frames=8)
     for settings, tolerance in (({"mode": "off"}, 0), ({"threshold": 0}, 1e-5)):
         assert_near(load(tmp_path, temporal_reuse=settings)(clip).logits, parent(clip).logits.squeeze(1), tolerance)

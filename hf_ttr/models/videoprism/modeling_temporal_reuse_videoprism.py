@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 from transformers import VideoPrismForVideoClassification, VideoPrismVisionModel
 from transformers.models.videoprism import modeling_videoprism as parent
 
@@ -10,7 +11,7 @@ from ...flops import multiply_adds_of_row
 from ...modeling_outputs import TemporalReuseVideoPrismModelOutput
 from ..attending import ReuseAttention, ReuseLayer
 from ..factorized_model import EncodedFrames, FactorizedModel, FactorizedParts
-from ..pooling import adopt_pooler
+from ..pooling import adopt_pooler, pooling_multiply_adds
 from ..window_model import WindowClassifier, embed_tubelets
 from .configuration_temporal_reuse_videoprism import TemporalReuseVideoPrismVisionConfig
 
@@ -45,10 +46,9 @@ class VideoPrismParts(FactorizedParts):
     pixels = "pixel_values_videos"
     choices: ClassVar[dict[str, Any]] = {"interpolate_pos_encoding": False}
 
-    def positions(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+    def positions(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> Any:
         """See `FrameParts.positions`."""
-        positions: torch.Tensor = base.spatial_embeddings.position_embeddings
-        return positions
+        return base.spatial_embeddings.position_embeddings
 
     def embed(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         """See `FrameParts.embed`."""
@@ -57,8 +57,7 @@ class VideoPrismParts(FactorizedParts):
 
     def over_time(self, base: Any, states: torch.Tensor, **kwargs: Any) -> Any:
         """See `FactorizedParts.over_time`."""
-        batch, frames, tokens, _ = states.shape
-        of_frames = states.flatten(0, 1)
+        (batch, frames, tokens, _), of_frames = states.shape, states.flatten(0, 1)
         # Of the shape of the pixels the parent reads how many streams and frames there are.
         of_places = base.temporal_embeddings(base.layernorm1(of_frames), (batch, frames, 0, 0, 0))
         for layer in base.temporal_layers:
@@ -84,8 +83,7 @@ class TemporalReuseVideoPrismVisionModel(FactorizedModel, VideoPrismVisionModel)
 
 class TemporalReuseVideoPrismForVideoClassification(WindowClassifier, VideoPrismForVideoClassification):
     """
-    Classifies clips, or one window of a stream after another; logits are `(batch, labels)`, the parent's `(batch, 1,
-    labels)`.
+    Classifies clips, or one window of a stream after another; logits are `(batch, labels)`, unlike the parent's.
 
     Args:
         config (`TemporalReuseVideoPrismVisionConfig`): the settings.
@@ -97,23 +95,16 @@ class TemporalReuseVideoPrismForVideoClassification(WindowClassifier, VideoPrism
     def __init__(self, config: TemporalReuseVideoPrismVisionConfig) -> None:
         super().__init__(config)
         adopt_pooler(self, TemporalReuseVideoPrismMultiheadAttentionPoolingHead)
+        self._no_split_modules = {*(self._no_split_modules or ()), type(self.head).__name__}
 
-    @property
-    def head(self) -> Any:  # type: ignore[override]
-        """The parent's pooling, which has the name of what makes logits elsewhere."""
-        return self._modules["head"]
-
-    def classify_window(self, encoded: EncodedFrames) -> torch.Tensor:
+    def classify_window(self, encoded: EncodedFrames) -> Any:
         """See `WindowClassifier.classify_window`."""
-        logits: torch.Tensor = self.classifier(self.head_layernorm(self.head(encoded.states)[0]))
-        return logits
+        return self.classifier(self.head_layernorm(self.head(encoded.states)[0]))
 
     def head_multiply_adds(self, rows: int) -> int:
-        """See `WindowClassifier.head_multiply_adds`; one query attends to all rows."""
-        key_value = multiply_adds_of_row(self.head.k_proj) + multiply_adds_of_row(self.head.v_proj)
-        pairs = 2 * int(self.head.k_proj.out_features)
-        others = multiply_adds_of_row(self.head) - key_value + multiply_adds_of_row(self.classifier)
-        return rows * (key_value + pairs) + others
+        """See `WindowClassifier.head_multiply_adds`."""
+        pooled = pooling_multiply_adds(nn.ModuleList(), self.head, (self.head.k_proj, self.head.v_proj), rows)
+        return pooled + multiply_adds_of_row(self.classifier)
 
 
 __all__ = ["TemporalReuseVideoPrismForVideoClassification", "TemporalReuseVideoPrismVisionModel"]
