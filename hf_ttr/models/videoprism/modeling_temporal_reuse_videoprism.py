@@ -95,7 +95,7 @@ class TemporalReuseVideoPrismForVideoClassification(WindowClassifier, VideoPrism
     def __init__(self, config: TemporalReuseVideoPrismVisionConfig) -> None:
         super().__init__(config)
         adopt_pooler(self, TemporalReuseVideoPrismMultiheadAttentionPoolingHead)
-        self._no_split_modules = {*(self._no_split_modules or ()), type(self.head).__name__}
+        self._no_split_modules = [*(self._no_split_modules or ()), type(self.head).__name__]
 
     def classify_window(self, encoded: EncodedFrames) -> Any:
         """See `WindowClassifier.classify_window`."""
