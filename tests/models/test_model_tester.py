@@ -14,6 +14,9 @@ from hf_ttr import (
     TemporalReuseVideoMAEConfig,
     TemporalReuseVideoMAEForVideoClassification,
     TemporalReuseVideoMAEModel,
+    TemporalReuseVideoPrismForVideoClassification,
+    TemporalReuseVideoPrismVisionConfig,
+    TemporalReuseVideoPrismVisionModel,
     TemporalReuseViTConfig,
     TemporalReuseViTForImageClassification,
     TemporalReuseViTForVideoClassification,
@@ -119,6 +122,27 @@ class VivitInputs(WindowInputs):
         )
 
 
+class VideoPrismInputs(WindowInputs):
+    """The same for a VideoPrism."""
+
+    # One layer sees frames and one sees time.
+    seq_length, num_hidden_layers = 16, 2
+
+    def get_config(self) -> TemporalReuseVideoPrismVisionConfig:
+        return TemporalReuseVideoPrismVisionConfig(
+            image_size=self.image_size,
+            num_frames=self.num_frames,
+            tubelet_size=[1, self.patch_size, self.patch_size],
+            hidden_size=self.hidden_size,
+            num_spatial_layers=1,
+            num_temporal_layers=1,
+            num_auxiliary_layers=1,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=40,
+            temporal_reuse={"threshold": 0.2},
+        )
+
+
 class VJEPA2Inputs(WindowInputs):
     """The same for a V-JEPA 2."""
 
@@ -147,6 +171,7 @@ class ReuseModelTests:
     config_class: type[PreTrainedConfig] = TemporalReuseViTConfig
     all_model_classes: tuple[type[PreTrainedModel], ...] = ()
     test_resize_embeddings = False
+    common_properties: list[str] | None = None
     # The tests know what a class is for by the names of transformers' own Auto classes.
     auto_names = {
         "MODEL_MAPPING_NAMES": "TemporalReuseViTModel",
@@ -163,7 +188,11 @@ class ReuseModelTests:
 
     def test_config(self) -> None:
         tester = configuration.ConfigTester(
-            self, config_class=self.config_class, has_text_modality=False, hidden_size=37
+            self,
+            config_class=self.config_class,
+            has_text_modality=False,
+            common_properties=self.common_properties,
+            hidden_size=37,
         )
         tester.run_common_tests()
 
@@ -218,6 +247,18 @@ class TestVivit(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestCase):
     auto_names = {
         "MODEL_MAPPING_NAMES": "TemporalReuseVivitModel",
         "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES": "TemporalReuseVivitForVideoClassification",
+    }
+
+
+class TestVideoPrism(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestCase):
+    inputs = VideoPrismInputs()
+    config_class = TemporalReuseVideoPrismVisionConfig
+    # Its layers are of two kinds.
+    common_properties = ["hidden_size", "num_attention_heads"]
+    all_model_classes = (TemporalReuseVideoPrismVisionModel, TemporalReuseVideoPrismForVideoClassification)
+    auto_names = {
+        "MODEL_MAPPING_NAMES": "TemporalReuseVideoPrismVisionModel",
+        "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES": "TemporalReuseVideoPrismForVideoClassification",
     }
 
 
