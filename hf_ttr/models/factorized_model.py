@@ -138,6 +138,10 @@ class FactorizedModel(TakesWindows, FrameModel):  # type: ignore[misc]
         checksums = checksums_of(pixel_values)
         if settings.mode == "off":
             self.refuse_cache(past_key_values, stride)
+        chosen = kwargs.get("output_hidden_states")
+        if not (chosen is None or isinstance(chosen, bool)):
+            # They are counted over both parts.
+            kwargs["output_hidden_states"] = True
         before = _before(past_key_values, checksums)
         overlap = frames_in_common(checksums, before, stride)
         wanted = any(kwargs.get(name, getattr(self.config, name)) for name in _RECORDED.values())
@@ -165,8 +169,10 @@ class FactorizedModel(TakesWindows, FrameModel):  # type: ignore[misc]
         for name in _RECORDED:
             if output.get(name) is not None:
                 # The parent has the frames of all streams in one dimension, and what goes into layers only once.
-                seen = (None if part is None else part.flatten(0, 1) for part in output[name])
+                seen = (part.flatten(0, 1) for part in output[name])
                 layers[name] = (*seen, *layers[name][int(name == "hidden_states") :])
+        if kwargs.get("output_hidden_states") is not chosen:
+            layers["hidden_states"] = _chosen_states(layers["hidden_states"], chosen)
         report.add_head(self.parts.cost_over_time(self, *states.shape[1:3]))
         return EncodedFrames(layers, cache, report)
 
@@ -191,6 +197,13 @@ class FactorizedModel(TakesWindows, FrameModel):  # type: ignore[misc]
     @capture_outputs
     def _run_over_time(self, states: torch.Tensor, **kwargs: Any) -> ModelOutput:
         return self.parts.over_time(self, states, **kwargs)
+
+
+def _chosen_states(states: tuple[torch.Tensor, ...], chosen: Any) -> tuple[torch.Tensor | None, ...]:
+    """The hidden states with the given numbers, which count from the end below 0, and `None` for the others."""
+    numbers = [chosen] if isinstance(chosen, int) else chosen
+    wanted = {number % len(states) for number in numbers if -len(states) <= number < len(states)}
+    return tuple(part if number in wanted else None for number, part in enumerate(states))
 
 
 def _before(past: Any, checksums: torch.Tensor) -> tuple[torch.Tensor, list[bool]] | None:
