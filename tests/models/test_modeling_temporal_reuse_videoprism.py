@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import copy
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +10,6 @@ from transformers import PreTrainedModel
 from transformers.models.videoprism.modeling_videoprism import eager_attention_forward
 
 from hf_ttr import TemporalReuseVideoPrismForVideoClassification, TemporalReuseVideoPrismVisionModel
-from hf_ttr.cache_snapshot import check_cache, load_cache, save_cache
 
 from ..tiny import TINY_VIDEOPRISM, make_clip
 from . import modeling_invariants
@@ -189,35 +186,6 @@ def test_where_hidden_states_are_asked_for_every_frame_of_a_window_is_computed()
         assert_near(mine, theirs, 1e-5)
     for name in ("last_spatial_hidden_state", "last_temporal_hidden_state"):
         assert_near(output[name], expected[name], 1e-5)
-
-
-@torch.no_grad()
-def test_a_stream_goes_on_from_a_snapshot(tmp_path: Path) -> None:
-    model, (first, second, third) = START.model(), [window[:1] for window in START.windows(3)]
-    _, cache = run_pieces(model, [first, second], stride=2)
-    save_cache(cache, tmp_path / "stream.safetensors")
-    again, _, _ = load_cache(tmp_path / "stream.safetensors")
-    check_cache(again, model.config)
-    expected = model(third, past_key_values=copy.deepcopy(cache), stride=2)
-    output = model(third, past_key_values=again, stride=2)
-    assert_same(output.logits, expected.logits)
-    assert_same(output.reuse.to_tuple(), expected.reuse.to_tuple())
-    again.window_states = again.window_states[:, 1:]
-    with pytest.raises(ValueError, match="^window states has shape "):
-        check_cache(again, model.config)
-
-
-@torch.no_grad()
-def test_caches_with_their_windows_are_joined_and_taken_apart() -> None:
-    model, (first, second) = START.model(), START.windows(2)
-    caches = [model(first[row : row + 1]).past_key_values for row in range(2)]
-    joined = type(caches[0]).join(caches)
-    output = model(second, past_key_values=joined, stride=2)
-    for row, cache in enumerate(caches):
-        alone = model(second[row : row + 1], past_key_values=cache, stride=2)
-        assert_near(output.logits[row], alone.logits[0], 1e-5)
-        assert_near(joined.take(torch.tensor([row])).window_states, cache.window_states, 1e-5)
-    assert joined.memory_bytes > joined.window_states.nbytes
 
 
 @torch.no_grad()
