@@ -12,8 +12,8 @@ from transformers.models.videoprism.modeling_videoprism import BaseModelOutputWi
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2WithMaskedInputModelOutput
 from transformers.utils import ModelOutput
 
-from .cache import TemporalReuseCache
-from .flops import ReuseReport
+from .caching.cache import TemporalReuseCache
+from .execution.flops import ReuseReport
 
 
 @dataclass

@@ -25,7 +25,7 @@ FRAMES, SIZE, PATCH = 8, 24, 4
 TINY: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
-    "num_spatial_layers": 2,
+    "num_spatial_layers": 1,
     "num_temporal_layers": 1,
     "num_auxiliary_layers": 1,
     "num_attention_heads": 4,

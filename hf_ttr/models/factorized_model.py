@@ -9,10 +9,10 @@ import torch
 from transformers.utils import ModelOutput
 from transformers.utils.output_capturing import capture_outputs
 
-from ..cache import TemporalReuseCache
+from ..caching.cache import TemporalReuseCache
+from ..caching.factorized_cache import TemporalReuseFactorizedCache
 from ..configuration import TemporalReuseConfig
-from ..factorized_cache import TemporalReuseFactorizedCache
-from ..flops import ReuseReport
+from ..execution.flops import ReuseReport
 from ..modeling_outputs import TemporalReuseModelOutput, concatenate_outputs, map_tensors
 from ..planning.plan import NEVER
 from ..planning.price import check_thresholds

@@ -13,13 +13,15 @@ from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
-from ..cache import ReuseCache
+from ..caching.cache import ReuseCache
+from ..caching.window_cache import TemporalReuseWindowCache
 from ..checks import check_attention_takes_masks
-from ..compact import ReducedRows, compact_attention
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
-from ..flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
-from ..kernels.row_buckets import pad_rows, trim_rows
-from ..linear import FewRowsLinear, dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
+from ..execution.compact import ReducedRows, compact_attention
+from ..execution.flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
+from ..execution.kernels.row_buckets import pad_rows, trim_rows
+from ..execution.linear import dtype_of_inputs, warn_of_slow_dtype
+from ..execution.token_maps import TokenMapper
 from ..modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ..planning.price import check_thresholds
 from ..planning.window_plan import WindowPlan, with_prefix
@@ -28,8 +30,6 @@ from ..planning.window_state import WindowState
 from ..reduction.base import LayerReduction, Reduction, WindowReduction
 from ..reduction.contract import sources_of
 from ..reduction.row_reduction import RowReduction
-from ..token_maps import TokenMapper
-from ..window_cache import TemporalReuseWindowCache
 from .attending import LayerRun, ReuseAttention, ReuseLayer, running
 from .register import parent_of
 from .reuse_model import ReuseClassifier, ReuseEncoder
@@ -525,10 +525,9 @@ class WindowModel(TakesWindows):
         **kwargs: Any,
     ) -> BaseModelOutput:
         layers = self.parts.layers_of(self)
-        linear = few_rows_linear(layers, self.packed_weights)
         for number, layer in enumerate(layers):
             wanted = outputs if number == len(layers) - 1 else None
-            run = WindowRun(number, linear, reduction, plan, cache, wanted)
+            run = WindowRun(number, reduction, plan, cache, wanted)
             with running(run):
                 output = layer(hidden_states, run=run)
             hidden_states = output[0] if isinstance(output, tuple) else output
@@ -552,8 +551,7 @@ class WindowModel(TakesWindows):
         dtype = dtype_of_inputs(projection, pixel_values.dtype)
 
         def embed(frames: torch.Tensor) -> torch.Tensor:
-            with FewRowsLinear():
-                return embed_tubelets(projection, frames.to(dtype))
+            return embed_tubelets(projection, frames.to(dtype))
 
         if state is None or not shared or all(state.is_fresh):
             return embed(pixel_values)

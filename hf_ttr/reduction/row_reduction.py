@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ..softcap import soft_capped
+from ..execution.softcap import soft_capped
 from .base import LayerReduction, ModelShape, Observed
 from .contract import check_change, checked_count, is_foreign
 from .rows import RowChange, RowSets, padded_size

@@ -7,7 +7,7 @@ from torch import nn
 from transformers import VideoPrismForVideoClassification, VideoPrismVisionModel
 from transformers.models.videoprism import modeling_videoprism as parent
 
-from ...flops import multiply_adds_of_row
+from ...execution.flops import multiply_adds_of_row
 from ...modeling_outputs import TemporalReuseVideoPrismModelOutput
 from ..attending import ReuseAttention, ReuseLayer
 from ..factorized_model import EncodedFrames, FactorizedModel, FactorizedParts
