@@ -75,6 +75,11 @@ class TransformerCost:
         """Multiply-adds of computing every token of `frames` frames."""
         return frames * (self.patch + self.rows(tokens, tokens, tokens))
 
+    def window(self, times: int, positions: int, prefix: int) -> int:
+        """Multiply-adds of computing every slot of a window, and the tokens in front."""
+        tokens = prefix + times * positions
+        return times * self.patch + self.rows(tokens, tokens, tokens)
+
     def rows(self, rows: int, queries: int, keys: int) -> int:
         """Multiply-adds of `rows` rows in all layers, of which `queries` attend to `keys` keys each."""
         return self.layers * self.layer(rows, queries * keys)
@@ -273,6 +278,7 @@ def window_report(
     embedded: list[int],
     reduction: RowReduction | None = None,
     outputs: int | None = None,
+    pairs: Sequence[list[int] | None] | None = None,
 ) -> ReuseReport:
     """
     What a window cost, per stream.
@@ -284,10 +290,12 @@ def window_report(
         reduction: what merged rows, or left some out.
         outputs (`int`, *optional*): how many tokens in front of each stream the last layer has outputs for; `None` for
             all tokens.
+        pairs (`Sequence[list[int] | None]`, *optional*): for each layer how many pairs of a query and a key there were
+            in each stream, where these are not all of its computed rows with all of its live ones.
     """
-    _, times, _ = plan.shape
+    _, times, positions = plan.shape
     tokens = plan.tokens
-    dense = times * cost.patch + cost.rows(tokens, tokens, tokens)
+    dense = cost.window(times, positions, plan.prefix)
     spent = [tubelets * cost.patch + plan.planning_multiply_adds for tubelets in embedded]
     by_layer = LayerCounts(len(spent), cost.layers)
     for layer in range(cost.layers):
@@ -298,10 +306,13 @@ def window_report(
             if reduction is not None:
                 spent[stream] += reduction.multiply_adds(layer, stream)
                 keys = count if plan.stands_alone[stream] else keys
-            if outputs is not None and layer == cost.layers - 1:
-                spent[stream] += cost.layer_of_few(count, outputs * keys, outputs)
+            few = outputs if layer == cost.layers - 1 else None
+            own = pairs[layer] if pairs else None
+            met = (count if few is None else few) * keys if own is None else own[stream]
+            if few is not None:
+                spent[stream] += cost.layer_of_few(count, met, few)
             else:
-                spent[stream] += cost.layer(count, count * keys, mlp_rows)
+                spent[stream] += cost.layer(count, met, mlp_rows)
     counts = torch.tensor(plan.row_counts, device=plan.computed.device)
     total = torch.full_like(counts, tokens)
     return ReuseReport(
