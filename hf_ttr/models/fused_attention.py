@@ -19,6 +19,8 @@ class FusedAttention(MaskedAttention):
     """
 
     projections = ("qkv",)
+    # Functions of the interface look here, and take a module that says nothing for one of language.
+    is_causal = False
 
     @torch.compiler.disable
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:

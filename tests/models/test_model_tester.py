@@ -11,6 +11,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
 from hf_ttr import (
+    TemporalReuseTimesformerConfig,
+    TemporalReuseTimesformerForVideoClassification,
+    TemporalReuseTimesformerModel,
     TemporalReuseVideoMAEConfig,
     TemporalReuseVideoMAEForVideoClassification,
     TemporalReuseVideoMAEModel,
@@ -119,6 +122,24 @@ class VivitInputs(WindowInputs):
         )
 
 
+class TimesformerInputs(WindowInputs):
+    """The same for a TimeSformer, whose attentions are those of each frame."""
+
+    seq_length = 17
+
+    def get_config(self) -> TemporalReuseTimesformerConfig:
+        return TemporalReuseTimesformerConfig(
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+            num_frames=self.num_frames,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=37,
+            temporal_reuse={"threshold": 0.2},
+        )
+
+
 class VJEPA2Inputs(WindowInputs):
     """The same for a V-JEPA 2."""
 
@@ -218,6 +239,16 @@ class TestVivit(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestCase):
     auto_names = {
         "MODEL_MAPPING_NAMES": "TemporalReuseVivitModel",
         "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES": "TemporalReuseVivitForVideoClassification",
+    }
+
+
+class TestTimesformer(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestCase):
+    inputs = TimesformerInputs()
+    config_class = TemporalReuseTimesformerConfig
+    all_model_classes = (TemporalReuseTimesformerModel, TemporalReuseTimesformerForVideoClassification)
+    auto_names = {
+        "MODEL_MAPPING_NAMES": "TemporalReuseTimesformerModel",
+        "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES": "TemporalReuseTimesformerForVideoClassification",
     }
 
 
