@@ -28,15 +28,15 @@ class SlotSets:
         asking (`torch.LongTensor` of shape `(queries,)`): the computed row of each query, ordered by set. Tokens in
             front ask in every set.
         rows (`int`): how many computed rows there are.
-        front, front_queries (`torch.LongTensor` of shape `(batch * prefix,)` and `(batch, sets, prefix)`, *optional*):
-            rows and queries of the tokens in front, where they are members of the sets.
+        front_rows (`torch.LongTensor` of shape `(front,)`): those of the tokens in front that are members of the sets.
+        front_queries (`torch.LongTensor` of shape `(front, sets)`): their queries, in each set of their stream.
     """
 
     call: FrameCall
     asking: torch.Tensor
     rows: int
-    front: torch.Tensor | None = None
-    front_queries: torch.Tensor | None = None
+    front_rows: torch.Tensor
+    front_queries: torch.Tensor
 
     @classmethod
     def over_time(cls, plan: WindowPlan) -> SlotSets:
@@ -44,7 +44,9 @@ class SlotSets:
         _, rows = computed_rows(plan)
         parts = (rows, plan.computed, *plan.live_slots, plan.alpha)
         rows, computed, left, right, alpha = (part.transpose(1, 2) for part in parts)
-        return cls(FrameCall.of(plan_of_sets(plan, computed, left, right, alpha)), rows[computed], len(plan.rows))
+        call = FrameCall.of(plan_of_sets(plan, computed, left, right, alpha))
+        none = rows.new_empty(0)
+        return cls(call, rows[computed], len(plan.rows), none, none[:, None].expand(-1, plan.shape[2]))
 
     @classmethod
     def within_times(cls, plan: WindowPlan, outputs: int | None = None) -> SlotSets:
@@ -68,8 +70,8 @@ class SlotSets:
         rows, front = behind(front, rows)[:, :, : asks.shape[2]], front[:, :outputs]
         counts = asks.sum(-1)
         first = counts.flatten().cumsum(0).view_as(counts) - counts
-        front_queries = first[:, :, None] + torch.arange(front.shape[1], device=first.device)
-        return cls(call, rows[asks], len(plan.rows), front.flatten(), front_queries)
+        front_queries = first[:, None] + torch.arange(front.shape[1], device=first.device)[:, None]
+        return cls(call, rows[asks], len(plan.rows), front.flatten(), front_queries.flatten(0, 1))
 
     def attend(
         self, module: Any, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float, **kwargs: Any
@@ -105,11 +107,11 @@ class SlotSets:
 
     def _of_rows(self, attended: torch.Tensor) -> torch.Tensor:
         """What each row got, `(rows, ...)`, of what each query got, `(queries, ...)`."""
-        means = None if self.front_queries is None else attended[self.front_queries].mean(1).flatten(0, 1)
-        if means is not None and self.call.outputs is not None:
+        means = attended[self.front_queries].mean(1)
+        if self.call.outputs is not None:
             return means
-        result = attended.new_zeros(self.rows, *attended.shape[1:]).index_copy_(0, self.asking, attended)
-        return result if means is None or self.front is None else result.index_copy_(0, self.front, means)
+        result = attended.new_zeros(self.rows, *attended.shape[1:])
+        return result.index_copy_(0, self.asking, attended).index_copy_(0, self.front_rows, means)
 
 
 def computed_rows(plan: WindowPlan) -> tuple[torch.Tensor, torch.Tensor]:

@@ -45,14 +45,14 @@ def test_rows_are_numbered_as_they_are_computed() -> None:
 def test_sets_over_time_leave_out_what_is_in_front() -> None:
     sets = SlotSets.over_time(window_plan())
     assert sets.asking.tolist() == [1, 2, 3, 5, 7, 8, 6, 9]
-    assert sets.call.counts == [1, 2, 3, 2] and sets.front is None
+    assert sets.call.counts == [1, 2, 3, 2] and not len(sets.front_rows)
 
 
 def test_sets_within_times_have_what_is_in_front() -> None:
     sets = SlotSets.within_times(window_plan())
     assert sets.asking.tolist() == [0, 1, 2, 0, 3, 0, 4, 5, 6, 4, 7, 4, 8, 9]
-    assert sets.front.tolist() == [0, 4]
-    assert sets.asking[sets.front_queries].tolist() == [[[0], [0], [0]], [[4], [4], [4]]]
+    assert sets.front_rows.tolist() == [0, 4]
+    assert sets.asking[sets.front_queries].tolist() == [[0, 0, 0], [4, 4, 4]]
     few = SlotSets.within_times(window_plan(), outputs=1)
     assert few.asking.tolist() == [0, 0, 0, 4, 4, 4] and few.call.counts != [1] * 6
 

@@ -60,7 +60,7 @@ class DividedRun(WindowRun):
 
     def without_front(self, states: torch.Tensor) -> torch.Tensor:
         """States of rows, `(layout, rows, hidden_size)`, with zeros for the tokens in front, which are at no time."""
-        front = self.within_times.front
+        front = self.within_times.front_rows
         return states.index_fill(1, front[: self.plan.prefix] if self.plan.is_dense else front, 0)
 
     def attend(
@@ -81,8 +81,8 @@ class DividedRun(WindowRun):
         if self.cache is not None:
             key, value = self.cache.update(key, value, self.key_sets * self.number + int(not over_time), plan)
         sets = self.over_time if over_time else self.within_times
-        rows = (states.transpose(1, 2).flatten(0, 1) for states in (query, key, value))
-        output, weights = sets.attend(module, *rows, scaling=scaling, **kwargs)
+        query, key, value = (states.transpose(1, 2).flatten(0, 1) for states in (query, key, value))
+        output, weights = sets.attend(module, query, key, value, scaling, **kwargs)
         output = output.unflatten(0, (layout, -1))
         return (output if sets.call.outputs is not None else pad_rows(output, padded_rows, dim=1)), weights
 

@@ -28,13 +28,14 @@ class FusedAttention(MaskedAttention):
         if not is_running():
             return super().forward(hidden_states, *args, **kwargs)
         module: Any = self
-        states = module.qkv(hidden_states).unflatten(-1, (3, module.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        output, weights = attend_in_run(self, *states, None, scaling=module.scale)
+        states = module.qkv(hidden_states).unflatten(-1, (3, module.num_heads, -1))
+        query, key, value = states.permute(2, 0, 3, 1, 4)
+        output, weights = attend_in_run(self, query, key, value, None, scaling=module.scale)
         return output.flatten(-2), weights
 
 
 class TakesInterface:
-    """In front of a model with such layers: what runs with reuse may be any attention, though the parent has but one."""
+    """In front of a model with such layers: with reuse it takes any attention, though its parent has but one."""
 
     _supports_sdpa = True
     _supports_attention_backend = True

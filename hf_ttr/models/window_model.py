@@ -693,23 +693,23 @@ class WindowClassifier(ReuseClassifier):
         )
 
 
-def embed_tubelets(projection: nn.Module, frames: torch.Tensor) -> torch.Tensor:
+def embed_tubelets(projection: Any, frames: torch.Tensor) -> torch.Tensor:
     """
     Patch embeddings, `(batch, times, positions, hidden_size)`, of frames `(batch, frames, channels, height, width)`.
 
     A convolution whose patches do not overlap is a matrix product, which is several times faster on the CPU.
     """
-    *kernel, height, width = projection.kernel_size
+    *of_time, height, width = projection.kernel_size
     embeddings: torch.Tensor
-    plain = type(projection) in (nn.Conv2d, nn.Conv3d) and not hasattr(projection, "_hf_hook")
-    if not plain or projection._forward_pre_hooks:
+    is_plain = type(projection) in (nn.Conv2d, nn.Conv3d) and not hasattr(projection, "_hf_hook")
+    if not is_plain or projection._forward_pre_hooks:
         # Quantized, adapted or offloaded: only a call knows what to do.
-        if not kernel:
+        if not of_time:
             embeddings = projection(frames.flatten(0, 1))
             return embeddings.flatten(2).transpose(1, 2).unflatten(0, frames.shape[:2])
         embeddings = projection(frames.transpose(1, 2))
         return embeddings.flatten(3).permute(0, 2, 3, 1)
-    tubelet = kernel[0] if kernel else 1
+    tubelet = of_time[0] if of_time else 1
     # Like a convolution, without what is no whole patch.
     for dim, size in ((1, tubelet), (3, height), (4, width)):
         frames = frames.narrow(dim, 0, frames.shape[dim] // size * size)

@@ -251,6 +251,10 @@ class TestTimesformer(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestC
         "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES": "TemporalReuseTimesformerForVideoClassification",
     }
 
+    def test_hidden_states_output(self) -> None:
+        with patch.object(self.inputs, "seq_length", 65):
+            super().test_hidden_states_output()
+
 
 class TestVJEPA2(ReuseModelTests, modeling.ModelTesterMixin, unittest.TestCase):
     inputs = VJEPA2Inputs()

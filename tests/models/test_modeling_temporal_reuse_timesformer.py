@@ -38,11 +38,11 @@ def timesformer_case(name: str, mode: str, settings: dict[str, Any], **options: 
 CASES = [
     timesformer_case("start", "causal", {}),
     timesformer_case("budget", "bidirectional", {"compute_budget": 0.4}, dtype=torch.bfloat16),
-    timesformer_case("runs", "bidirectional", {"reduction": {"method": "run_length"}}),
+    timesformer_case("spread", "bidirectional", {}),
 ]
 
 
-@pytest.fixture(params=CASES[::2], ids=str)
+@pytest.fixture(params=CASES[2:], ids=str)
 def case(request: pytest.FixtureRequest) -> WindowCase:
     return request.param
 
@@ -76,18 +76,19 @@ def random_plan(share: float, past: PastSlots | None, interpolate: bool, seed: i
     return WindowPlan.build(sources, past, interpolate, prefix=1)
 
 
-@pytest.mark.parametrize("interpolate", [False, True], ids=["hold", "interpolate"])
-@pytest.mark.parametrize(("base", "attention"), [(False, "eager"), (True, "sdpa")], ids=["classifier", "base"])
+@pytest.mark.parametrize(
+    ("interpolate", "base", "attention"), [(False, False, "eager"), (True, True, "sdpa")], ids=["hold", "interpolate"]
+)
 @torch.no_grad()
 def test_a_plan_is_carried_out_as_defined(
-    monkeypatch: pytest.MonkeyPatch, base: bool, interpolate: bool, attention: str
+    monkeypatch: pytest.MonkeyPatch, interpolate: bool, base: bool, attention: str
 ) -> None:
     case = timesformer_case("by-hand", "bidirectional", {})
     model = case.model(base)
     torch.nn.init.normal_(model.base_model.embeddings.time_embeddings, std=0.2)
     model.set_attn_implementation(attention)
     cache = past = None
-    for seed, (window, share) in enumerate(zip(case.windows(5), [0.3, 0.05, 0, 1, 0.02])):
+    for seed, (window, share) in enumerate(zip(case.windows(4), [0.1, 0.02, 1, 0])):
         plan = random_plan(share, None if cache is None else cache.streams.past, interpolate, seed)
         monkeypatch.setattr(WindowPlanner, "plan", lambda *_, plan=plan: plan)
         output = model(window, past_key_values=cache)
@@ -182,13 +183,18 @@ def test_attentions_are_there_with_any_attention(attention: str) -> None:
         assert_near(mine, theirs, 1e-5)
 
 
+@pytest.mark.parametrize("mode", ["off", "bidirectional"])
 @torch.no_grad()
-def test_runs_of_pixels_are_found_without_reuse() -> None:
-    case = timesformer_case("runs", "off", {"reduction": {"method": "run_length", "threshold": 1e-3}})
-    still = case.clip()[:, :1].repeat(1, 8, 1, 1, 1)
-    output = case.model()(still)
-    assert output.past_key_values is None and output.reuse.computed_tokens.tolist() == [37, 37]
+def test_runs_of_pixels_are_found(mode: str) -> None:
+    case = timesformer_case("runs", mode, {"reduction": {"method": "run_length", "threshold": 1e-3}})
+    model, still = case.model(), case.clip()[:, :1].repeat(1, 8, 1, 1, 1)
+    output = model(still)
+    assert output.reuse.computed_tokens.tolist() == [37, 37]
     assert_near(output.logits, case.parent()(still).logits, 1e-5)
+    if mode == "off":
+        assert output.past_key_values is None
+    else:
+        assert model(still, past_key_values=output.past_key_values).reuse.computed_tokens.tolist() == [1, 1]
 
 
 @torch.no_grad()

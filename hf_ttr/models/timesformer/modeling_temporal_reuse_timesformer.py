@@ -1,6 +1,6 @@
 """TimeSformer with temporal token reuse."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from transformers.modeling_outputs import ImageClassifierOutput
@@ -71,7 +71,7 @@ class TemporalReuseTimesformerModel(TakesInterface, WindowModel, parent.Timesfor
 
     config: TemporalReuseTimesformerConfig
     parts = TimesformerParts()
-    _can_record_outputs: ClassVar[dict[str, Any]] = {
+    _can_record_outputs = {
         "hidden_states": parent.TimesformerLayer,
         "attentions": OutputRecorder(parent.TimeSformerAttention, index=1, layer_name="attention"),
     }
