@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from hf_ttr import (
     TemporalReuseTimesformerForVideoClassification,
     TemporalReuseTimesformerModel,
 )
+from hf_ttr.cache_snapshot import check_cache, load_cache, save_cache
+from hf_ttr.kernels.row_buckets import RowBuckets
 from hf_ttr.models.window_model import embed_tubelets
 from hf_ttr.planning.window_plan import PastSlots, WindowPlan
 from hf_ttr.planning.window_planner import WindowPlanner
@@ -195,6 +198,34 @@ def test_runs_of_pixels_are_found(mode: str) -> None:
         assert output.past_key_values is None
     else:
         assert model(still, past_key_values=output.past_key_values).reuse.computed_tokens.tolist() == [1, 1]
+
+
+@torch.no_grad()
+def test_a_snapshot_goes_on(tmp_path: Path) -> None:
+    case = timesformer_case("start", "causal", {}, batch=1)
+    model, (first, second) = case.model(), case.windows(2)
+    cache = model(first).past_key_values
+    save_cache(cache, tmp_path / "stream.safetensors")
+    read, _, _ = load_cache(tmp_path / "stream.safetensors")
+    check_cache(read, model.config)
+    expected = model(second, past_key_values=cache, stride=2)
+    assert_same(model(second, past_key_values=read, stride=2).logits, expected.logits)
+
+
+@pytest.mark.parametrize("way", ["buckets", "compiled"])
+@torch.no_grad()
+def test_padded_rows_and_compiled_layers_give_the_same(way: str) -> None:
+    case = timesformer_case("start", "bidirectional", {})
+    model, plain = case.model(), case.model()
+    if way == "buckets":
+        model.video_encoder.row_buckets = RowBuckets(64)
+    else:
+        torch._dynamo.reset()
+        for layer in model.timesformer.encoder.layer:
+            layer.compile(backend="eager", dynamic=True)
+    for mine, theirs in zip(*(run_pieces(each, case.windows(3))[0] for each in (model, plain))):
+        assert_near(mine.logits, theirs.logits, 1e-5)
+    torch._dynamo.reset()
 
 
 @torch.no_grad()
