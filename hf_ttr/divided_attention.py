@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from .flops import TransformerCost
 from .packed import FrameCall, WholeFrames
 from .planning.plan import ReusePlan
 from .planning.window_plan import WindowPlan, with_prefix
@@ -94,14 +93,12 @@ class SlotSets:
         """
         if not len(self.asking):
             return torch.zeros_like(query), None
-        query, attention = query[self.asking], module.attention
+        query, attention, sets = query.index_select(0, self.asking), module.attention, 1
         if isinstance(self.call, WholeFrames):
             # As the parent computes them, and with the weights that it returns.
-            attention, links = module.eager_attention, self.call.plan.left.flatten(0, 1)
-            query = query.unflatten(0, (len(links), -1)).transpose(1, 2)
-            keys, values = (states[links].transpose(1, 2) for states in (keys, values))
-        else:
-            query, keys, values = (states.transpose(0, 1)[None] for states in (query, keys, values))
+            attention, links, sets = module.eager_attention, self.call.plan.left.flatten(), len(self.call.counts)
+            keys, values = (states.index_select(0, links) for states in (keys, values))
+        query, keys, values = (states.unflatten(0, (sets, -1)).transpose(1, 2) for states in (query, keys, values))
         output, weights = self.call.attend(attention, module, query, keys, values, scaling, **kwargs)
         return self._of_rows(output.flatten(0, 1)), weights
 
@@ -141,27 +138,4 @@ def plan_of_sets(
     )
 
 
-@dataclass
-class DividedCost(TransformerCost):
-    """
-    Multiply-adds of the parts of an encoder whose layers attend over time, and then within each time.
-
-    Attributes:
-        key_value: of attention over time, and of the projections of queries, keys and values within a time, of one
-            row: of what is done whether outputs are wanted for it or not.
-        query_output: of the output projection within a time.
-        over_time: the first part of `key_value`.
-    """
-
-    over_time: int
-
-    def window(self, times: int, positions: int, prefix: int) -> int:
-        """See `TransformerCost.window`; the tokens in front are computed within each time, and not over time."""
-        slots, members = times * positions, prefix + positions
-        pairs = positions * times**2 + times * members**2
-        within = self.key_value + self.query_output - self.over_time
-        layer = slots * self.over_time + times * members * within + pairs * self.pair + (prefix + slots) * self.mlp
-        return times * self.patch + self.layers * layer
-
-
-__all__ = ["DividedCost", "SlotSets", "computed_rows", "plan_of_sets"]
+__all__ = ["SlotSets", "computed_rows", "plan_of_sets"]

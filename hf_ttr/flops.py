@@ -97,6 +97,29 @@ class TransformerCost:
         return rows * self.key_value + outputs * self.row + pairs * self.pair
 
 
+@dataclass
+class DividedCost(TransformerCost):
+    """
+    Multiply-adds of the parts of an encoder whose layers attend over time, and then within each time.
+
+    Attributes:
+        key_value: of attention over time, and of the projections of queries, keys and values within a time, of one
+            row: of what is done whether outputs are wanted for it or not.
+        query_output: of the output projection within a time.
+        over_time: the first part of `key_value`.
+    """
+
+    over_time: int
+
+    def window(self, times: int, positions: int, prefix: int) -> int:
+        """See `TransformerCost.window`; the tokens in front are computed within each time, and not over time."""
+        slots, members = times * positions, prefix + positions
+        pairs = positions * times**2 + times * members**2
+        within = self.key_value + self.query_output - self.over_time
+        layer = slots * self.over_time + times * members * within + pairs * self.pair + (prefix + slots) * self.mlp
+        return times * self.patch + self.layers * layer
+
+
 def multiply_adds_of_row(module: nn.Module) -> int:
     """
     Multiply-adds of one row, or one patch, in all linear layers and convolutions of a module, itself included.

@@ -109,7 +109,7 @@ def optimize(
     layers = body.parts.layers_of(body)
     done.append(_compile(body, layers, compile))
     done.append(_pack_weights(body, layers, frozen))
-    if isinstance(body, FrameModel):
+    if isinstance(body, FrameModel) or body.parts.run_class.has_kernel:
         done.append(_look_at_attention_kernel(body))
     return OptimizationReport(done)
 

@@ -10,7 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import TimesformerConfig, TimesformerModel
 from transformers.models.vit.modeling_vit import eager_attention_forward
 
+from hf_ttr import packed
 from hf_ttr.divided_attention import SlotSets, computed_rows
+from hf_ttr.kernels.frame_links import FrameLinks
+from hf_ttr.kernels.interpolated_attention import reference_interpolated_attention
 from hf_ttr.models.timesformer.modeling_temporal_reuse_timesformer import TimesformerParts
 from hf_ttr.planning.window_plan import WindowPlan
 
@@ -89,6 +92,25 @@ def test_a_row_gets_what_its_slot_sees(dense: bool) -> None:
             assert_near(seen[row], ask(row, *members[time]), 1e-5)
             column = [of_slots(states)[stream, :, position] for states in (keys, values)]
             assert_near(timed[row], ask(row, *column), 1e-5)
+
+
+@pytest.mark.parametrize("outputs", [None, 1])
+def test_a_kernel_is_given_the_same_sets(monkeypatch: pytest.MonkeyPatch, outputs: int | None) -> None:
+    plan = window_plan()
+    query, keys, values = torch.randn(3, len(plan.rows), 2, 4).unbind()
+    for sets in (SlotSets.over_time(plan), SlotSets.within_times(plan, outputs)):
+        expected, _ = sets.attend(Module(), query, keys, values, 0.5)
+        asking = len(sets.asking)
+        queries = sets.call.counts if sets.call.outputs is None else [outputs] * len(sets.call.counts)
+        sets.call.links = FrameLinks.of(sets.call.plan, queries)
+        monkeypatch.setattr(packed, "kernel_unavailable_reason", lambda *_: None)
+        monkeypatch.setattr(packed, "interpolated_attention", reference_interpolated_attention)
+        monkeypatch.setattr(Module.config, "_attn_implementation", "sdpa")
+        assert_near(sets.attend(Module(), query, keys, values, 0.5)[0], expected, 1e-5)
+        assert sets.call.ran_kernel
+        members = sets.call.plan.shape[2]
+        assert sum(map(sets.call.pairs, range(2))) == asking * members
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("changes", [{}, {"num_frames": 3, "image_size": 16, "qkv_bias": False}], ids=str)

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from ..divided_attention import DividedCost, SlotSets
-from ..flops import multiply_adds_of_row
+from ..divided_attention import SlotSets
+from ..flops import DividedCost, multiply_adds_of_row
 from ..kernels.row_buckets import pad_rows, trim_rows
 from ..planning.window_plan import WindowPlan
 from ..reduction.row_reduction import RowReduction
@@ -32,6 +32,7 @@ class DividedRun(WindowRun):
     over_time: SlotSets
     within_times: SlotSets
     key_sets: ClassVar[int] = 2
+    has_kernel: ClassVar[bool] = True
 
     @classmethod
     def for_layers(

@@ -47,12 +47,14 @@ class WindowRun(LayerRun):
         cache (`TemporalReuseWindowCache`, *optional*): `None` where nothing is to be remembered.
         outputs (`int`, *optional*): how many tokens in front of each stream outputs are wanted for; `None` for all.
         key_sets (`int`): how often rows meet in a layer, which leaves as many sets of keys and values in the cache.
+        has_kernel (`bool`): whether they meet as rows of frames do, for which there is a kernel on GPUs.
     """
 
     plan: WindowPlan
     cache: TemporalReuseWindowCache | None
     outputs: int | None = None
     key_sets: ClassVar[int] = 1
+    has_kernel: ClassVar[bool] = False
 
     @classmethod
     def for_layers(
