@@ -11,8 +11,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClass
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2WithMaskedInputModelOutput
 from transformers.utils import ModelOutput
 
-from .cache import TemporalReuseCache
-from .flops import ReuseReport
+from .caching.cache import TemporalReuseCache
+from .execution.flops import ReuseReport
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from hf_ttr.flops import TransformerCost
+from hf_ttr.execution.flops import TransformerCost
 from hf_ttr.models.videomae.modeling_temporal_reuse_videomae import VideoMAEParts
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from hf_ttr.flops import TransformerCost
+from hf_ttr.execution.flops import TransformerCost
 from hf_ttr.models.vit.modeling_temporal_reuse_vit import ViTParts
 
 

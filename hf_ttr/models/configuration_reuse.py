@@ -10,8 +10,8 @@ from transformers import PreTrainedConfig
 
 from ..checks import height_and_width, is_number, is_whole
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
+from ..hub.remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
 from ..reduction.base import ModelShape, Reduction
-from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
 from .register import MODELS
 
 

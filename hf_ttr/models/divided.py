@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from ..divided_attention import SlotSets
-from ..flops import DividedCost, multiply_adds_of_row
-from ..kernels.row_buckets import pad_rows, trim_rows
+from ..caching.window_cache import TemporalReuseWindowCache
+from ..execution.divided_attention import SlotSets
+from ..execution.flops import DividedCost, multiply_adds_of_row
+from ..execution.kernels.row_buckets import pad_rows, trim_rows
 from ..planning.window_plan import WindowPlan
 from ..reduction.row_reduction import RowReduction
-from ..window_cache import TemporalReuseWindowCache
 from .attending import LayerRun, ReuseAttention, ReuseLayer, adopt_attention, parts_of
 from .window_model import WindowRun
 
@@ -38,7 +37,6 @@ class DividedRun(WindowRun):
     def for_layers(
         cls,
         layers: int,
-        linear: AbstractContextManager[object],
         reduction: RowReduction | None,
         plan: WindowPlan,
         cache: TemporalReuseWindowCache | None,
@@ -49,7 +47,7 @@ class DividedRun(WindowRun):
         last = within if outputs is None else SlotSets.within_times(plan, outputs)
         wanted = [*[(None, within)] * (layers - 1), (outputs, last)]
         return [
-            cls(number, linear, reduction, plan, cache, own, over_time=over_time, within_times=sets)
+            cls(number, reduction, plan, cache, own, over_time=over_time, within_times=sets)
             for number, (own, sets) in enumerate(wanted)
         ]
 
@@ -136,10 +134,9 @@ class DividedLayer(ReuseLayer):
         if not isinstance(run, DividedRun):
             return super().forward(hidden_states, *args, **kwargs)
         norm, attention, linear = parts_of(self, self.time_part)
-        with run.linear:
-            # The tokens in front go along, as rows of all kinds lie in one matrix.
-            states = hidden_states + run.without_front(linear(attention(norm(hidden_states))[0]))
-            return self.finish(run.select(states) + self.attend(states))
+        # The tokens in front go along, as rows of all kinds lie in one matrix.
+        states = hidden_states + run.without_front(linear(attention(norm(hidden_states))[0]))
+        return self.finish(run.select(states) + self.attend(states))
 
 
 __all__ = ["DividedLayer", "DividedRun", "OverTime"]

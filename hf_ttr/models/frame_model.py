@@ -12,12 +12,14 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
-from ..cache import TemporalReuseCache
+from ..caching.cache import TemporalReuseCache
 from ..checks import check_attention_takes_masks
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
-from ..flops import CostCounter, ReuseReport, TransformerCost, multiply_adds_of_row
-from ..kernels.row_buckets import pad_rows, trim_rows
-from ..linear import dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
+from ..execution.flops import CostCounter, ReuseReport, TransformerCost, multiply_adds_of_row
+from ..execution.kernels.row_buckets import pad_rows, trim_rows
+from ..execution.linear import dtype_of_inputs, warn_of_slow_dtype
+from ..execution.packed import FrameCall
+from ..execution.token_maps import TokenMapper
 from ..modeling_outputs import (
     TemporalReuseImageClassifierOutput,
     TemporalReuseModelOutput,
@@ -25,13 +27,11 @@ from ..modeling_outputs import (
     concatenate_outputs,
     map_tensors,
 )
-from ..packed import FrameCall
 from ..planning.planner import NOTHING_SPENT, Planner
 from ..planning.price import check_thresholds
 from ..reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
 from ..reduction.frame_merging import merge_frames
 from ..reduction.row_reduction import RowReduction
-from ..token_maps import TokenMapper
 from .attending import LayerRun, ReuseAttention, ReuseLayer, running
 from .reuse_model import ReuseClassifier, ReuseEncoder
 
@@ -412,12 +412,11 @@ class FrameModel(ReuseEncoder):
         **kwargs: Any,
     ) -> BaseModelOutput:
         layers = self.parts.layers_of(self)
-        linear = few_rows_linear(layers, self.packed_weights)
         given, known = {}, None
         for number, (layer, call) in enumerate(zip(layers, calls)):
             if call is not known or call.reduction is not None:
                 given, known = inputs(padded_positions(call, hidden_states)), call
-            run = FrameRun(number, linear, call.reduction, call, cache)
+            run = FrameRun(number, call.reduction, call, cache)
             with running(run):
                 output = layer(hidden_states, run=run, **given, **kwargs)
             hidden_states = output[0] if isinstance(output, tuple) else output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -14,12 +13,14 @@ from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from ..caching.window_cache import TemporalReuseWindowCache
 from ..checks import check_attention_takes_masks
-from ..compact import ReducedRows, compact_attention
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
-from ..flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
-from ..kernels.row_buckets import pad_rows, trim_rows
-from ..linear import FewRowsLinear, dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
+from ..execution.compact import ReducedRows, compact_attention
+from ..execution.flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
+from ..execution.kernels.row_buckets import pad_rows, trim_rows
+from ..execution.linear import dtype_of_inputs, warn_of_slow_dtype
+from ..execution.token_maps import TokenMapper
 from ..modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ..planning.price import check_thresholds
 from ..planning.window_plan import WindowPlan, with_prefix
@@ -28,8 +29,6 @@ from ..planning.window_state import WindowState
 from ..reduction.base import LayerReduction, Reduction, WindowReduction
 from ..reduction.contract import sources_of
 from ..reduction.row_reduction import RowReduction
-from ..token_maps import TokenMapper
-from ..window_cache import TemporalReuseWindowCache
 from .attending import LayerRun, ReuseAttention, ReuseLayer, running
 from .reuse_model import ReuseClassifier, ReuseEncoder
 
@@ -60,7 +59,6 @@ class WindowRun(LayerRun):
     def for_layers(
         cls,
         layers: int,
-        linear: AbstractContextManager[object],
         reduction: RowReduction | None,
         plan: WindowPlan,
         cache: TemporalReuseWindowCache | None,
@@ -68,7 +66,7 @@ class WindowRun(LayerRun):
     ) -> list[Any]:
         """A run for each layer; with `outputs` the last one computes outputs for so many tokens in front alone."""
         wanted = [*[None] * (layers - 1), outputs]
-        return [cls(number, linear, reduction, plan, cache, own) for number, own in enumerate(wanted)]
+        return [cls(number, reduction, plan, cache, own) for number, own in enumerate(wanted)]
 
     @property
     def pairs(self) -> list[int] | None:
@@ -489,8 +487,7 @@ class WindowModel(ReuseEncoder):
                 layers=depth - (outputs is not None),
                 keep_last_states=outputs is None,
             )
-        linear = few_rows_linear(parts.layers_of(self), self.packed_weights)
-        runs = parts.run_class.for_layers(depth, linear, reduction, plan, None if is_off else cache, outputs)
+        runs = parts.run_class.for_layers(depth, reduction, plan, None if is_off else cache, outputs)
         if len(plan.rows):
             layers = self._run_layers(rows, runs, return_dict=True, **kwargs)
             states = layers.last_hidden_state
@@ -548,8 +545,7 @@ class WindowModel(ReuseEncoder):
         dtype = dtype_of_inputs(projection, pixel_values.dtype)
 
         def embed(frames: torch.Tensor) -> torch.Tensor:
-            with FewRowsLinear():
-                return embed_tubelets(projection, frames.to(dtype))
+            return embed_tubelets(projection, frames.to(dtype))
 
         if state is None or not shared or all(state.is_fresh):
             return embed(pixel_values)

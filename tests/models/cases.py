@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from hf_ttr.cache import ReuseCache
+from hf_ttr.caching.cache import ReuseCache
 from hf_ttr.models.register import parent_of
 
 from ..tiny import make_clip

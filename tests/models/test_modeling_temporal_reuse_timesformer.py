@@ -11,8 +11,8 @@ from hf_ttr import (
     TemporalReuseTimesformerForVideoClassification,
     TemporalReuseTimesformerModel,
 )
-from hf_ttr.cache_snapshot import check_cache, load_cache, save_cache
-from hf_ttr.kernels.row_buckets import RowBuckets
+from hf_ttr.caching.snapshot import check_cache, load_cache, save_cache
+from hf_ttr.execution.kernels.row_buckets import RowBuckets
 from hf_ttr.models.window_model import embed_tubelets
 from hf_ttr.planning.window_plan import PastSlots, WindowPlan
 from hf_ttr.planning.window_planner import WindowPlanner

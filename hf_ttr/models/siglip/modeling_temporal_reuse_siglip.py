@@ -6,7 +6,7 @@ import torch
 from transformers import SiglipForImageClassification, SiglipVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipAttention, SiglipEncoderLayer
 
-from ...flops import multiply_adds_of_pooling
+from ...execution.flops import multiply_adds_of_pooling
 from ..attending import ReuseAttention, ReuseLayer
 from ..frame_model import ClipClassifier, FrameClassifier, FrameModel, FrameParts
 from .configuration_temporal_reuse_siglip import TemporalReuseSiglipConfig, TemporalReuseSiglipVisionConfig

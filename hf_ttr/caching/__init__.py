@@ -1,0 +1,30 @@
+"""What is remembered from frame to frame, and from process to process."""
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+
+if TYPE_CHECKING:
+    from .cache import ReuseCache, TemporalReuseCache
+    from .snapshot import SnapshotError, load_cache, save_cache
+    from .window_cache import TemporalReuseWindowCache
+
+
+__all__ = [
+    "ReuseCache",
+    "SnapshotError",
+    "TemporalReuseCache",
+    "TemporalReuseWindowCache",
+    "load_cache",
+    "save_cache",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "cache": ["ReuseCache", "TemporalReuseCache"],
+        "snapshot": ["SnapshotError", "load_cache", "save_cache"],
+        "window_cache": ["TemporalReuseWindowCache"],
+    },
+)
