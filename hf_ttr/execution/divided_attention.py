@@ -27,8 +27,9 @@ class SlotSets:
         asking (`torch.LongTensor` of shape `(queries,)`): the computed row of each query, ordered by set. Tokens in
             front ask in every set.
         rows (`int`): how many computed rows there are.
-        front_rows (`torch.LongTensor` of shape `(front,)`): those of the tokens in front that are members of the sets.
-        front_queries (`torch.LongTensor` of shape `(front, sets)`): their queries, in each set of their stream.
+        front_rows (`torch.LongTensor` of shape `(front,)`): those of the tokens in front, if they are members.
+        front_queries (`torch.LongTensor` of shape `(front, sets)`): their queries in each set of their stream, of
+            those that ask.
     """
 
     call: FrameCall
@@ -66,11 +67,11 @@ class SlotSets:
         computed, alpha = pad(plan.computed, (plan.prefix, 0), value=True), pad(plan.alpha, (plan.prefix, 0))
         call = FrameCall.of(plan_of_sets(plan, computed, left, right, alpha), outputs)
         asks = computed if outputs is None else computed[:, :, :outputs]
-        rows, front = behind(front, rows)[:, :, : asks.shape[2]], front[:, :outputs]
-        counts = asks.sum(-1)
+        rows, counts = behind(front, rows)[:, :, : asks.shape[2]], asks.sum(-1)
         first = counts.flatten().cumsum(0).view_as(counts) - counts
-        front_queries = first[:, None] + torch.arange(front.shape[1], device=first.device)[:, None]
-        return cls(call, rows[asks], len(plan.rows), front.flatten(), front_queries.flatten(0, 1))
+        number = torch.arange(plan.prefix if outputs is None else outputs, device=first.device)
+        front_queries = (first[:, None] + number[:, None]).flatten(0, 1)
+        return cls(call, rows[asks], len(plan.rows), front.flatten(), front_queries)
 
     def attend(
         self, module: Any, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float, **kwargs: Any
