@@ -15,6 +15,7 @@ from .renamed import find_renamed
 if TYPE_CHECKING:
     from . import metrics
     from .caching.cache import TemporalReuseCache
+    from .caching.factorized_cache import TemporalReuseFactorizedCache
     from .caching.window_cache import TemporalReuseWindowCache
     from .configuration import TemporalReuseConfig
     from .conversion import with_temporal_reuse
@@ -56,6 +57,7 @@ __all__ = [
     "TemporalReuseDinov2WithRegistersForImageClassification",
     "TemporalReuseDinov2WithRegistersForVideoClassification",
     "TemporalReuseDinov2WithRegistersModel",
+    "TemporalReuseFactorizedCache",
     "TemporalReuseIJepaConfig",
     "TemporalReuseIJepaForImageClassification",
     "TemporalReuseIJepaForVideoClassification",
@@ -94,6 +96,9 @@ __all__ = [
     "TemporalReuseVideoMAEConfig",
     "TemporalReuseVideoMAEForVideoClassification",
     "TemporalReuseVideoMAEModel",
+    "TemporalReuseVideoPrismForVideoClassification",
+    "TemporalReuseVideoPrismVisionConfig",
+    "TemporalReuseVideoPrismVisionModel",
     "TemporalReuseVideoProcessor",
     "TemporalReuseVivitConfig",
     "TemporalReuseVivitForVideoClassification",
@@ -106,7 +111,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "caching": ["TemporalReuseCache", "TemporalReuseWindowCache"],
+    "caching": ["TemporalReuseCache", "TemporalReuseFactorizedCache", "TemporalReuseWindowCache"],
     "configuration": ["TemporalReuseConfig"],
     "conversion": ["with_temporal_reuse"],
     "examples": ["example"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -157,18 +157,19 @@ def store_rows(
     return kept.transpose(1, 2), table.view(1, -1, heads, head_dim).transpose(1, 2)
 
 
-ROW_STATES = ("_output", "_last_layers")
-"""What a cache holds of every row beside keys and values: last hidden states, and where it was left out."""
-
-
 class ReuseCache(Cache):
     """
     What the caches of all models with reuse share: they hold streams, one per batch row, and know their owner.
 
     Args:
         layers: one for each transformer layer of the model.
+
+    Attributes:
+        row_states (`tuple[str, ...]`): what is held of every row beside keys and values, by the names of attributes:
+            last hidden states, and where it was left out.
     """
 
+    row_states: ClassVar[tuple[str, ...]] = ("_output", "_last_layers")
     layers: list[Any]
 
     def __init__(self, layers: Sequence[TemporalReuseCacheLayer]) -> None:
@@ -188,7 +189,7 @@ class ReuseCache(Cache):
     def memory_bytes(self) -> int:
         """Bytes held by all streams together."""
         tensors = [tensor for layer in self.layers for tensor in (layer.keys, layer.values)]
-        tensors += [getattr(self, name) for name in ROW_STATES]
+        tensors += [getattr(self, name) for name in self.row_states]
         if self.streams is not None:
             tensors += self.streams.tensors()
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
@@ -241,8 +242,8 @@ class ReuseCache(Cache):
                 layer.prefetch()
         joined._join_rows(caches)
         joined.streams = type(caches[0].streams).join([cache.streams for cache in caches])
-        for name, missing in zip(ROW_STATES, (None, len(joined.layers))):
-            joined._join_states(name, missing, caches)
+        for name in joined.row_states:
+            joined._join_states(name, len(joined.layers) if name == "_last_layers" else None, caches)
         joined.owner = {**(joined.owner or {}), "batch_size": joined.streams.batch_size}
         return joined
 
@@ -257,7 +258,7 @@ class ReuseCache(Cache):
         raise NotImplementedError
 
     def _join_states(self, name: str, missing: int | None, caches: Sequence[ReuseCache]) -> None:
-        """Puts one of `ROW_STATES` together; a cache that has none holds `missing` in each row."""
+        """Puts one of `row_states` together; a cache that has none holds `missing` in each row."""
         states = [getattr(cache, name) for cache in caches]
         there = next((state for state in states if state is not None), None)
         if there is not None:
@@ -296,7 +297,7 @@ class ReuseCache(Cache):
 
     def _change_rows(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Changes what is held beside keys and values of what was computed last."""
-        for name in ROW_STATES:
+        for name in self.row_states:
             tensor = getattr(self, name)
             if tensor is not None:
                 setattr(self, name, change(tensor))
@@ -461,7 +462,9 @@ class TemporalReuseCache(ReuseCache):
         if streams is None:
             for layer in self.layers:
                 layer.reset()
-            self.streams = self.owner = self._output = self._last_layers = None
+            self.streams = self.owner = None
+            for name in self.row_states:
+                setattr(self, name, None)
             self._attention = []
         elif self.streams is not None:
             chosen = self.numbers_of(streams).to(self.streams.age.device)
@@ -517,7 +520,7 @@ class TemporalReuseCache(ReuseCache):
             self._last_layers = mine.index_fill(0, streams.to(mine.device), len(self.layers))
         pairs: list[tuple[Any, Any, list[str]]] = [
             (self.streams, part.streams, [field.name for field in fields(StreamState)]),
-            (self, part, list(ROW_STATES)),
+            (self, part, list(self.row_states)),
             *((layer, other, ["keys", "values"]) for layer, other in zip(self.layers, part.layers)),
         ]
         for target, source, names in pairs:

@@ -19,7 +19,8 @@ from ..planning.plan import NEVER
 from ..planning.stream_state import StreamState
 from ..planning.window_state import WindowState
 from ..storage.files import replacing
-from .cache import ROW_STATES, ReuseCache, TemporalReuseCache
+from .cache import ReuseCache, TemporalReuseCache
+from .factorized_cache import TemporalReuseFactorizedCache
 from .window_cache import TemporalReuseWindowCache
 
 
@@ -34,6 +35,7 @@ LARGEST_HEADER = 2**24
 
 _STATES: dict[str, tuple[type[ReuseCache], type]] = {
     "TemporalReuseCache": (TemporalReuseCache, StreamState),
+    "TemporalReuseFactorizedCache": (TemporalReuseFactorizedCache, StreamState),
     "TemporalReuseWindowCache": (TemporalReuseWindowCache, WindowState),
 }
 
@@ -52,7 +54,7 @@ def save_cache(
     Writes a cache to a safetensors file, which appears once it is complete.
 
     Args:
-        cache: a `TemporalReuseCache` or `TemporalReuseWindowCache`; `None` or an empty one if there is only the rest.
+        cache: that of a model, such as a `TemporalReuseCache`; `None` or an empty one if there is only the rest.
         path (`str` or `os.PathLike`): where to.
         tensors (`Mapping[str, torch.Tensor]`, *optional*): what belongs to it, such as frames that are waiting.
         notes (`Mapping[str, Any]`, *optional*): facts that JSON can hold.
@@ -82,7 +84,8 @@ def save_cache(
         about |= {"class": type(cache).__name__, "layers": len(cache.layers), "owner": cache.owner}
         for number, layer in enumerate(cache.layers):
             content |= {f"layers.{number}.keys": layer.keys, f"layers.{number}.values": layer.values}
-        content |= {f"rows.{name}": getattr(cache, name) for name in ROW_STATES if getattr(cache, name) is not None}
+        rows = {f"rows.{name}": getattr(cache, name) for name in cache.row_states}
+        content |= {name: tensor for name, tensor in rows.items() if tensor is not None}
         for field in fields(cache.streams):
             value = getattr(cache.streams, field.name)
             if isinstance(value, torch.Tensor):
@@ -176,7 +179,7 @@ def _cache_of(about: dict[str, Any], content: dict[str, torch.Tensor], device: s
         keys, values = content[f"layers.{number}.keys"], content[f"layers.{number}.values"]
         layer.lazy_initialization(keys, values)
         layer.keys, layer.values = keys, values
-    for name in ROW_STATES:
+    for name in cache.row_states:
         setattr(cache, name, content.get(f"rows.{name}"))
     state = {}
     for field in fields(state_class):
@@ -198,8 +201,10 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
     Raises:
         ValueError: if not; it names what is wrong.
     """
-    is_window, shape = config.window_frames is not None, config.model_shape()
-    if isinstance(cache, TemporalReuseWindowCache) is not is_window:
+    is_window, shape = config.plans_windows, config.model_shape()
+    # One that plans its frames one by one may still be handed windows of them.
+    of_frames = TemporalReuseCache if config.window_frames is None else TemporalReuseFactorizedCache
+    if type(cache) is not (TemporalReuseWindowCache if is_window else of_frames):
         raise ValueError("its cache is of another kind of model")
     owner: Any = cache.owner
     for name, value in (
@@ -222,6 +227,9 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
         _check("saliency", state.saliency.nan_to_num(), (1, positions), least=0)
         _check("debt", state.debt, (1, positions), least=0)
         of_rows: tuple[int, ...] = (1, 1, tokens)
+        if isinstance(cache, TemporalReuseFactorizedCache):
+            _check("window states", cache.window_states, (1, config.window_frames, tokens, size))
+            _check("checksums", cache.checksums, (1, config.window_frames))
     else:
         if not (isinstance(state.counts, list) and len(state.counts) == 1 and is_whole(state.counts[0])):
             raise ValueError("counts is not the number of rows of one stream")

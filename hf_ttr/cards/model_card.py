@@ -143,7 +143,7 @@ class ReuseModelCardData(ModelCardData):
         names = raw.get("id2label")
         labels = [str(names[key]) for key in sorted(names, key=_as_index)] if isinstance(names, dict) else []
         name = os.path.basename(os.path.abspath(model if os.path.isdir(model_id) else model_id))
-        kind, is_window_model = config.parent_name, config.window_frames is not None
+        kind, plans_windows = config.parent_name, config.plans_windows
         if about.get("evaluation_dataset") is not None and evaluation is None:
             raise ValueError(
                 f"The dataset of the evaluation is {about['evaluation_dataset']!r}, but there is no evaluation; pass "
@@ -151,10 +151,10 @@ class ReuseModelCardData(ModelCardData):
             )
         figures, speed = [], None
         if evaluation is not None:
-            figures.append(evaluation_figures(evaluation, kind, is_window_model, _class_names(config)))
+            figures.append(evaluation_figures(evaluation, kind, plans_windows, _class_names(config)))
         if benchmarks is not None:
-            settings = settings_in_force(config.temporal_reuse, is_window_model)
-            figures += benchmark_figures(benchmarks, name, settings, is_window_model)
+            settings = settings_in_force(config.temporal_reuse, plans_windows)
+            figures += benchmark_figures(benchmarks, name, settings, plans_windows)
             speed = random_weights_speed(benchmarks, kind, config.vision.hidden_size)
         accuracy, clips = _trained(model)
         return cls(
@@ -182,7 +182,7 @@ class ReuseModelCardData(ModelCardData):
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of reuse that the model reads, with their values in force."""
-        return settings_in_force(self.config.temporal_reuse, self.is_window_model)
+        return settings_in_force(self.config.temporal_reuse, self.config.plans_windows)
 
     def _results_of(self, figures: Figures) -> list[EvalResult]:
         is_evaluation = self.evaluation_dataset is not None and figures is self.figures[0]

@@ -129,7 +129,7 @@ def evaluate(
         return
     from ..cards.figures import settings_in_force
 
-    _report(done, settings_in_force(config.temporal_reuse, config.window_frames is not None), as_json)
+    _report(done, settings_in_force(config.temporal_reuse, config.plans_windows), as_json)
     if done.broken and strict:
         raise typer.Exit(1)
 

@@ -187,6 +187,23 @@ class ReuseReport(ModelOutput):
         """All of it but `maps` as JSON can hold it: numbers in lists."""
         return {name: part.tolist() for name, part in self.items() if isinstance(part, torch.Tensor)}
 
+    def add_kept_frames(self, frames: int) -> None:
+        """
+        Adds frames in front of which an earlier call computed everything, and this one nothing.
+
+        Args:
+            frames (`int`): how many; the report is of whole frames, and holds its plan.
+        """
+        assert self.plan is not None and self.computed_tokens is not None and self.total_tokens is not None
+        assert self.dense_multiply_adds is not None and self.reused_by_layer is not None
+        _, computed, tokens = self.plan.shape
+        self.total_tokens = self.total_tokens + frames * tokens
+        self.computed_share = self.computed_tokens.float() / self.total_tokens
+        self.dense_multiply_adds = self.dense_multiply_adds // computed * (computed + frames)
+        self.reused_by_layer = self.reused_by_layer + frames * tokens
+        self.plan = nn.functional.pad(self.plan, (0, 0, frames, 0))
+        self.maps = None if self.maps is None else self.maps.with_kept_frames(frames)
+
     def add_head(self, multiply_adds: int | torch.Tensor, dense: int | None = None) -> None:
         """
         Adds the cost of a head to both sides.

@@ -15,6 +15,7 @@ from ..planning.plan import ReusePlan
 from ..reduction.row_reduction import RowReduction
 from .kernels.frame_links import FrameLinks
 from .kernels.interpolated_attention import interpolated_attention, kernel_unavailable_reason
+from .softcap import soft_capped
 
 
 Attention = Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
@@ -339,12 +340,13 @@ class FrameCall(ABC):
         scaling: float,
         kept: torch.Tensor | None = None,
         bias: torch.Tensor | None = None,
+        softcap: float | None = None,
     ) -> torch.Tensor:
         """
         Attention of the first token in the observed frames, mean over heads.
 
         Args:
-            query, keys, scaling, kept, bias: as in `attend`.
+            query, keys, scaling, kept, bias, softcap: as in `attend`.
 
         Returns:
             `torch.FloatTensor` of shape `(observed, tokens)`.
@@ -378,7 +380,7 @@ class FrameCall(ABC):
                 `(frames, 1, tokens, 1)`.
             bias (`torch.Tensor` of shape `(1, heads, tokens, tokens)`, *optional*): what the model adds to the scores
                 of each pair of tokens of a frame.
-            kwargs: handed on to `attention`.
+            kwargs: handed on to `attention`; `softcap`, if it is there, is the bound of the scores before that.
 
         Returns:
             The output, `(1, rows, heads, head_dim)` or `(frames, tokens, heads, head_dim)`, and the attention weights
@@ -423,12 +425,13 @@ class WholeFrames(FrameCall):
         scaling: float,
         kept: torch.Tensor | None = None,
         bias: torch.Tensor | None = None,
+        softcap: float | None = None,
     ) -> torch.Tensor:
         """See `FrameCall.observed_attention`."""
         assert self.observed is not None
         frames = self.observed.frames
         kept = None if kept is None else kept[frames]
-        return first_token_attention(query[frames, :, :1], keys[frames], scaling, kept, bias)
+        return first_token_attention(query[frames, :, :1], keys[frames], scaling, kept, bias, softcap)
 
     def attend(
         self,
@@ -517,6 +520,7 @@ class PackedFrames(FrameCall):
         scaling: float,
         kept: torch.Tensor | None = None,
         bias: torch.Tensor | None = None,
+        softcap: float | None = None,
     ) -> torch.Tensor:
         """See `FrameCall.observed_attention`."""
         assert self.observed is not None
@@ -529,7 +533,7 @@ class PackedFrames(FrameCall):
             return states[0][:, rows].transpose(0, 1)
 
         kept = None if kept is None else of_frames(kept)
-        return first_token_attention(first, of_frames(keys), scaling, kept, bias)
+        return first_token_attention(first, of_frames(keys), scaling, kept, bias, softcap)
 
     def attend(
         self,
@@ -544,10 +548,11 @@ class PackedFrames(FrameCall):
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """See `FrameCall.attend`."""
-        rows = query[0].transpose(0, 1)
+        rows, softcap = query[0].transpose(0, 1), kwargs.get("softcap")
         self.ran_kernel = False
         # "sdpa" leaves the choice of the kernel to us; an implementation that was asked for by name is used.
-        if self.links is not None and kept is None and bias is None and module.config._attn_implementation == "sdpa":
+        is_plain = kept is None and bias is None and softcap is None
+        if self.links is not None and is_plain and module.config._attn_implementation == "sdpa":
             # Views: rows of the table, or of what the cache holds, lie side by side.
             key_table, value_table = (states.transpose(1, 2).flatten(0, 1) for states in (keys, values))
             if kernel_unavailable_reason(rows, key_table, value_table) is None:
@@ -561,7 +566,8 @@ class PackedFrames(FrameCall):
             group_query = rows[group.queries]
             group_bias = None if bias is None else bias[group.queries]
             if isinstance(group, TableGroup):
-                outputs.append(table_attention(group_query, keys[0], values[0], group, scaling, kept, group_bias))
+                table = (group_query, keys[0], values[0], group)
+                outputs.append(table_attention(*table, scaling, kept, group_bias, softcap))
                 continue
             mask = None if group_bias is None else group_bias.transpose(1, 2)
             if kept is not None:
@@ -582,6 +588,7 @@ def first_token_attention(
     scaling: float,
     kept: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
+    softcap: float | None = None,
 ) -> torch.Tensor:
     """
     Attention of the first token of frames, mean over heads.
@@ -591,12 +598,12 @@ def first_token_attention(
         keys (`torch.Tensor` of shape `(frames, heads, tokens, head_dim)`): of every token.
         scaling (`float`): factor of the scores.
         kept (`torch.BoolTensor` of shape `(frames, 1, tokens, 1)`, *optional*): which were not left out.
-        bias: as in `FrameCall.attend`.
+        bias, softcap: as in `FrameCall.attend`.
 
     Returns:
         `torch.FloatTensor` of shape `(frames, tokens)`.
     """
-    scores = torch.matmul(first, keys.transpose(2, 3)) * scaling
+    scores = soft_capped(torch.matmul(first, keys.transpose(2, 3)) * scaling, softcap)
     if bias is not None:
         scores = scores + bias[:, :, :1]
     if kept is not None:
@@ -663,6 +670,7 @@ def table_attention(
     scaling: float,
     kept: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
+    softcap: float | None = None,
 ) -> torch.Tensor:
     """
     Attention to interpolated keys and values that are never assembled.
@@ -678,6 +686,7 @@ def table_attention(
         scaling (`float`): factor of the scores.
         kept: as in `FrameCall.attend`.
         bias (`torch.Tensor` of shape `(rows, heads, tokens)`, *optional*): what the model adds to the scores.
+        softcap (`float`, *optional*): as in `FrameCall.attend`.
 
     Returns:
         `torch.Tensor` of shape `(rows, heads, head_dim)`.
@@ -693,7 +702,8 @@ def table_attention(
         alpha, is_left_out = from_right / total.clamp(min=torch.finfo(total.dtype).tiny), total == 0
     scores = (query.transpose(0, 1) @ keys.transpose(1, 2)).float() * scaling
     left, right = (index.expand(len(scores), -1, -1) for index in (group.left, group.right))
-    weights = torch.lerp(scores.gather(2, left), scores.gather(2, right), alpha.float())
+    # The score of an interpolated key is that of the rows that it is made of, interpolated; the cap is for the key.
+    weights = soft_capped(torch.lerp(scores.gather(2, left), scores.gather(2, right), alpha.float()), softcap)
     if bias is not None:
         weights = weights + bias.transpose(0, 1)
     if is_left_out is not None:

@@ -40,6 +40,19 @@ class TokenMaps(ModelOutput):
         """The maps of one stream, without the first dimension."""
         return TokenMaps(**{name: tensor[number] for name, tensor in self.items()})
 
+    def with_kept_frames(self, frames: int) -> TokenMaps:
+        """The same with so many frames in front, of tokens that an earlier call computed and that are their own."""
+        assert self.groups is not None
+        maps = {
+            name: torch.nn.functional.pad(tensor, (0, 0, frames, 0))
+            for name, tensor in self.items()
+            if name != "groups"
+        }
+        batch, _, tokens, layers = self.groups.shape
+        own = torch.arange(frames * tokens, device=self.groups.device).view(1, frames, tokens, 1)
+        later = torch.where(self.groups < 0, self.groups, self.groups + frames * tokens)
+        return TokenMaps(**maps, groups=torch.cat([own.expand(batch, -1, -1, layers), later], dim=1))
+
 
 class TokenMapper:
     """

@@ -142,10 +142,11 @@ def _check_size(config_class: Any, folder: str) -> None:
     files = [name for name in os.listdir(folder) if name.endswith(".safetensors")] if os.path.isdir(folder) else []
     if not files:
         return
-    config = config_class.from_pretrained(folder).vision
+    whole = config_class.from_pretrained(folder)
+    config = whole.vision
     wide = config.hidden_size
     inner = getattr(config, "intermediate_size", None) or int(wide * config.mlp_ratio)
-    asked = config.num_hidden_layers * (4 * wide * wide + 2 * wide * inner)
+    asked = whole.reuse_layers * (4 * wide * wide + 2 * wide * inner)
     there = sum(os.path.getsize(os.path.join(folder, name)) for name in files)
     if asked * LEAST_BYTES > there:
         raise ValueError(f"its config.json asks for {asked} weights, and its safetensors have {there} bytes")

@@ -12,6 +12,7 @@ from .siglip import *
 from .siglip2 import *
 from .timesformer import *
 from .videomae import *
+from .videoprism import *
 from .vit import *
 from .vit_msn import *
 from .vivit import *

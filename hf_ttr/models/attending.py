@@ -157,7 +157,8 @@ class ReuseAttention:
         """The attention function that the model was loaded with."""
         own, eager = self.__dict__["config"], self.eager_attention
         if eager is None:
-            sources = (sys.modules[kind.__module__] for kind in type(self).__mro__)
+            parents = (kind for kind in type(self).__mro__ if not issubclass(kind, ReuseAttention))
+            sources = (sys.modules[kind.__module__] for kind in parents)
             eager = next(part.eager_attention_forward for part in sources if hasattr(part, "eager_attention_forward"))
         found: Attention = ALL_ATTENTION_FUNCTIONS.get_interface(own._attn_implementation, eager)
         return found

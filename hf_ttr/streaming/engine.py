@@ -146,7 +146,7 @@ class StreamEngine:
     def _base_threshold(self, settings: TemporalReuseConfig) -> float | None:
         if settings.mode == "off" or settings.compute_budget is not None:
             return None
-        return settings.effective_threshold(default_threshold(self.window_frames is not None)) or None
+        return settings.effective_threshold(default_threshold(self.model.config.plans_windows)) or None
 
     @property
     def window(self) -> int:

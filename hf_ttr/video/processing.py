@@ -45,6 +45,27 @@ _TRIED = ((300, 260), (31, 50), (224, 224))
 _VIDEOMAE_KEYS = ("size", "resample", "do_center_crop", "crop_size", "image_mean", "image_std")
 
 
+# Processors of transformers whose pixels are known, though they need torchvision and so cannot be tried: the module,
+# the class whose defaults stand for what a file of theirs leaves open, and other defaults.
+_OF_VIDEOS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "VJEPA2VideoProcessor": ("vjepa2", "VJEPA2VideoProcessor", {}),
+    "TimesformerVideoProcessor": ("timesformer", "TimesformerVideoProcessor", {}),
+    "LlavaOnevisionVideoProcessor": ("llava_onevision", "LlavaOnevisionVideoProcessor", {}),
+    # Once it had a class of its own; its files now name the one above.
+    "VideoPrismVideoProcessor": (
+        "llava_onevision",
+        "LlavaOnevisionVideoProcessor",
+        {"size": {"height": 288, "width": 288}, "do_normalize": False},
+    ),
+    **dict.fromkeys(
+        ("VivitImageProcessor", "VivitFeatureExtractor", "VivitVideoProcessor"), ("vivit", "VivitVideoProcessor", {})
+    ),
+}
+_VIDEO_KEYS = (
+    *("do_resize", "size", "resample", "do_center_crop", "crop_size"),
+    *("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"),
+)
+
 # The settings of a SigLIP 2's processor that its files may leave open.
 _SIGLIP2_KEYS = ("patch_size", "max_num_patches", "resample", "image_mean", "image_std")
 
@@ -113,8 +134,9 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
 
         Args:
             image_processor_dict (`dict[str, Any]`): The content of a preprocessor file of this package, of a ViT, of a
-                VideoMAE, of a SigLIP 2, or of any other image processor of transformers that makes the same pixels,
-                which is tried. What the file leaves open is as the processor that it names has it.
+                VideoMAE, of a SigLIP 2, of a ViViT, V-JEPA 2 or VideoPrism, or of any other image processor of
+                transformers that makes the same pixels, which is tried. What the file leaves open is as the processor
+                that it names has it.
             kwargs: Settings that override the saved ones. Other names, such as the arguments of the model that
                 `pipeline(model_kwargs=...)` passes to its processors too, are ignored.
 
@@ -131,6 +153,8 @@ class TemporalReuseImageProcessor(StaysInPackage, ViTImageProcessorPil):
             image_processor_dict = _as_videomae(image_processor_dict)
         elif name is not None and name.startswith("Siglip2"):
             image_processor_dict = _as_siglip2(image_processor_dict)
+        elif name in _OF_VIDEOS:
+            image_processor_dict = _as_of_videos(name, image_processor_dict)
         elif name is not None and not name.startswith(_OWN_PIXELS):
             image_processor_dict = _of_other_class(name, image_processor_dict)
         return super().from_dict({key: value for key, value in image_processor_dict.items() if key in known}, **kwargs)
@@ -385,6 +409,28 @@ def _as_videomae(settings: dict[str, Any]) -> dict[str, Any]:
     if isinstance(settings["size"], int):
         settings["size"] = {"shortest_edge": settings["size"]}
     return settings
+
+
+def _as_of_videos(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a file of one of `_OF_VIDEOS`, complete, as settings of the processors here."""
+    folder, class_name, defaults = _OF_VIDEOS[name]
+    module = importlib.import_module(f"transformers.models.{folder}.video_processing_{folder}")
+    known = {key: getattr(getattr(module, class_name), key, None) for key in _VIDEO_KEYS} | defaults
+    settings = known | {key: value for key, value in settings.items() if value is not None}
+    if isinstance(settings["size"], int):
+        settings["size"] = {"shortest_edge": settings["size"]}
+    if folder == "vjepa2":
+        # Whatever its file says, the size is that of the crop and a margin.
+        crop = settings["crop_size"]
+        side = crop["height"] if isinstance(crop, dict) else crop
+        settings["size"] = {"shortest_edge": int(side * 256 / 224)}
+    if folder == "vivit" and settings["do_rescale"] and settings.get("offset", True):
+        # It takes 1 from the rescaled pixels, and then the mean.
+        of_channels = (settings["image_mean"], settings["image_std"]) if settings["do_normalize"] else (0.0, 1.0)
+        mean, deviation = (np.broadcast_to(values, 3).tolist() for values in of_channels)
+        mean = [1 + value for value in mean]
+        settings |= {"do_normalize": True, "image_mean": mean, "image_std": deviation}
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def _as_siglip2(settings: dict[str, Any]) -> dict[str, Any]:

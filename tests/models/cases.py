@@ -48,6 +48,7 @@ class ModelCase:
     dtype: torch.dtype = torch.float32
     attention: str = "sdpa"
     cache_name: ClassVar[str] = "TemporalReuseCache"
+    layers_name: ClassVar[str] = "num_hidden_layers"
 
     def __str__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")

@@ -80,7 +80,11 @@ class Inputs:
         self.config_class, self.frames, self.mode = config_class, frames, mode
         config = self.get_config()
         vision: Any = getattr(config, "vision_config", config)
-        self.num_hidden_layers, self.num_attention_heads = vision.num_hidden_layers, vision.num_attention_heads
+        # Where frames are seen first and then time, layers are of two kinds.
+        self.layers_are_alike = hasattr(vision, "num_hidden_layers")
+        kinds = ("num_hidden_layers",) if self.layers_are_alike else ("num_spatial_layers", "num_temporal_layers")
+        self.num_hidden_layers = sum(getattr(vision, name) for name in kinds)
+        self.num_attention_heads = vision.num_attention_heads
         self.hidden_size, self.image_size = vision.hidden_size, SIZE
         self.seq_length = config.model_shape().tokens
 
@@ -131,6 +135,7 @@ class ReuseModelTests:
             self,
             config_class=self.entry.config,
             has_text_modality=False,
+            common_properties=None if self.inputs.layers_are_alike else ["hidden_size", "num_attention_heads"],
             hidden_size=32,
             num_attention_heads=self.inputs.num_attention_heads,
         )

@@ -373,7 +373,7 @@ REFUSED = {
     "offset": ("EfficientNetImageProcessor", {"rescale_offset": True}, "settings .*rescale_offset, and its pixels"),
     "channels-turned": ("MobileViTImageProcessor", {"do_flip_channel_order": True}, "do_flip_channel_order"),
     "unknown": ("StrangersImageProcessor", {}, "class 'StrangersImageProcessor', whose pixels are not known here"),
-    "of-videos": ("VJEPA2VideoProcessor", {}, "whose pixels are not known here"),
+    "of-videos": ("Qwen2VLVideoProcessor", {}, "whose pixels are not known here"),
 }
 
 
@@ -402,6 +402,111 @@ def test_frames_that_would_become_endless_are_refused():
     processor = TemporalReuseVideoProcessor(size={"shortest_edge": 224})
     with pytest.raises(VideoDecodingError, match="9000 x 1 pixels; made 224 pixels on the shorter side"):
         processor([np.zeros((1, 9000, 3), dtype=np.uint8)])
+
+
+# Those of facebook/vjepa2-vitl-fpc64-256 and of a VideoPrism, in small.
+OF_VIDEOS = {
+    "vjepa2": {
+        "crop_size": {"height": 28, "width": 28},
+        "size": {"shortest_edge": 999},
+        "do_center_crop": True,
+        "do_pad": None,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "resample": 2,
+        "video_processor_type": "VJEPA2VideoProcessor",
+    },
+    "videoprism": {
+        "size": {"height": 24, "width": 36},
+        "crop_size": None,
+        "do_center_crop": None,
+        "do_normalize": False,
+        "do_sample_frames": False,
+        "resample": 3,
+        "video_processor_type": "LlavaOnevisionVideoProcessor",
+    },
+    "videoprism-of-old-transformers": {
+        "size": {"height": 24, "width": 36},
+        "video_processor_type": "VideoPrismVideoProcessor",
+    },
+}
+
+
+def pixels_of_torchvision(frames: np.ndarray, shape: tuple[int, int], mode: str) -> torch.Tensor:
+    """What torchvision's resizing makes of 8 bits on a CPU: that of torch, with antialiasing."""
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    return torch.nn.functional.interpolate(pixels, shape, mode=mode, antialias=True)
+
+
+@pytest.mark.parametrize("name", OF_VIDEOS)
+def test_plain_files_of_video_processors(name, tmp_path, warned):
+    (tmp_path / FILES[1]).write_text(json.dumps(OF_VIDEOS[name]))
+    # A scene without noise, of which two ways of resizing make nearly the same.
+    rows, columns = np.mgrid[:60, :90]
+    frames = np.stack([rows * 4, columns * 2, (rows + columns) * 1.5], -1)[None].repeat(2, 0).astype(np.uint8)
+    processor = TemporalReuseVideoProcessor.from_pretrained(tmp_path)
+    found = processor(frames, do_sample_frames=False, return_tensors="pt").pixel_values[0]
+    if name == "vjepa2":
+        # The short side becomes 28 * 256 / 224 pixels, of which the middle is taken; the given size is not looked at.
+        resized = pixels_of_torchvision(frames, (32, 48), "bilinear")[..., 2:30, 10:38] / 255
+        mean, deviation = (torch.tensor(OF_VIDEOS[name][key])[:, None, None] for key in ("image_mean", "image_std"))
+        expected, step = (resized - mean) / deviation, 1 / 255 / 0.224
+    else:
+        expected, step = pixels_of_torchvision(frames, (24, 36), "bicubic") / 255, 1 / 255
+    assert found.shape == expected.shape
+    # To rounding to 8 bits.
+    assert (found - expected).abs().max() <= 1.01 * step
+    processor.save_pretrained(tmp_path / "saved")
+    again = TemporalReuseVideoProcessor.from_pretrained(tmp_path / "saved")
+    assert torch.equal(again(frames, do_sample_frames=False, return_tensors="pt").pixel_values[0], found)
+    assert warned() == []
+
+
+def test_what_a_file_of_a_video_processor_leaves_open_is_as_its_class_has_it(tmp_path):
+    for kind, expected in {
+        "VJEPA2VideoProcessor": ({"shortest_edge": 292}, {"height": 256, "width": 256}, 2, True, 0.485),
+        "TimesformerVideoProcessor": ({"shortest_edge": 224}, {"height": 224, "width": 224}, 2, True, 0.485),
+        "VideoPrismVideoProcessor": ({"height": 288, "width": 288}, None, 3, False, 0.48145466),
+        "LlavaOnevisionVideoProcessor": ({"height": 384, "width": 384}, None, 3, True, 0.48145466),
+    }.items():
+        (tmp_path / "processor_config.json").write_text(
+            json.dumps({"video_processor": {"video_processor_type": kind}})
+        )
+        found = TemporalReuseVideoProcessor.from_pretrained(tmp_path)
+        crop = dict(found.crop_size) if found.do_center_crop else None
+        assert (dict(found.size), crop, found.resample, found.do_normalize, found.image_mean[0]) == expected
+
+
+VIVIT = {
+    "image_processor_type": "VivitImageProcessor",
+    "size": {"shortest_edge": 32},
+    "crop_size": {"height": 24, "width": 28},
+    "do_center_crop": True,
+    "offset": True,
+    "resample": 2,
+    "rescale_factor": 1 / 127.5,
+    "image_mean": [0.5, 0.4, 0.3],
+    "image_std": [0.5, 0.6, 0.7],
+}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"offset": False}, {"do_normalize": False}, {"do_rescale": False, "offset": False}], ids=str
+)
+def test_plain_vivit_checkpoint(changes, tmp_path, warned):
+    settings = VIVIT | changes
+    (tmp_path / FILES[0]).write_text(json.dumps(settings))
+    kind = importlib.import_module("transformers.models.vivit.image_processing_vivit").VivitImageProcessor
+    expected = kind(**{key: value for key, value in settings.items() if key != "image_processor_type"})
+    pixels = expected(list(FRAMES), return_tensors="pt").pixel_values
+    found = TemporalReuseVideoProcessor.from_pretrained(tmp_path)(FRAMES, return_tensors="pt").pixel_values
+    assert found.shape == pixels.shape == (1, 6, 3, 24, 28)
+    assert (found - pixels).abs().max() <= 1e-5 * pixels.abs().max()
+    left_open = {"image_processor_type": "VivitImageProcessor"}
+    defaults = TemporalReuseImageProcessor.from_dict(left_open)
+    assert (dict(defaults.size), defaults.rescale_factor) == ({"shortest_edge": 256}, 1 / 127.5)
+    assert list(defaults.image_mean) == [1.5] * 3
+    assert warned() == []
 
 
 # That of google/siglip2-base-patch16-naflex, in small.
