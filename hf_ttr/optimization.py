@@ -15,6 +15,7 @@ from .execution.kernels.row_buckets import RowBuckets
 from .execution.linear import MIN_WEIGHTS, has_onednn, is_plain_tensor, pack_linear, unpack_linear
 from .execution.packed_weights import PackedWeights
 from .models.frame_model import FrameModel
+from .models.window_model import WindowModel
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def optimize(
     layers = body.parts.layers_of(body)
     done.append(_compile(body, layers, compile))
     done.append(_pack_weights(body, layers, frozen))
-    if isinstance(body, FrameModel):
+    if isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.run_class.has_kernel):
         done.append(_look_at_attention_kernel(body))
     return OptimizationReport(done)
 

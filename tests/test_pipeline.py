@@ -33,6 +33,7 @@ from hf_ttr import (
     linear,
     with_temporal_reuse,
 )
+from hf_ttr.models.register import MODELS
 
 from .streaming.engines import assert_same, frames_of, processor, run, tiny_engine, tiny_model
 from .tiny import tiny_parent, tiny_videomae
@@ -139,7 +140,8 @@ def test_models_that_were_made_before(plain: dict[str, str], caplog: Any) -> Non
 
 
 @pytest.mark.usefixtures("image_processors_may_be_used")
-def test_models_that_there_is_no_reuse_for(tmp_path: Path, caplog: Any) -> None:
+def test_models_that_there_is_no_reuse_for(tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(MODELS, "temporal_reuse_timesformer")
     config = TimesformerConfig(
         image_size=24, patch_size=8, num_frames=2, hidden_size=16, num_hidden_layers=1, num_attention_heads=2
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForImageClassification, AutoModelForVideoClassification
+from transformers import AutoModelForImageClassification
 from transformers.models.auto.configuration_auto import AutoConfig
 
 import hf_ttr
@@ -51,10 +51,7 @@ def test_the_tables_are_what_each_model_does(script: Any) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "name", "auto"),
-    [
-        ("timesformer", "TimeSformer", AutoModelForVideoClassification),
-        ("data2vec-vision", "Data2Vec", AutoModelForImageClassification),
-    ],
+    [("data2vec-vision", "Data2Vec", AutoModelForImageClassification)],
 )
 def test_models_without_reuse_are_refused(kind: str, name: str, auto: Any) -> None:
     assert name in PAGE

@@ -40,6 +40,8 @@ TINY_VIVIT: dict[str, Any] = {
     "num_frames": 8,
     "tubelet_size": [2, 4, 4],
 }
+# 8 times of 6 x 6 patches, and CLS.
+TINY_TIMESFORMER: dict[str, Any] = {**TINY_VIT, "num_hidden_layers": 2, "num_frames": 8}
 # The cap is so low that it counts.
 TINY_VIDEOPRISM: dict[str, Any] = {
     **{name: value for name, value in TINY_VIT.items() if name not in ("patch_size", "num_hidden_layers")},

@@ -92,7 +92,8 @@ class TemporalReuseWindowCache(ReuseCache):
     most `2 * layers * slots * hidden_size` values and a few per slot, much less where one row stands for many slots.
 
     Args:
-        num_layers (`int`): transformer layers of the model.
+        num_layers (`int`): sets of keys and values: one for each transformer layer of the model, or two where its rows
+            attend twice.
 
     Example:
 

@@ -325,9 +325,7 @@ class Pipelines:
         with quiet():
             reuse = load_pipeline(model, settings, device, dtype=dtype)
             config = reuse.model.config
-            if config.temporal_reuse.mode == "off" and not config.temporal_reuse.active_reductions(
-                config.model_shape()
-            ):
+            if config.temporal_reuse.mode == "off" and not config.active_reductions(config.temporal_reuse):
                 if with_maps:
                     raise InputError(
                         f"The model '{shown(model)}' is set to mode 'off', which leaves nothing to draw; pass "

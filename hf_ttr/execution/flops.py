@@ -75,6 +75,11 @@ class TransformerCost:
         """Multiply-adds of computing every token of `frames` frames."""
         return frames * (self.patch + self.rows(tokens, tokens, tokens))
 
+    def window(self, times: int, positions: int, prefix: int) -> int:
+        """Multiply-adds of computing every slot of a window, and the tokens in front."""
+        tokens = prefix + times * positions
+        return times * self.patch + self.rows(tokens, tokens, tokens)
+
     def rows(self, rows: int, queries: int, keys: int) -> int:
         """Multiply-adds of `rows` rows in all layers, of which `queries` attend to `keys` keys each."""
         return self.layers * self.layer(rows, queries * keys)
@@ -90,6 +95,29 @@ class TransformerCost:
     def layer_of_few(self, rows: int, pairs: int, outputs: int) -> int:
         """The same in a layer that computes outputs for so many of its rows alone."""
         return rows * self.key_value + outputs * self.row + pairs * self.pair
+
+
+@dataclass
+class DividedCost(TransformerCost):
+    """
+    Multiply-adds of the parts of an encoder whose layers attend over time, and then within each time.
+
+    Attributes:
+        key_value: of attention over time, and of the projections of queries, keys and values within a time, of one
+            row: of what is done whether outputs are wanted for it or not.
+        query_output: of the output projection within a time.
+        over_time: the first part of `key_value`.
+    """
+
+    over_time: int
+
+    def window(self, times: int, positions: int, prefix: int) -> int:
+        """See `TransformerCost.window`; the tokens in front are computed within each time, and not over time."""
+        slots, members = times * positions, prefix + positions
+        pairs = positions * times**2 + times * members**2
+        within = self.key_value + self.query_output - self.over_time
+        layer = slots * self.over_time + times * members * within + pairs * self.pair + (prefix + slots) * self.mlp
+        return times * self.patch + self.layers * layer
 
 
 def multiply_adds_of_row(module: nn.Module) -> int:
@@ -290,6 +318,7 @@ def window_report(
     embedded: list[int],
     reduction: RowReduction | None = None,
     outputs: int | None = None,
+    pairs: Sequence[list[int] | None] | None = None,
 ) -> ReuseReport:
     """
     What a window cost, per stream.
@@ -301,10 +330,12 @@ def window_report(
         reduction: what merged rows, or left some out.
         outputs (`int`, *optional*): how many tokens in front of each stream the last layer has outputs for; `None` for
             all tokens.
+        pairs (`Sequence[list[int] | None]`, *optional*): for each layer how many pairs of a query and a key there were
+            in each stream, where these are not all of its computed rows with all of its live ones.
     """
-    _, times, _ = plan.shape
+    _, times, positions = plan.shape
     tokens = plan.tokens
-    dense = times * cost.patch + cost.rows(tokens, tokens, tokens)
+    dense = cost.window(times, positions, plan.prefix)
     spent = [tubelets * cost.patch + plan.planning_multiply_adds for tubelets in embedded]
     by_layer = LayerCounts(len(spent), cost.layers)
     for layer in range(cost.layers):
@@ -315,10 +346,13 @@ def window_report(
             if reduction is not None:
                 spent[stream] += reduction.multiply_adds(layer, stream)
                 keys = count if plan.stands_alone[stream] else keys
-            if outputs is not None and layer == cost.layers - 1:
-                spent[stream] += cost.layer_of_few(count, outputs * keys, outputs)
+            few = outputs if layer == cost.layers - 1 else None
+            own = pairs[layer] if pairs else None
+            met = (count if few is None else few) * keys if own is None else own[stream]
+            if few is not None:
+                spent[stream] += cost.layer_of_few(count, met, few)
             else:
-                spent[stream] += cost.layer(count, count * keys, mlp_rows)
+                spent[stream] += cost.layer(count, met, mlp_rows)
     counts = torch.tensor(plan.row_counts, device=plan.computed.device)
     total = torch.full_like(counts, tokens)
     return ReuseReport(

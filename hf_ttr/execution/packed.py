@@ -113,7 +113,8 @@ class TableGroup:
         # Of the whole table the stream owns its part of the past, then its computed rows.
         stream = frames[0] // stream_frames
         past = tokens if plan.has_past else 0
-        first_row = sum(plan.row_counts[: stream * stream_frames])
+        counts = plan.row_counts[: stream * stream_frames] if plan.table_counts is None else plan.table_counts[:stream]
+        first_row = sum(counts)
         past_shift, shift = stream * past, batch * past + first_row - past
         left, right, alpha = (part.flatten(0, 1)[of_query] for part in plan.links)
         left, right = (torch.where(rows < batch * past, rows - past_shift, rows - shift) for rows in (left, right))
@@ -189,6 +190,8 @@ class PackedLayout:
 
 def table_size(plan: ReusePlan, stream: int) -> int:
     """Rows of the plan's table that belong to a stream: its past, if there is one, and what is computed of it."""
+    if plan.table_counts is not None:
+        return plan.table_counts[stream]
     _, frames, tokens = plan.shape
     return (tokens if plan.has_past else 0) + sum(plan.row_counts[stream * frames : (stream + 1) * frames])
 

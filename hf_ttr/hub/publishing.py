@@ -117,7 +117,7 @@ def convert(
         config = kind.config_class.from_pretrained(model, temporal_reuse=settings)
         config.architectures = [kind.__name__]
         config.forget_foreign_code()
-        config.temporal_reuse.active_reductions(config.model_shape())
+        config.active_reductions(config.temporal_reuse)
         weights = list(_weight_files(model))
         cast = _cast_of(model, config, [path for path in weights if path.endswith(".safetensors")], dtype)
         if cast is not None:

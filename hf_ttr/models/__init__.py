@@ -10,6 +10,7 @@ from .ijepa import *
 from .metaclip_2 import *
 from .siglip import *
 from .siglip2 import *
+from .timesformer import *
 from .videomae import *
 from .videoprism import *
 from .vit import *

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.vit.modeling_vit import eager_attention_forward
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
+from ..execution.flops import TransformerCost
 from ..execution.packed import Attention
 from ..reduction.row_reduction import RowReduction
 
@@ -218,6 +219,32 @@ class ReuseLayer:
         """The module of a layer in which rows meet."""
         return layer.get_submodule(cls.attention_module or cls.attention_half[1])
 
+    @classmethod
+    def cost(cls, layer: nn.Module, projections: Sequence[str], patch: int, layers: int) -> TransformerCost:
+        """
+        Multiply-adds of an encoder of such layers.
+
+        Args:
+            layer: one of them.
+            projections (`Sequence[str]`): see `ReuseAttention`.
+            patch, layers (`int`): see `TransformerCost`.
+        """
+        modules = [getattr(cls.attention_of(layer), name) for name in projections]
+        return TransformerCost.of_layer(layer, cls.attention_half[1], modules, patch, layers)
+
+    @classmethod
+    def adopt(cls, layer: Any, attention_class: type[ReuseAttention], config: Any) -> None:
+        """
+        Makes a layer that was built by the parent one of this class.
+
+        Args:
+            layer: the layer.
+            attention_class: what the module becomes in which rows meet.
+            config: of the model.
+        """
+        adopt_attention(cls.attention_of(layer), attention_class, config)
+        layer.__class__ = cls
+
     def forward(self, hidden_states: torch.Tensor, *args: Any, run: LayerRun | None = None, **kwargs: Any) -> Any:
         """
         As the parent's, on the rows of a run where there is one; rows may become fewer between the halves.
@@ -258,6 +285,12 @@ def scaled(states: torch.Tensor, scale: Any) -> torch.Tensor:
     return result
 
 
+def adopt_attention(module: Any, attention_class: type[ReuseAttention], config: Any) -> None:
+    """Makes an attention module one with reuse, with the model's config where the parent's code needs none."""
+    vars(module).setdefault("config", config)
+    module.__class__ = attention_class
+
+
 def become(
     model: Any, layers: nn.ModuleList, layer_class: type[ReuseLayer], attention_class: type[ReuseAttention]
 ) -> None:
@@ -266,8 +299,7 @@ def become(
     layer: Any
     for layer in layers:
         whole = {layer_class.__name__ if name == type(layer).__name__ else name for name in whole}
-        layer_class.attention_of(layer).__class__ = attention_class
-        layer.__class__ = layer_class
+        layer_class.adopt(layer, attention_class, model.config)
     # Classes that are not spread over devices.
     model._no_split_modules = whole
 

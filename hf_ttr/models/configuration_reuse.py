@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 from ..checks import height_and_width, is_number, is_whole
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
 from ..hub.remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
-from ..reduction.base import ModelShape
+from ..reduction.base import ModelShape, Reduction
 from .register import MODELS
 
 
@@ -87,7 +87,7 @@ class ReuseConfigMixin(StaysInPackage):
         if is_own(type(self)):
             # What is there may name a model that was derived from one of this package.
             self.auto_map = {**self._own_auto_map(), **(getattr(self, "auto_map", None) or {})}
-        self.temporal_reuse.active_reductions(self.model_shape())
+        self.active_reductions(self.temporal_reuse)
 
     @property
     def window_frames(self) -> int | None:
@@ -151,6 +151,18 @@ class ReuseConfigMixin(StaysInPackage):
             tokens (`int`, *optional*): tokens that attend to one another, where frames are of another size.
         """
         return shape_of(self, tokens or self.prefix_tokens + math.prod(self.grid), self.prefix_tokens)
+
+    def active_reductions(self, settings: TemporalReuseConfig) -> list[Reduction]:
+        """
+        The methods that do anything in the model, after a look at whether it can be run with such settings at all.
+
+        Args:
+            settings: its own, or those of a call.
+
+        Raises:
+            ValueError: if it cannot; one sentence.
+        """
+        return settings.active_reductions(self.model_shape())
 
     @classmethod
     def from_parent_config(
@@ -217,7 +229,8 @@ class ReuseConfigMixin(StaysInPackage):
             ValueError: if it asks for a model of a size that none has, which would take all memory before its weights
                 are seen; one sentence.
         """
-        _check_sizes(config_dict, sees_windows=hasattr(cls, "tubelet_size"))
+        sees_windows = issubclass(cls, WindowConfigMixin)
+        _check_sizes(config_dict, getattr(cls, "tubelet_size", 1) if sees_windows else None)
         # Models derived from those here say in `auto_map` where their class is.
         own = {"auto_map": config_dict["auto_map"]} if "auto_map" in config_dict else {}
         return super().from_dict({**without_code(config_dict), **own}, **kwargs)  # type: ignore[misc]
@@ -350,11 +363,17 @@ class WindowConfigMixin(ReuseConfigMixin):
         return shape_of(self, tokens or every, self.protected_tokens, times)
 
 
-def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
-    """Refuses sizes that no model has, before anything is made of that size."""
+def _check_sizes(settings: dict[str, Any], usual_tubelet: Any) -> None:
+    """
+    Refuses sizes that no model has, before anything is made of that size.
+
+    Args:
+        settings: the content of a config.json.
+        usual_tubelet: the size of a tubelet where it says nothing of that; `None` for a model of single frames.
+    """
     for name, part in settings.items():
         if name.endswith(("_config", "_config_dict")) and isinstance(part, dict):
-            _check_sizes(part, sees_windows)
+            _check_sizes(part, usual_tubelet)
     for name, most in MOST.items():
         value, least = settings.get(name), int(name not in MAY_BE_0)
         for number in value if isinstance(value, (list, tuple)) else [value]:
@@ -368,7 +387,8 @@ def _check_sizes(settings: dict[str, Any], sees_windows: bool) -> None:
             raise ValueError(f"the config has {name} {ratio!r}, but it must be above 0 and at most {MOST_RATIO}.")
     if len(settings.get("id2label") or ()) > MOST_LABELS or (settings.get("num_labels") or 0) > MOST_LABELS:
         raise ValueError(f"the config has more than {MOST_LABELS} labels, and is of no model.")
-    tubelet, patch_size = settings.get("tubelet_size") or 2, settings.get("patch_size")
+    sees_windows, patch_size = usual_tubelet is not None, settings.get("patch_size")
+    tubelet = settings.get("tubelet_size") or usual_tubelet or 1
     if isinstance(tubelet, (list, tuple)):
         tubelet, *patch_size = tubelet
     size, patch = (

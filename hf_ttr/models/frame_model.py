@@ -176,14 +176,9 @@ class FrameParts:
 
     def cost(self, base: Any, patches: int) -> TransformerCost:
         """Multiply-adds, out of the layers that are there."""
-        layer = self.layers_of(base)[0]
-        return TransformerCost.of_layer(
-            layer,
-            self.layer_class.attention_half[1],
-            [getattr(self.layer_class.attention_of(layer), name) for name in self.attention_class.projections],
-            patch=patches * multiply_adds_of_row(base.get_submodule(self.projection)),
-            layers=len(self.layers_of(base)),
-        )
+        layers = self.layers_of(base)
+        patch = patches * multiply_adds_of_row(base.get_submodule(self.projection))
+        return self.layer_class.cost(layers[0], self.attention_class.projections, patch, len(layers))
 
 
 class FrameModel(ReuseEncoder):

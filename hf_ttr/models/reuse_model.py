@@ -38,7 +38,7 @@ class ReuseEncoder(StaysInPackage):
     def adopt(self) -> None:
         """Makes a model that was built by the parent's code one with reuse."""
         # A setting that came with the checkpoint's name was put into the config after that was made.
-        as_temporal_reuse_config(self.config.temporal_reuse).active_reductions(self.config.model_shape())
+        self.config.active_reductions(as_temporal_reuse_config(self.config.temporal_reuse))
         become(self, self.parts.layers_of(self), self.parts.layer_class, self.parts.attention_class)
         self._fingerprint = WeightsFingerprint()
         self.packed_weights: PackedWeights | None = None

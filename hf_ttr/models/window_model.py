@@ -47,11 +47,33 @@ class WindowRun(LayerRun):
         plan (`WindowPlan`): the plan of the call.
         cache (`TemporalReuseWindowCache`, *optional*): `None` where nothing is to be remembered.
         outputs (`int`, *optional*): how many tokens in front of each stream outputs are wanted for; `None` for all.
+        key_sets (`int`): how often rows meet in a layer, which leaves as many sets of keys and values in the cache.
+        has_kernel (`bool`): whether they meet as rows of frames do, for which there is a kernel on GPUs.
     """
 
     plan: WindowPlan
     cache: TemporalReuseWindowCache | None
     outputs: int | None = None
+    key_sets: ClassVar[int] = 1
+    has_kernel: ClassVar[bool] = False
+
+    @classmethod
+    def for_layers(
+        cls,
+        layers: int,
+        reduction: RowReduction | None,
+        plan: WindowPlan,
+        cache: TemporalReuseWindowCache | None,
+        outputs: int | None = None,
+    ) -> list[Any]:
+        """A run for each layer; with `outputs` the last one computes outputs for so many tokens in front alone."""
+        wanted = [*[None] * (layers - 1), outputs]
+        return [cls(number, reduction, plan, cache, own) for number, own in enumerate(wanted)]
+
+    @property
+    def pairs(self) -> list[int] | None:
+        """See `window_report`."""
+        return None
 
     @property
     def selects(self) -> bool:
@@ -189,6 +211,8 @@ class WindowParts:
         pixels (`str`): what the parent's `forward` calls its input.
         choices (`dict[str, Any]`): what else the parent's `forward` takes, and what that has to be for tokens to be
             reused. With anything else but `None` the parent's own code runs, and there is no cache.
+        run_class: how rows meet in a layer; by default all of a window at once.
+        position_by_position (`bool`): whether the parent's slots are ordered by position, then by time.
     """
 
     layer_class: ClassVar[type[ReuseLayer]]
@@ -198,6 +222,8 @@ class WindowParts:
     norm: ClassVar[str] = "layernorm"
     pixels: ClassVar[str] = "pixel_values"
     choices: ClassVar[dict[str, Any]] = {}
+    run_class: ClassVar[type[WindowRun]] = WindowRun
+    position_by_position: ClassVar[bool] = False
 
     def prefix(self, base: Any) -> torch.Tensor | None:
         """What the first layer gets of the tokens in front, `(1, prefix, hidden_size)`, if there are any."""
@@ -227,6 +253,15 @@ class WindowParts:
         norm = attrgetter(self.norm)(base)
         return states if norm is None else norm(states)
 
+    def in_parents_order(self, base: Any, states: torch.Tensor) -> torch.Tensor:
+        """Hidden states, `(batch, tokens, hidden_size)`, out of those ordered by time and position."""
+        if not self.position_by_position:
+            return states
+        config = base.config
+        front, slots = states.tensor_split([config.prefix_tokens], dim=1)
+        slots = slots.unflatten(1, (config.window_frames // config.tubelet_frames, -1))
+        return torch.cat([front, slots.transpose(1, 2).flatten(1, 2)], dim=1)
+
     def layers_of(self, base: Any) -> Any:
         """The layers."""
         return base.get_submodule(self.layers)
@@ -237,19 +272,14 @@ class WindowParts:
 
     def tubelet(self, base: Any) -> tuple[int, int, int]:
         """Frames, height and width of what becomes a token."""
-        frames, height, width = self.projection_of(base).kernel_size
-        return frames, height, width
+        # A convolution of two dimensions makes tokens of single frames.
+        *frames, height, width = self.projection_of(base).kernel_size
+        return frames[0] if frames else 1, height, width
 
     def cost(self, base: Any, positions: int) -> TransformerCost:
         """Multiply-adds, out of the layers that are there, with so many positions at a time."""
-        layer = self.layers_of(base)[0]
-        return TransformerCost.of_layer(
-            layer,
-            self.layer_class.attention_half[1],
-            [getattr(self.layer_class.attention_of(layer), name) for name in self.attention_class.projections],
-            patch=positions * multiply_adds_of_row(self.projection_of(base)),
-            layers=len(self.layers_of(base)),
-        )
+        layers, patch = self.layers_of(base), positions * multiply_adds_of_row(self.projection_of(base))
+        return self.layer_class.cost(layers[0], self.attention_class.projections, patch, len(layers))
 
 
 class TakesWindows(ReuseEncoder):
@@ -353,7 +383,7 @@ class TakesWindows(ReuseEncoder):
 
     def reuses(self, settings: TemporalReuseConfig) -> bool:
         """Whether a call with such settings goes through the plan at all."""
-        reductions = settings.active_reductions(self.config.model_shape())
+        reductions = self.config.active_reductions(settings)
         is_plain = settings.mode == "off" and not reductions
         return not self.training and not is_plain
 
@@ -416,7 +446,7 @@ class WindowModel(TakesWindows):
 
     def last_states(self, encoded: EncodedWindow) -> torch.Tensor:
         """See `TakesWindows.last_states`."""
-        return self.parts.norm_of(self, encoded.every_token())
+        return self.parts.norm_of(self, self.parts.in_parents_order(self, encoded.every_token()))
 
     @torch.compiler.disable
     def encode_window(
@@ -460,7 +490,7 @@ class WindowModel(TakesWindows):
             thresholds,
             prefix=self.config.prefix_tokens,
         )
-        active = settings.active_reductions(self.config.model_shape())
+        active = self.config.active_reductions(settings)
         methods = [method for method in active if isinstance(method, LayerReduction)]
         plan = planner.plan(patches, state, self._runs(pixel_values, active), entering)
 
@@ -486,11 +516,14 @@ class WindowModel(TakesWindows):
                 layers=depth - (outputs is not None),
                 keep_last_states=outputs is None,
             )
+        runs = parts.run_class.for_layers(depth, reduction, plan, None if is_off else cache, outputs)
         if len(plan.rows):
-            layers = self._run_layers(
-                rows, None if is_off else cache, plan, reduction, outputs, return_dict=True, **kwargs
-            )
+            layers = self._run_layers(rows, runs, return_dict=True, **kwargs)
             states = layers.last_hidden_state
+            if layers.hidden_states is not None:
+                layers.hidden_states = tuple(
+                    part if part is None else parts.in_parents_order(self, part) for part in layers.hidden_states
+                )
         else:
             cache.keep(plan)
             layers, states = BaseModelOutput(), patches.new_zeros(1, 0, patches.shape[-1])
@@ -506,7 +539,8 @@ class WindowModel(TakesWindows):
             cache.streams = planner.remember(plan, patches, checksums, state)
         fresh = [True] * plan.shape[0] if state is None else state.is_fresh
         embedded = [plan.shape[1] if is_fresh else plan.shape[1] - shared for is_fresh in fresh]
-        report = window_report(parts.cost(self, plan.shape[2]), plan, embedded, reduction, outputs)
+        pairs = [run.pairs for run in runs]
+        report = window_report(parts.cost(self, plan.shape[2]), plan, embedded, reduction, outputs, pairs)
         if output_token_maps:
             past = state.token_rows() if state is not None and plan.has_past else ()
             mapper = TokenMapper(depth)
@@ -515,19 +549,8 @@ class WindowModel(TakesWindows):
         return EncodedWindow(plan, states, kept, layers, None if is_off else cache, report)
 
     @capture_outputs(tie_last_hidden_states=False)
-    def _run_layers(
-        self,
-        hidden_states: torch.Tensor,
-        cache: TemporalReuseWindowCache | None,
-        plan: WindowPlan,
-        reduction: RowReduction | None,
-        outputs: int | None,
-        **kwargs: Any,
-    ) -> BaseModelOutput:
-        layers = self.parts.layers_of(self)
-        for number, layer in enumerate(layers):
-            wanted = outputs if number == len(layers) - 1 else None
-            run = WindowRun(number, reduction, plan, cache, wanted)
+    def _run_layers(self, hidden_states: torch.Tensor, runs: list[WindowRun], **kwargs: Any) -> BaseModelOutput:
+        for layer, run in zip(self.parts.layers_of(self), runs):
             with running(run):
                 output = layer(hidden_states, run=run)
             hidden_states = output[0] if isinstance(output, tuple) else output
@@ -575,7 +598,7 @@ class WindowModel(TakesWindows):
         """The cache handed in, after a look at what it was filled with, or a new one."""
         layers = len(self.parts.layers_of(self))
         if past_key_values is None:
-            past_key_values = TemporalReuseWindowCache(layers)
+            past_key_values = TemporalReuseWindowCache(layers * self.parts.run_class.key_sets)
         elif not isinstance(past_key_values, TemporalReuseWindowCache):
             raise ValueError(
                 f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseWindowCache "
@@ -617,6 +640,16 @@ class WindowClassifier(ReuseClassifier):
         logits: torch.Tensor = self.head(encoded)
         return logits
 
+    def run_parent(self, pixel_values: torch.Tensor, settings: TemporalReuseConfig, **kwargs: Any) -> Any:
+        """
+        The parent's code, with a base model that finds nothing to do in the settings; without a loss.
+
+        Args:
+            pixel_values, settings: of the call.
+            kwargs: what else it takes.
+        """
+        return super().forward(pixel_values, temporal_reuse=settings, **kwargs, return_dict=True)  # type: ignore[misc]
+
     def head_multiply_adds(self, rows: int) -> int:
         """What the logits of a stream of so many rows cost."""
         return multiply_adds_of_row(self.classifier)
@@ -654,10 +687,7 @@ class WindowClassifier(ReuseClassifier):
         settings = model.reuse_settings(temporal_reuse)
         if not model.reuses(settings):
             model.refuse_cache(past_key_values, stride)
-            # The parent's code, with a base model that finds nothing to do in it.
-            output = super().forward(  # type: ignore[misc]
-                pixel_values, temporal_reuse=settings, **kwargs, return_dict=True
-            )
+            output = self.run_parent(pixel_values, settings, **kwargs)
             if labels is not None:
                 output.loss = self.loss_function(labels, output.logits, self.config, **loss_options)
             return TemporalReuseVideoClassifierOutput(**output)
@@ -725,17 +755,23 @@ def frames_in_common(
     return overlap
 
 
-def embed_tubelets(projection: nn.Module, frames: torch.Tensor) -> torch.Tensor:
+def embed_tubelets(projection: Any, frames: torch.Tensor) -> torch.Tensor:
     """
     Patch embeddings, `(batch, times, positions, hidden_size)`, of frames `(batch, frames, channels, height, width)`.
 
     A convolution whose patches do not overlap is a matrix product, which is several times faster on the CPU.
     """
-    if type(projection) is not nn.Conv3d or projection._forward_pre_hooks or hasattr(projection, "_hf_hook"):
+    *of_time, height, width = projection.kernel_size
+    embeddings: torch.Tensor
+    is_plain = type(projection) in (nn.Conv2d, nn.Conv3d) and not hasattr(projection, "_hf_hook")
+    if not is_plain or projection._forward_pre_hooks:
         # Quantized, adapted or offloaded: only a call knows what to do.
-        embeddings: torch.Tensor = projection(frames.transpose(1, 2))
+        if not of_time:
+            embeddings = projection(frames.flatten(0, 1))
+            return embeddings.flatten(2).transpose(1, 2).unflatten(0, frames.shape[:2])
+        embeddings = projection(frames.transpose(1, 2))
         return embeddings.flatten(3).permute(0, 2, 3, 1)
-    tubelet, height, width = projection.kernel_size
+    tubelet = of_time[0] if of_time else 1
     # Like a convolution, without what is no whole patch.
     for dim, size in ((1, tubelet), (3, height), (4, width)):
         frames = frames.narrow(dim, 0, frames.shape[dim] // size * size)

@@ -40,6 +40,8 @@ class ReusePlan:
             What making the plan cost, per stream.
         debt (`torch.FloatTensor` of shape `(batch, patches)`, *optional*):
             Sum of the squared errors of each patch since it was last computed, where the planner keeps count.
+        table_counts (`list[int]`, *optional*):
+            Rows of each stream, where the table is not the cached and the computed ones but others, stream by stream.
     """
 
     computed: torch.Tensor
@@ -52,6 +54,7 @@ class ReusePlan:
     interpolate: bool = False
     planning_multiply_adds: int = 0
     debt: torch.Tensor | None = None
+    table_counts: list[int] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

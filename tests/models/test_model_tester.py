@@ -55,6 +55,8 @@ OF_BODIES = (
 WITH_UNREAD_PARTS = ("clip", "dinov2", "dinov2_with_registers", "metaclip_2", "siglip", "siglip2", "vjepa2")
 # Old names of parts that only other sizes of these models have.
 WITH_OTHER_PARTS = ("beit", "dinov2", "dinov2_with_registers")
+# They see a window, and return the attention within each frame.
+WITH_ATTENTION_OF_FRAMES = ("timesformer",)
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +115,11 @@ class ReuseModelTests:
             self.skipTest("The classifier has parts that it does not read, as its parent has.")  # type: ignore[attr-defined]
         if name == "test_reverse_loading_mapping" and config.parent_model_type in WITH_OTHER_PARTS:
             self.skipTest("There are old names for parts that this size of the model has not.")  # type: ignore[attr-defined]
+        if name == "test_attention_outputs" and config.parent_model_type in WITH_ATTENTION_OF_FRAMES:
+            of_times = (self.inputs.seq_length - config.prefix_tokens) // FRAMES
+            patcher = patch.object(self.inputs, "seq_length", config.prefix_tokens + of_times)
+            patcher.start()
+            self.addCleanup(patcher.stop)  # type: ignore[attr-defined]
         for use, mapping in AUTO_NAMES.items():
             kind = getattr(self.entry, use)
             if kind is not None:
