@@ -22,6 +22,8 @@ from . import (
     speed_reduction,
     speed_videomae,
     streams,
+    trained,
+    trained_windows,
     windows,
 )
 from .runner import Part
@@ -39,6 +41,8 @@ PARTS: tuple[Part, ...] = (
     calibration.PART,
     heads.PART,
     windows.PART,
+    trained.PART,
+    trained_windows.PART,
     speed.PART,
     speed_videomae.PART,
     speed_reduction.PART,

@@ -14,6 +14,7 @@ Needs the extra `assets`: `pip install '.[assets]'`.
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -51,6 +52,8 @@ FRAME_STEPS, FRAME_BATCH_SIZE, FRAMES_OF_SCENE = 700, 48, 3
 FRAME_LEARNING_RATE = 1e-3
 HELD_OUT_CLIPS = {"vjepa2": 360, "dinov2": 240}
 HELD_OUT_FRAMES = 48
+STREAM_STREAM = 20
+"""The stream of random numbers of streams, beside those of the other scripts."""
 
 
 def labelled(labels: tuple[str, ...]) -> dict[str, Any]:
@@ -168,7 +171,9 @@ def processor(name: str) -> TemporalReuseVideoProcessor:
     )
 
 
-def object_clip(studio: Studio, seed: int, number: int, directory: Path, still: bool = False) -> tuple[Any, int]:
+def object_clip(
+    studio: Studio, seed: int, number: int, directory: Path, still: bool = False
+) -> tuple[list[np.ndarray], int]:
     """Makes one held-out clip of an object that moves: renders it, encodes it to an mp4 file and decodes that.
 
     Args:
@@ -191,12 +196,92 @@ def object_clip(studio: Studio, seed: int, number: int, directory: Path, still: 
     return decoded, label
 
 
-def held_out_clips(name: str, seed: int, directory: Path) -> Callable[[int], tuple[Any, int]]:
-    """Returns what makes the held-out clip of a number, its frames and its label."""
+def stream_poses(rng: np.random.Generator, sprite: Image.Image, wanted: list[int]) -> tuple[np.ndarray, list[int]]:
+    """Draws how an object goes through a stream, one motion after the other from where the last one ended.
+
+    Along each axis, and in size, it goes to and fro between two ends.
+
+    Args:
+        rng: The source of randomness.
+        sprite: The object at scale 1.
+        wanted: What it is to do in each run of `FRAMES` frames, indices in the labels of motions. Instead of a motion
+            that leads out of the picture it does the opposite.
+
+    Returns:
+        The poses, see `MotionScene`, (FRAMES * len(wanted), 4) float64, and what it does.
+    """
+    reach = np.array((*rng.uniform(40, 80, 2), 0, math.log(rng.uniform(1.5, 2.0))))
+    radius = math.hypot(*sprite.size) / 2 * math.exp(reach[3] / 2)
+    margin = np.minimum(radius + reach[:2] / 2, motions.CLIP_SIZE / 2)
+    # Left, up and small are below zero.
+    pose = reach / 2 * rng.choice((-1, 1), 4)
+    pose[2] = rng.uniform(-math.pi, math.pi)
+    parts, labels = [], []
+    for label in wanted:
+        change = np.zeros(4)
+        if label == 4 or label == 5:
+            change[2] = math.radians(rng.uniform(60, 110)) * (1 if label == 4 else -1)
+        elif label != motions.STILL:
+            axis = {0: 0, 1: 1, 3: 3}[label // 2]
+            change[axis] = -2 * pose[axis]
+            # The first of each pair goes left, or up, but approaches.
+            label = label // 2 * 2 + int((change[axis] > 0) != (axis == 3))
+        labels.append(label)
+        fastest = np.array((motions.FASTEST_MOVE, motions.FASTEST_MOVE, math.radians(motions.FASTEST_TURN), np.inf))
+        while True:
+            length = int(rng.integers(motions.MOTION_FRAMES[0], motions.MOTION_FRAMES[1] + 1))
+            progress, step = motions.eased(rng, length)
+            if (step * abs(change) <= fastest).all():
+                break
+        start = int(rng.integers(FRAMES - length + 1))
+        progress = np.concatenate((np.zeros(start), progress, np.ones(FRAMES - start - length)))
+        parts.append(pose + progress[:, None] * change)
+        pose = pose + change
+    poses = np.concatenate(parts)
+    poses[:, :2] += rng.uniform(margin, motions.CLIP_SIZE - margin)
+    poses[:, 3] = np.exp(poses[:, 3])
+    return poses, labels
+
+
+def motion_stream(
+    seed: int, number: int, runs: int, directory: Path, still: bool = False
+) -> tuple[list[np.ndarray], list[int]]:
+    """Makes a held-out stream in which one object moves now and then: renders, encodes and decodes it.
+
+    Args:
+        seed: The seed of the run.
+        number: The number of the stream.
+        runs: Its length, in runs of `FRAMES` frames.
+        directory: Where the mp4 file is kept for a moment.
+        still: Whether the object rests in three of four runs, instead of in none.
+
+    Returns:
+        The decoded frames, (CLIP_SIZE, CLIP_SIZE, 3) uint8 RGB each, and what it does in each run, an index in the
+        labels of motions.
+    """
+    rng = np.random.default_rng((STREAM_STREAM, seed, number, int(still)))
+    place = motions.studio(True)
+    wanted = [motions.STILL if still and run % 4 != 1 else int(rng.integers(motions.STILL)) for run in range(runs)]
+    sprite = motions.draw_object(rng, place)
+    poses, labels = stream_poses(rng, sprite, wanted)
+    gains = objects.light_drift(rng, len(poses), 0.04)
+    scene = motions.MotionScene(place.background(rng), sprite, poses, gains, rng.uniform(0.5, 4.0))
+    frames, _ = motions.render(scene, motions.CLIP_SIZE, rng)
+    path = directory / "stream.mp4"
+    write_clip(path, list(frames), quality=int(rng.integers(18, 29)))
+    decoded = objects.read_clip(path)
+    path.unlink()
+    return decoded, labels
+
+
+def held_out_clips(
+    name: str, seed: int, directory: Path, still: bool = False
+) -> Callable[[int], tuple[list[np.ndarray], int]]:
+    """Returns what makes the held-out clip of a number, its frames and its label; see `object_clip` for `still`."""
     if name == "vjepa2":
         return lambda number: held_out_clip(seed, number, directory)
     studio = Studio(held_out=True)
-    return lambda number: object_clip(studio, seed, number, directory)
+    return lambda number: object_clip(studio, seed, number, directory, still)
 
 
 @torch.inference_mode()
