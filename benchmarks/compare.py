@@ -172,7 +172,7 @@ NOT_JUDGED = {
         "of a machine, not of a method; the seconds of sweeps are of one run each",
     ),
     **dict.fromkeys(
-        ("setting", "threshold", "last_threshold", "r", "pieces", "stride", "rows"), "says what was measured"
+        ("setting", "threshold", "last_threshold", "r", "pieces", "stride", "rows", "runs"), "says what was measured"
     ),
     "realised": "the quotient of two that are judged",
     "accuracy_per_class": "parts of an accuracy that is judged",

@@ -31,7 +31,13 @@ STREAMS, RUNS = 6, 12
 """Streams of each kind, and runs of as many frames as a window has in which an object does one thing."""
 EXACT = {"threshold": 1e-6, "window_weight": 0.0}
 """Whatever is the same as in the window before is kept, and nothing else, though the window around it is another."""
-THRESHOLDS = (DEFAULT_WINDOW_THRESHOLD / 2, DEFAULT_WINDOW_THRESHOLD)
+WORKING: dict[str, dict[str, Any]] = {
+    **{
+        f"threshold {value:g}": {"threshold": value}
+        for value in (DEFAULT_WINDOW_THRESHOLD / 2, DEFAULT_WINDOW_THRESHOLD)
+    },
+    f"threshold {DEFAULT_WINDOW_THRESHOLD:g}, window_weight 0": {"window_weight": 0.0},
+}
 WAYS = {"slots fixed": False, "stride told": True}
 SKIPS = (2, 4, 8)
 
@@ -127,7 +133,8 @@ def compared(model: Any, streams: Streams, stride: int, outputs: list[torch.Tens
     expected = [streams.expected(model, start) for start in starts]
     truth = [streams.truth(start) for start in starts]
     found = fidelity(expected, outputs, truth, labels)
-    return {"stride": stride, "ratio_after_first": ratio, "windows": found.pop("frames"), **found}
+    shape = {"streams": len(streams.labels), "runs": streams.labels.shape[1], "windows": found.pop("frames")}
+    return {"stride": stride, "ratio_after_first": ratio, **shape, **found}
 
 
 def methods() -> dict[str, Any]:
@@ -135,9 +142,8 @@ def methods() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for way, told in WAYS.items():
         found[f"{way}, what is the same"] = partial(with_reuse, told=told, settings=EXACT)
-        for threshold in THRESHOLDS:
-            name = f"{way}, threshold {threshold:g}"
-            found[name] = partial(with_reuse, told=told, settings={"threshold": threshold})
+        for name, settings in WORKING.items():
+            found[f"{way}, {name}"] = partial(with_reuse, told=told, settings=settings)
     for every in SKIPS:
         found[f"one window of {every}"] = partial(with_skipping, every=every)
     return found
@@ -169,33 +175,33 @@ WHAT = {"moving": "something moves in every run", "still": "something moves in o
 
 def table(result: dict[str, Any]) -> Block:
     """The tables of a result."""
+    first = result["rows"][0]
     lines: Block = [
-        f"Multiply-adds of all windows but the first, everything counted; KL to the dense model on the same window, "
-        "top-1 agreement with it, relative distance of the features that the classifier reads; and accuracy in those "
-        f'windows that show one run. {STREAMS} streams of {RUNS} runs of 16 frames. "What is the same": what did not '
-        "change since the window before is kept and nothing else, so all error is of the window around it.",
+        "How many times fewer multiply-adds all windows but the first took, everything counted; KL to the dense model "
+        "on the same window (top-1 agreement with it; accuracy in those windows that show one run). "
+        f"{first['streams']} streams of {first['runs']} runs of 16 frames. What is the same: only what did not change "
+        "since the window before is kept, so that all error is of the window around it.",
     ]
     for kind in KINDS:
         rows = [row for row in result["rows"] if row["kind"] == kind]
+        found = {(row["name"], row["stride"]): row for row in rows}
+        strides = sorted({row["stride"] for row in rows})
         lines.append(f"Streams in which {WHAT[kind]}; dense accuracy {rows[0]['dense_accuracy']:.1%}.")
         lines.append(
             Table(
-                ("", "stride", "multiply-adds", "KL", "agreement", "accuracy", "feature distance"),
+                ("", *(f"stride {stride}" for stride in strides)),
                 (
-                    (
-                        row["name"],
-                        str(row["stride"]),
-                        f"{row['ratio_after_first']:.2f}x fewer",
-                        f"{row['kl']:.4f}",
-                        f"{row['agreement']:.1%}",
-                        f"{row['accuracy']:.1%}",
-                        f"{row['feature_distance']:.3f}",
-                    )
-                    for row in rows
+                    (name, *(cell_text(found[name, stride]) for stride in strides))
+                    for name in dict.fromkeys(row["name"] for row in rows)
                 ),
             )
         )
     return lines
+
+
+def cell_text(row: dict[str, Any]) -> str:
+    """The figures of a row."""
+    return f"{row['ratio_after_first']:.2f}x: {row['kl']:.4f} ({row['agreement']:.1%}; {row['accuracy']:.1%})"
 
 
 def about(quick: bool) -> dict[str, Any]:

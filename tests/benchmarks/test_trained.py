@@ -198,12 +198,13 @@ def test_tables_show_every_method_and_where_a_ratio_is_not_met() -> None:
     assert text.count("dense accuracy 95.0%") == 4 and "95.0% of 3 held-out clips" in text
     assert as_markdown(trained.at_a_glance({"rows": rows})).count("0.0100 at 2.2x") == 14
     rows = [
-        {"kind": kind, "name": name, "stride": 2, "ratio_after_first": 3.0, **measured}
+        {"kind": kind, "name": name, "stride": 2, "ratio_after_first": 3.0, "streams": 4, "runs": 5, **measured}
         for kind in trained.KINDS
         for name in trained_windows.methods()
     ]
     text = as_markdown(trained_windows.table({"rows": rows}))
-    assert text.count("| stride told, threshold 0.4 | 2 | 3.00x fewer | 0.0100 | 90.0% | 80.0% | 0.100 |") == 2
+    assert text.count("| stride told, threshold 0.4 | 3.00x: 0.0100 (90.0%; 80.0%) |") == 2
+    assert "4 streams of 5 runs" in text
 
 
 @pytest.fixture(scope="module")
