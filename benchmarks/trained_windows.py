@@ -27,7 +27,7 @@ from .trained import FOLDER, KINDS, SCRIPT, SEED, fidelity, trained, with_featur
 
 
 STRIDES = (2, 4, 8, 16)
-STREAMS, RUNS = 6, 12
+STREAMS, RUNS = 4, 12
 """Streams of each kind, and runs of as many frames as a window has in which an object does one thing."""
 EXACT = {"threshold": 1e-6, "window_weight": 0.0}
 """Whatever is the same as in the window before is kept, and nothing else, though the window around it is another."""

@@ -50,7 +50,7 @@ CLIP_LEARNING_RATE = 1.2e-3
 FRAME_SIDE, FRAME_PATCH = 112, 14
 FRAME_STEPS, FRAME_BATCH_SIZE, FRAMES_OF_SCENE = 700, 48, 3
 FRAME_LEARNING_RATE = 1e-3
-HELD_OUT_CLIPS = {"vjepa2": 360, "dinov2": 240}
+HELD_OUT_CLIPS = {"vjepa2": 180, "dinov2": 80}
 HELD_OUT_FRAMES = 48
 STREAM_STREAM = 20
 """The stream of random numbers of streams, beside those of the other scripts."""
