@@ -211,7 +211,10 @@ def cells(quick: bool) -> Iterable[Cell]:
         model, reference, searches = arena(name, kind)
         found = searches[number].meeting(ratio)
         labels = model.config.num_labels - model.classifier.in_features
-        truth = [torch.full((len(logits),), clip.label) for clip, logits in zip(reference.clips, reference.logits)]
+        truth = [
+            torch.full((len(logits),), -1 if clip.label is None else clip.label)
+            for clip, logits in zip(reference.clips, reference.logits)
+        ]
         return {
             "model": name,
             "kind": kind,
