@@ -272,7 +272,9 @@ def at_a_glance(result: dict[str, Any]) -> Block:
             for row in result["rows"]
             if (row["model"], row["kind"], row["method"], row["setting"]) == (name, kind, method, ratio)
         )
-        return f"{row['kl']:.4f}" + (f" at {row['ratio']:.1f}x" if abs(row["ratio"] / ratio - 1) > 0.02 else "")
+        return f"{max(row['kl'], 0):.4f}" + (
+            f" at {row['ratio']:.1f}x" if abs(row["ratio"] / ratio - 1) > 0.02 else ""
+        )
 
     places = [(kind, ratio) for kind in KINDS for ratio in RATIOS]
     return [
@@ -294,7 +296,7 @@ def at_a_glance(result: dict[str, Any]) -> Block:
 
 def cell_text(row: dict[str, Any]) -> str:
     """The four figures of a row."""
-    return f"{row['kl']:.4f} ({row['agreement']:.1%}; {row['accuracy']:.1%}; {row['feature_distance']:.2f})"
+    return f"{max(row['kl'], 0):.4f} ({row['agreement']:.1%}; {row['accuracy']:.1%}; {row['feature_distance']:.2f})"
 
 
 def about(quick: bool) -> dict[str, Any]:

@@ -171,6 +171,11 @@ class TestWindows:
         assert (every["kl"], every["agreement"], every["ratio_after_first"]) == (0, 1, 1)
         half = with_skipping(model, streams, 4, 2)
         assert half["ratio_after_first"] == 2 and half["kl"] > 0 and half["windows"] == 10
+        # Windows that were computed are right: all of the first, and each of the others in one of two ways.
+        wrong = [streams.expected(model, start) for start in (0, 4, 8, 12)]
+        right = [streams.expected(model, start) for start in (4, 8, 12, 16)]
+        held = fidelity(right, wrong, [streams.truth(start) for start in (4, 8, 12, 16)], TINY_VIT["num_labels"])
+        assert half["kl"] == pytest.approx(held["kl"] * 4 / 5 / 2)
 
 
 def test_without_a_trained_model_a_sentence_says_how_to_make_it(
