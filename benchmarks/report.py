@@ -229,6 +229,7 @@ def draw(results: Results, images: Path) -> list[Path]:
         ("latency", plots.latency, folder / "latency.png"),
         ("peak", plots.memory, folder / "memory.png"),
         ("windows", windows.plot, images / "windows.png"),
+        ("trained", trained.plot, folder / "trained.png"),
         ("long_run", streams.plot, folder / "long_run.png"),
     ):
         result = results.part(part)

@@ -34,6 +34,7 @@ from .methods.clip_dropping import DenseClip, FewerFrames
 from .methods.dense import Dense
 from .methods.frame_skipping import HeldFrames, InterpolatedFrames
 from .methods.reuse import Bidirectional, CausalClip, CausalClipReuse, ClipReuse
+from .overview import picture
 from .runner import Cell, Part
 from .table import Block, Table
 
@@ -278,6 +279,7 @@ def at_a_glance(result: dict[str, Any]) -> Block:
 
     places = [(kind, ratio) for kind in KINDS for ratio in RATIOS]
     return [
+        picture("KL to the dense model over multiply-adds saved", "trained"),
         "KL to the dense model by how many times fewer the multiply-adds are, on clips in which something moves, and "
         "in which nothing does but noise and light.",
         Table(
@@ -292,6 +294,36 @@ def at_a_glance(result: dict[str, Any]) -> Block:
             ),
         ),
     ]
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Draws the divergences where something moves, each at the multiply-adds that were met."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    colours = ("#08306b", "#00b3a4", "#e6550d", "#fdae6b")
+    figure, axes = pyplot.subplots(1, len(CLASSES), figsize=(8, 3.2), sharey=True)
+    for axis, name in zip(axes, CLASSES):
+        for colour, method in zip(colours, METHODS[name]):
+            found = [row for row in result["rows"] if (row["model"], row["kind"]) == (name, KINDS[0])]
+            rows = [row for row in found if row["method"] == method.title]
+            axis.plot(
+                [row["ratio"] for row in rows], [row["kl"] for row in rows], "o-", color=colour, label=method.title
+            )
+        axis.set_title(f"{NAMES[name]}, something moves", loc="left", fontsize=10)
+        axis.set_xlabel("times fewer multiply-adds")
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
+        axis.minorticks_off()
+        axis.legend(fontsize=7, frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("KL to dense")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
 
 
 def cell_text(row: dict[str, Any]) -> str:
