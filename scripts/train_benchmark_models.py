@@ -9,6 +9,7 @@ other regions of the photographs, each written to an mp4 file and decoded again.
 
 A folder for each model is written below `--out`: weights, preprocessor, and `training.json` with the figures of the
 run. `python -m benchmarks run --part trained` looks for them in `build/trained`. They are not part of the repository.
+With one seed all that is drawn is the same in every run; what the encoder of h264 makes of a clip is so nearly always.
 Needs the extra `assets`: `pip install '.[assets]'`.
 """
 
