@@ -18,7 +18,7 @@ import torch
 from transformers import VideoMAEForVideoClassification
 
 import hf_ttr
-from hf_ttr.flops import window_report
+from hf_ttr.execution.flops import window_report
 from hf_ttr.models.videomae.modeling_temporal_reuse_videomae import VideoMAEParts
 from hf_ttr.planning.window_planner import WindowPlanner
 

@@ -153,6 +153,7 @@ NOT_JUDGED = {
             "seconds",
             "dense_seconds",
             "reuse_seconds",
+            "bare_seconds",
             "planner_seconds",
             "planner_share_of_dense",
             "milliseconds",

@@ -1,4 +1,4 @@
-"""How fast the products of a ViT-B's linear layers run, by kernel and number of rows: what `FewRowsLinear` goes by."""
+"""How fast the products of a ViT-B's linear layers run, by kernel and number of rows: what `PackedLinear` goes by."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_ttr.linear import COLUMNS, has_onednn, onednn_linear, transposed_linear
-from hf_ttr.packed_weights import PackedWeights
+from hf_ttr.execution.linear import has_onednn, onednn_linear
+from hf_ttr.execution.packed_weights import PackedWeights
 
 from .runner import Cell, Part
 from .table import Block, Table
@@ -26,10 +26,7 @@ LAYERS = 12
 
 def kernels() -> dict[str, Callable[..., torch.Tensor]]:
     """Functions of rows, weight and bias."""
-    found: dict[str, Callable[..., torch.Tensor]] = {
-        "BLAS": nn.functional.linear,
-        "transposed": lambda rows, weight, bias: transposed_linear(rows, weight, bias, -len(rows) % COLUMNS),
-    }
+    found: dict[str, Callable[..., torch.Tensor]] = {"BLAS": nn.functional.linear}
     if has_onednn():
         packed: Any = PackedWeights()
         found["oneDNN"] = onednn_linear

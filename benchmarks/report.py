@@ -19,6 +19,7 @@ from . import (
     look_ahead,
     memory,
     motion,
+    overhead,
     overview,
     packing,
     plots,
@@ -73,6 +74,7 @@ def blocks() -> Blocks:
         "speed_videomae": speed_videomae.table,
         "speed_reduction": speed_reduction.table,
         "linear_kernels": linear_kernels.table,
+        "overhead": overhead.table,
         "packing": packing.table,
     }
     found: Blocks = {name: ((name,), partial(_with_heading, name, make)) for name, make in plain.items()}

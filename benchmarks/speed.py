@@ -124,12 +124,12 @@ def _stream(share: float, model: Any, rounds: int) -> dict[str, Any]:
 
 
 def optimized(job: Callable[..., dict[str, Any]], share: float, model: Any, rounds: int) -> dict[str, Any]:
-    """The same with packed weights; the dense model, whose rows are many, has no use for them."""
+    """The same with packed weights, which the dense model uses too where its rows are few enough."""
     hf_ttr.optimize(model, frozen=True)
     try:
         return job(share, model, rounds)
     finally:
-        model.base_model.packed_weights = None
+        hf_ttr.optimize(model)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
-from hf_ttr.files import replacing
+from hf_ttr.storage.files import replacing
 
 
 PICTURES = (".jpg", ".jpeg", ".png")

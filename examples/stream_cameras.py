@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from transformers import pipeline
 
 import hf_ttr  # noqa: F401, which registers the pipeline
-from hf_ttr.cache_snapshot import SnapshotError
+from hf_ttr.caching.snapshot import SnapshotError
 from hf_ttr.streaming import ResultFile, ResultFileError, SourceError, StreamResult
 
 

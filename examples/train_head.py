@@ -19,8 +19,8 @@ from transformers import PretrainedConfig
 
 import hf_ttr
 from hf_ttr.evaluation import DataError, Protocol, open_dataset
-from hf_ttr.sampling import rate_in_force
 from hf_ttr.video import VideoDecodingError
+from hf_ttr.video.sampling import rate_in_force
 
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

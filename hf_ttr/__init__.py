@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 
 from .lazy import lazy_names
 from .registration import register_when_loaded
+from .renamed import find_renamed
 
 
 if TYPE_CHECKING:
     from . import metrics
-    from .cache import TemporalReuseCache
+    from .caching.cache import TemporalReuseCache
+    from .caching.factorized_cache import TemporalReuseFactorizedCache
+    from .caching.window_cache import TemporalReuseWindowCache
     from .configuration import TemporalReuseConfig
     from .conversion import with_temporal_reuse
     from .examples import example
     from .models import *
     from .optimization import OptimizationReport, optimize
     from .pipeline import TemporalReuseVideoClassificationPipeline
-    from .processing import TemporalReuseImageProcessor, TemporalReuseVideoProcessor
-    from .window_cache import TemporalReuseWindowCache
+    from .video.processing import TemporalReuseImageProcessor, TemporalReuseVideoProcessor
 
 
 __version__ = "0.1.0"
@@ -55,6 +57,7 @@ __all__ = [
     "TemporalReuseDinov2WithRegistersForImageClassification",
     "TemporalReuseDinov2WithRegistersForVideoClassification",
     "TemporalReuseDinov2WithRegistersModel",
+    "TemporalReuseFactorizedCache",
     "TemporalReuseIJepaConfig",
     "TemporalReuseIJepaForImageClassification",
     "TemporalReuseIJepaForVideoClassification",
@@ -90,6 +93,9 @@ __all__ = [
     "TemporalReuseVideoMAEConfig",
     "TemporalReuseVideoMAEForVideoClassification",
     "TemporalReuseVideoMAEModel",
+    "TemporalReuseVideoPrismForVideoClassification",
+    "TemporalReuseVideoPrismVisionConfig",
+    "TemporalReuseVideoPrismVisionModel",
     "TemporalReuseVideoProcessor",
     "TemporalReuseVivitConfig",
     "TemporalReuseVivitForVideoClassification",
@@ -102,14 +108,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "cache": ["TemporalReuseCache"],
+    "caching": ["TemporalReuseCache", "TemporalReuseFactorizedCache", "TemporalReuseWindowCache"],
     "configuration": ["TemporalReuseConfig"],
     "conversion": ["with_temporal_reuse"],
     "examples": ["example"],
     "optimization": ["OptimizationReport", "optimize"],
     "pipeline": ["TemporalReuseVideoClassificationPipeline"],
-    "processing": ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor"],
-    "window_cache": ["TemporalReuseWindowCache"],
+    "video.processing": ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor"],
 }
 # Every other class is of a model, and every other name a module.
 _OTHERS = set(__all__).difference(*_MODULES.values(), {"metrics"})
@@ -117,3 +122,4 @@ _OTHERS = set(__all__).difference(*_MODULES.values(), {"metrics"})
 __getattr__, __dir__ = lazy_names(__name__, {**_MODULES, "models": sorted(_OTHERS)})
 
 register_when_loaded()
+find_renamed()

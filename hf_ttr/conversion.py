@@ -10,9 +10,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from .configuration import TemporalReuseConfig, as_temporal_reuse_config
+from .hub.remote_code import StaysInPackage
 from .models.attending import ReuseAttention, ReuseLayer
 from .models.register import MODELS, parent_of, stand_in_for
-from .remote_code import StaysInPackage
 
 
 def with_temporal_reuse(

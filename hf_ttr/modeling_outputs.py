@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
+from transformers.models.videoprism.modeling_videoprism import BaseModelOutputWithSpatialAndTemporalStates
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2WithMaskedInputModelOutput
 from transformers.utils import ModelOutput
 
-from .cache import TemporalReuseCache
-from .flops import ReuseReport
+from .caching.cache import TemporalReuseCache
+from .execution.flops import ReuseReport
 
 
 @dataclass
@@ -37,6 +38,19 @@ class TemporalReuseModelOutput(BaseModelOutputWithPooling):
 class TemporalReuseVJEPA2ModelOutput(VJEPA2WithMaskedInputModelOutput):
     """
     Output of a `TemporalReuseVJEPA2Model`; with reuse there is no `predictor_output`.
+
+    Attributes:
+        past_key_values, reuse: as in `TemporalReuseModelOutput`.
+    """
+
+    past_key_values: TemporalReuseCache | None = None
+    reuse: ReuseReport | None = None
+
+
+@dataclass
+class TemporalReuseVideoPrismModelOutput(BaseModelOutputWithSpatialAndTemporalStates):
+    """
+    Output of a `TemporalReuseVideoPrismVisionModel`.
 
     Attributes:
         past_key_values, reuse: as in `TemporalReuseModelOutput`.

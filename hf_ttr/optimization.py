@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from .kernels.interpolated_attention import kernel_unavailable_reason
-from .kernels.row_buckets import RowBuckets
-from .linear import MIN_WEIGHTS, has_onednn, is_plain_tensor
+from .execution.kernels.interpolated_attention import kernel_unavailable_reason
+from .execution.kernels.row_buckets import RowBuckets
+from .execution.linear import MIN_WEIGHTS, has_onednn, is_plain_tensor, pack_linear, unpack_linear
+from .execution.packed_weights import PackedWeights
 from .models.frame_model import FrameModel
-from .packed_weights import PackedWeights
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def optimize(
     Makes a model with reuse as fast as this machine allows, in place; calls, cache and checkpoints stay as they are.
 
     - On the CPU, in float32, if the weights are `frozen`: they are packed for products of few rows, such as those of
-      one frame of a stream (`hf_ttr.packed_weights`). It costs a second copy of the layers' weights in memory.
+      one frame of a stream (`PackedWeights`). It costs a second copy of the layers' weights in memory.
     - On a GPU: what a layer does row by row is compiled, with rows padded to a few sizes (`RowBuckets`), so that code
       is made once per size; `ReuseReport` counts the rows without padding. Attention is not part of it: it has a
       kernel of its own (Triton), of which the report says whether it is used.
@@ -136,7 +136,7 @@ def _compile(body: Any, layers: nn.ModuleList, compile: bool | str | None) -> Op
     device = _device(body)
     if compile is None and device.type != "cuda":
         if device.type == "cpu":
-            return Optimization(name, False, "on the CPU the products chosen by number of rows are faster")
+            return Optimization(name, False, "on the CPU only if it is asked for, with compile=True")
         return Optimization(name, False, f"not tried on {device.type}; ask for it with compile=True")
     if compile is False:
         return Optimization(name, False, "as asked")
@@ -152,29 +152,32 @@ def _compile(body: Any, layers: nn.ModuleList, compile: bool | str | None) -> Op
 def _pack_weights(body: Any, layers: nn.ModuleList, frozen: bool) -> Optimization:
     name = "packed weights"
     device = _device(body)
-    weights = [layer.weight for layer in _plain_linear_layers(layers) if layer.weight.numel() >= MIN_WEIGHTS]
     reason = ""
     # Copies of before are of weights that may have changed since.
     body.packed_weights = None
+    for module in layers.modules():
+        unpack_linear(module)
+    found = [layer for layer in _plain_linear_layers(layers) if layer.weight.numel() >= MIN_WEIGHTS]
     if device.type != "cpu":
         reason = f"the model is on {device.type}, and they are for the CPU"
     elif any(layer._compiled_call_impl is not None for layer in layers):
         reason = "compiled layers have products of their own"
     elif not has_onednn():
         reason = "torch was built without oneDNN"
-    elif not weights:
+    elif not found:
         reason = f"the layers have no linear weights in float32 of at least {MIN_WEIGHTS} numbers"
     elif not frozen:
         reason = "as the weights may change; pass frozen=True if they do not"
     if reason:
         return Optimization(name, False, reason)
     body.packed_weights = PackedWeights()
-    for weight in weights:
-        body.packed_weights.of(weight)
+    for layer in found:
+        if body.packed_weights.of(layer.weight) is not None:
+            pack_linear(layer, body.packed_weights)
     if not len(body.packed_weights):
         return Optimization(name, False, "the weights were made in inference mode; load the model outside it")
-    size = sum(weight.nbytes for weight in weights) / 2**20
-    return Optimization(name, True, f"{len(weights)} linear layers, {size:.0f} MiB more memory")
+    size = sum(layer.weight.nbytes for layer in found) / 2**20
+    return Optimization(name, True, f"{len(found)} linear layers, {size:.0f} MiB more memory")
 
 
 def _look_at_attention_kernel(body: Any) -> Optimization:

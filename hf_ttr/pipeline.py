@@ -12,12 +12,12 @@ import torch
 from transformers import AutoModelForVideoClassification, PreTrainedConfig, VideoClassificationPipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .answers.scores import score_kind
 from .conversion import with_temporal_reuse
 from .display import shown
 from .models.configuration_reuse import ReuseConfigMixin
 from .models.register import classifier_types, entry_for
-from .processing import TemporalReuseVideoProcessor
-from .scores import score_kind
+from .video.processing import TemporalReuseVideoProcessor
 
 
 logger = logging.getLogger(__name__)

@@ -52,7 +52,7 @@ class Box:
         )
 
 
-PIXELS = Box(MIDDLE, 100, "pixels", "frames, resized and scaled", ("video", "processing"))
+PIXELS = Box(MIDDLE, 100, "pixels", "frames, resized and scaled", ("video", "video.processing"))
 EMBEDDINGS = Box(
     MIDDLE, 215, "embeddings", "of all patches, by the parent's code", ("models.frame_model", "models.window_model")
 )
@@ -63,15 +63,27 @@ PLAN = Box(
     "computed, or made of which tokens",
     ("planning.planner", "planning.causal", "planning.bidirectional", "planning.window_planner", "planning.runs"),
 )
-ROWS = Box(MIDDLE, 499, "packed rows", "computed tokens, one matrix", ("packed", "compact", "kernels"))
+ROWS = Box(
+    MIDDLE,
+    499,
+    "packed rows",
+    "computed tokens, one matrix",
+    ("execution.packed", "execution.compact", "execution.kernels"),
+)
 LAYERS = Box(
     MIDDLE,
     632,
     "layers",
     "the parent's, on packed rows",
-    ("models.attending", "linear", "packed_weights"),
+    ("models.attending", "execution.linear", "execution.packed_weights"),
 )
-OUTPUTS = Box(MIDDLE, 783, "outputs", "logits, cache, what it cost", ("modeling_outputs", "flops", "token_maps"))
+OUTPUTS = Box(
+    MIDDLE,
+    783,
+    "outputs",
+    "logits, cache, what it cost",
+    ("modeling_outputs", "execution.flops", "execution.token_maps"),
+)
 CALLERS = Box(
     LEFT,
     15,
@@ -102,12 +114,12 @@ MEMORY = Box(
 CACHE = Box(
     RIGHT,
     632,
-    "cache",
+    "caching.cache",
     "keys and values of every position",
-    ("cache", "window_cache", "cache_snapshot"),
+    ("caching.cache", "caching.window_cache", "caching.snapshot"),
     STATE,
 )
-READERS = Box(RIGHT, 783, "readers", "look at results alone", ("visualization", "metrics", "model_card"), SIDE)
+READERS = Box(RIGHT, 783, "readers", "look at results alone", ("visualization", "metrics", "cards.model_card"), SIDE)
 BOXES = (CALLERS, PIXELS, EMBEDDINGS, PLAN, ROWS, LAYERS, OUTPUTS, SETTINGS, REDUCTION, MEMORY, CACHE, READERS)
 
 

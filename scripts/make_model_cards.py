@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from transformers import VideoMAEConfig, ViTConfig  # noqa: E402
 
-from hf_ttr.model_card import ReuseModelCardData  # noqa: E402
+from hf_ttr.cards.model_card import ReuseModelCardData  # noqa: E402
 
 
 COMMAND = "python scripts/make_model_cards.py"

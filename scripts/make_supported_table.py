@@ -25,6 +25,9 @@ FRAMES, SIZE, PATCH = 8, 24, 4
 TINY: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
+    "num_spatial_layers": 1,
+    "num_temporal_layers": 1,
+    "num_auxiliary_layers": 1,
     "num_attention_heads": 4,
     "intermediate_size": 48,
     "mlp_ratio": 2,
@@ -65,8 +68,9 @@ COLUMNS = ("model", "type", "sees", "classes", "clips", "streams", "reduction", 
 def tiny_config(config: type[PreTrainedConfig], **settings: Any) -> PreTrainedConfig:
     """A config of a small model, whatever its sizes are called."""
     values = {name: value for name, value in TINY.items() if hasattr(config, name) or name == "num_labels"}
-    if isinstance(getattr(config, "tubelet_size", None), (list, tuple)):
-        values["tubelet_size"] = [2, PATCH, PATCH]
+    tubelet = getattr(config, "tubelet_size", None)
+    if isinstance(tubelet, (list, tuple)):
+        values["tubelet_size"] = [tubelet[0], PATCH, PATCH]
     for name, part in getattr(config, "sub_configs", {}).items():
         if name.endswith("_config"):
             inner = tiny_config(part).to_dict()

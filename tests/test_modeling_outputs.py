@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
 import hf_ttr
-from hf_ttr.flops import ReuseReport
+from hf_ttr.execution.flops import ReuseReport
 from hf_ttr.modeling_outputs import TemporalReuseModelOutput, concatenate_outputs, map_tensors
 
 from .tiny import make_clip, tiny_parent, tiny_videomae

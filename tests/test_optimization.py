@@ -12,7 +12,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 
 import hf_ttr
-from hf_ttr.kernels.row_buckets import RowBuckets
+from hf_ttr.execution.kernels.row_buckets import RowBuckets
 
 from .tiny import make_clip, tiny_parent, tiny_videomae
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import hf_ttr
-from hf_ttr.checkpoints import CheckpointError, load_classifier
+from hf_ttr.hub.checkpoints import CheckpointError, load_classifier
 
 
 ASSETS = Path(hf_ttr.__file__).parent / "assets"

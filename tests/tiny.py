@@ -40,6 +40,16 @@ TINY_VIVIT: dict[str, Any] = {
     "num_frames": 8,
     "tubelet_size": [2, 4, 4],
 }
+# The cap is so low that it counts.
+TINY_VIDEOPRISM: dict[str, Any] = {
+    **{name: value for name, value in TINY_VIT.items() if name not in ("patch_size", "num_hidden_layers")},
+    "num_spatial_layers": 2,
+    "num_temporal_layers": 1,
+    "num_auxiliary_layers": 1,
+    "num_frames": 8,
+    "tubelet_size": [1, 4, 4],
+    "attn_logit_softcapping": 2.0,
+}
 TINY_VJEPA2: dict[str, Any] = {
     **{name: value for name, value in TINY_VIT.items() if name not in ("image_size", "intermediate_size")},
     "num_hidden_layers": 2,

@@ -9,7 +9,7 @@ from torch.nn.functional import linear
 from transformers import VJEPA2ForVideoClassification
 
 import hf_ttr
-from hf_ttr.flops import TransformerCost
+from hf_ttr.execution.flops import TransformerCost
 from hf_ttr.models.videomae.modeling_temporal_reuse_videomae import VideoMAEParts
 from hf_ttr.models.vjepa2.modeling_temporal_reuse_vjepa2 import VJEPA2Parts
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from hf_ttr.flops import TransformerCost
+from hf_ttr.execution.flops import TransformerCost
 from hf_ttr.models.register import stand_in_for
 
 

@@ -16,8 +16,8 @@ import torch
 from transformers import PretrainedConfig
 
 import hf_ttr
+from hf_ttr.answers.scores import score_kind, to_scores
 from hf_ttr.display import shown
-from hf_ttr.scores import score_kind, to_scores
 from hf_ttr.video import VideoDecodingError, VideoLimits, read_frames
 from hf_ttr.visualization import reuse_video
 

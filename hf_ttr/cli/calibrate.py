@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..display import shown
-from ..sampling import rate_in_force
+from ..video.sampling import rate_in_force
 from .errors import InputError, ends_quietly, first_line, sentence
 from .loading import load_pipeline, quiet
 from .options import (
@@ -34,9 +34,9 @@ from .videos import videos_in
 
 
 if TYPE_CHECKING:
+    from ..answers.promise import Target
     from ..configuration import TemporalReuseConfig
     from ..evaluation.calibration import Calibration, Point
-    from ..promise import Target
 
 RESULTS, SETTINGS, CURVE = "calibration.json", "temporal_reuse.json", "curve.png"
 
@@ -88,7 +88,7 @@ def calibrate(
 
     Exit code 1 if no threshold keeps it, or the chosen one does not on the others.
     """
-    from ..promise import Target
+    from ..answers.promise import Target
 
     wanted = Wanted(None, None, mode, reduction, num_frames, frame_sampling_rate, dtype)
     check_paths(model)
@@ -234,7 +234,7 @@ def _check_out(folder: str, overwrite: bool) -> None:
     Raises:
         InputError: if there is something else.
     """
-    from ..ownership import MARK
+    from ..storage.ownership import MARK
 
     try:
         with open(os.path.join(folder, RESULTS), encoding="utf-8") as file:
@@ -253,8 +253,8 @@ def _write(calibration: Calibration, settings: TemporalReuseConfig | None, out: 
     """Writes what came of it; without settings, those of a calibration of before go."""
     import copy
 
-    from ..files import write_json
-    from ..ownership import MARK
+    from ..storage.files import write_json
+    from ..storage.ownership import MARK
 
     path = os.path.join(out, SETTINGS)
     write_json(os.path.join(out, RESULTS), {"made_by": MARK, "model": shown(model, None), **calibration.to_dict()})
@@ -268,7 +268,7 @@ def _write(calibration: Calibration, settings: TemporalReuseConfig | None, out: 
 
 
 def _update(path: str, threshold: float | None) -> None:
-    from ..files import write_json
+    from ..storage.files import write_json
 
     with open(path, encoding="utf-8") as file:
         config = json.load(file)

@@ -12,7 +12,7 @@ from .errors import InputError, ends_quietly, first_line
 
 
 if TYPE_CHECKING:
-    from ..model_card import ReuseModelCardData
+    from ..cards.model_card import ReuseModelCardData
 
 
 @ends_quietly
@@ -54,14 +54,14 @@ def card(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
     """Write the model card of a checkpoint: how to use it, and what was measured of it."""
-    from ..card_source import SourceFacts, source_facts
-    from ..card_text import command_line
+    from ..cards.source import SourceFacts, source_facts
+    from ..cards.text import command_line
 
     if not os.path.isdir(model):
         reason = "is a file" if os.path.exists(model) else "does not exist"
         raise InputError(f"The model folder '{shown(model)}' {reason}; pass the folder of a checkpoint.")
 
-    from ..model_card import ReuseModelCardData
+    from ..cards.model_card import ReuseModelCardData
     from .loading import quiet
 
     out = os.path.join(model, "README.md") if out is None else out
@@ -104,7 +104,7 @@ def card(
 
 def _written(data: ReuseModelCardData, out: str, overwrite: bool) -> list[str]:
     """Writes the card; what cannot be written is told from what cannot be read."""
-    from ..model_card import save_model_card
+    from ..cards.model_card import save_model_card
 
     try:
         return save_model_card(data, out, overwrite)

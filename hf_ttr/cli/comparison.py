@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..checks import ContractError
 from ..display import scrub, shown
 from ..examples import as_named
-from ..ownership import TakenError, check_replaceable
+from ..storage.ownership import TakenError, check_replaceable
 from .errors import InputError, first_line
 from .loading import load_pipeline, quiet
 from .options import check_model_frames
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import VideoClassificationPipeline
 
-    from ..flops import ReuseReport
-    from ..sampling import FrameSamplingRate
-    from ..scores import ScoreKind
-    from ..token_maps import TokenMaps
+    from ..answers.scores import ScoreKind
+    from ..execution.flops import ReuseReport
+    from ..execution.token_maps import TokenMaps
     from ..video import VideoInfo
+    from ..video.sampling import FrameSamplingRate
 
 
 TIMED_RUNS = 3
@@ -91,7 +91,7 @@ class Agreement:
         same_top_label: whether the clip gets the same label; of a model that gives each label a score of its own, the
             same labels above one half; `None` of one that gives numbers.
         clip_kl: Kullback-Leibler divergence from the dense distribution of the clip to that with reuse, as
-            `hf_ttr.scores.divergence` has it.
+            `hf_ttr.answers.scores.divergence` has it.
         frames_with_same_top_label: share of the frames that get the same label.
         mean_frame_kl: mean Kullback-Leibler divergence of the frames.
         scores: what turns logits to scores.
@@ -108,7 +108,7 @@ class Agreement:
     @classmethod
     def of(cls, dense: Measurement, reuse: Measurement, kind: ScoreKind = "softmax") -> Agreement:
         """The agreement of two measurements of the same clip."""
-        from ..scores import divergence, same_answer
+        from ..answers.scores import divergence, same_answer
 
         assert dense.logits is not None and reuse.logits is not None
         has_labels = kind != "none"
@@ -366,9 +366,9 @@ def compare(
     Raises:
         InputError: one sentence, if the video cannot be used.
     """
-    from ..sampling import choose_clips, rate_in_force
-    from ..scores import score_kind
+    from ..answers.scores import score_kind
     from ..video import VideoDecodingError, read_frames
+    from ..video.sampling import choose_clips, rate_in_force
 
     pipe = pipelines.reuse
     config = pipe.model.config

@@ -51,14 +51,14 @@ def convert(
     if private and push_to_hub is None:
         raise InputError("--private has no meaning without --push-to-hub; add it, or leave --private out.")
 
-    from .. import hub
+    from ..hub import publishing
     from .loading import quiet
     from .report import settings_text
 
     if push_to_hub is not None:
-        hub.check_repo_id(push_to_hub, folder)
+        publishing.check_repo_id(push_to_hub, folder)
     with quiet():
-        converted = hub.convert(source, folder, wanted.settings, overwrite, dtype, push_to_hub)
+        converted = publishing.convert(source, folder, wanted.settings, overwrite, dtype, push_to_hub)
         parts = [converted.architecture, settings_text(converted.temporal_reuse.to_dict())]
         parts.append(f"the weights of {shown(source)} {_dtypes(converted)} ({converted.weights_bytes / 1e6:.1f} MB)")
         typer.echo(f"{shown(folder)}: {', '.join(parts)}")
@@ -69,7 +69,7 @@ def convert(
             )
         typer.echo(_source(converted))
         if push_to_hub is not None:
-            typer.echo(hub.push_to_hub(folder, push_to_hub, private=private or None))
+            typer.echo(publishing.push_to_hub(folder, push_to_hub, private=private or None))
 
 
 def _dtypes(converted: ConvertedCheckpoint) -> str:

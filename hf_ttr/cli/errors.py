@@ -11,10 +11,10 @@ from typing import Any, NoReturn, TextIO, cast
 
 import typer
 
-from ..checkpoints import CheckpointError
 from ..checks import ContractError
 from ..checks import first_line as first_line
 from ..display import shown
+from ..hub.checkpoints import CheckpointError
 
 
 INTERRUPTED, PIPE_CLOSED = 130, 141

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..card_text import command_line
+from ..cards.text import command_line
 from ..display import shown
-from ..sampling import rate_in_force
+from ..video.sampling import rate_in_force
 from .errors import InputError, ends_quietly, sentence
 from .loading import load_pipeline, quiet
 from .options import (
@@ -127,9 +127,9 @@ def evaluate(
         _leave_group()
     if done is None:
         return
-    from ..card_figures import settings_in_force
+    from ..cards.figures import settings_in_force
 
-    _report(done, settings_in_force(config.temporal_reuse, config.window_frames is not None), as_json)
+    _report(done, settings_in_force(config.temporal_reuse, config.plans_windows), as_json)
     if done.broken and strict:
         raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..card_text import large, small
+from ..cards.text import large, small
 from ..display import shown
 from .report import column_heading, duration, plain_table, ratio, settings_text
 
@@ -22,7 +22,7 @@ def print_evaluation(done: Evaluation, settings: dict[str, Any]) -> None:
 
     Args:
         done: the run.
-        settings: those of reuse in force, see `hf_ttr.card_figures.settings_in_force`.
+        settings: those of reuse in force, see `hf_ttr.cards.figures.settings_in_force`.
     """
     from rich.console import Console
     from rich.text import Text

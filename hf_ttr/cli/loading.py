@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..checkpoints import checkpoint_type, classifier_class, load_classifier, load_video_processor, naming_model
 from ..display import shown
 from ..examples import as_named
+from ..hub.checkpoints import checkpoint_type, classifier_class, load_classifier, load_video_processor, naming_model
 from .errors import InputError, first_line
 
 

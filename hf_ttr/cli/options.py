@@ -14,8 +14,8 @@ import typer
 from ..display import shown
 from ..examples import with_examples
 from ..modes import MODES
-from ..sampling import SPREAD
-from ..sampling import FrameSamplingRate as SamplingRate
+from ..video.sampling import SPREAD
+from ..video.sampling import FrameSamplingRate as SamplingRate
 from .errors import InputError, first_line
 
 

@@ -200,7 +200,7 @@ def stream(
 
 def _begun(pipe: Any, sources: dict[str, str], *settings: Any) -> VideoStreams:
     """The streams, or one sentence on why there are none."""
-    from ..cache_snapshot import SnapshotError
+    from ..caching.snapshot import SnapshotError
     from ..streaming import SourceError
 
     *positions, options = settings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..display import shown
-from ..ownership import TakenError, check_replaceable
+from ..storage.ownership import TakenError, check_replaceable
 from .errors import InputError, ends_quietly, first_line
 from .options import (
     Budget,

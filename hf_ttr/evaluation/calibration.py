@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..answers.promise import OF_OTHERS, Target
+from ..answers.scores import ScoreKind, divergence, same_answer, score_kind
+from ..answers.statistics import bootstrap_interval, wilson_interval
 from ..configuration import as_temporal_reuse_config
-from ..promise import OF_OTHERS, Target
-from ..scores import ScoreKind, divergence, same_answer, score_kind
-from ..statistics import bootstrap_interval, wilson_interval
 from ..video import VideoDecodingError
 from .measurements import ByThreshold, Measured, MeasurementFiles
 from .metadata import DataError
@@ -289,7 +289,7 @@ def draw_curve(calibration: Calibration, path: str) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise DataError("the curve is drawn with matplotlib; pip install matplotlib.") from error
-    from ..files import replacing
+    from ..storage.files import replacing
 
     curve, target = calibration.curve, calibration.target
     figure = Figure(figsize=(8, 3.4), layout="constrained")

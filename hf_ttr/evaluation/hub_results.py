@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..files import replacing
+from ..storage.files import replacing
 
 
 MODEL_INDEX = "model-index.yaml"

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..fingerprint import weights_digest
+from ..caching.fingerprint import weights_digest
 from .data import Video, VideoDataset
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..checks import is_whole
-from ..sampling import FrameSamplingRate, check_sampling, choose_clips
+from ..video.sampling import FrameSamplingRate, check_sampling, choose_clips
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Protocol:
         num_clips (`int`): clips of a video, evenly spread over it.
         views (`int`): 1, the frame as the processor makes it, or 3 squares along its longer side.
         num_frames (`int`): frames of a clip.
-        frame_sampling_rate (`int` or `"spread"`): step between them, see `hf_ttr.sampling`.
+        frame_sampling_rate (`int` or `"spread"`): step between them, see `hf_ttr.video.sampling`.
 
     Raises:
         ValueError: if one is out of range; one sentence.

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..checks import is_number, is_whole
 from ..display import shown
-from ..files import replacing
+from ..storage.files import replacing
 from .data import DataError
 
 

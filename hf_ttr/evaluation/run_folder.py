@@ -12,8 +12,8 @@ from typing import IO, Any
 
 from ..checks import is_whole
 from ..display import shown
-from ..files import replacing, write_json
-from ..locks import try_lock
+from ..storage.files import replacing, write_json
+from ..storage.locks import try_lock
 from .data import DataError, Video
 from .identity import ListedVideo, clean_label, clean_name, digest_of, file_of
 from .rows import ClipRow, RowFiles, unwritten

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
+from ..answers.scores import ScoreKind, mean_logits, score_kind
 from ..checks import first_line
 from ..configuration import as_temporal_reuse_config
 from ..display import shown, without_secrets
-from ..files import write_json
-from ..scores import ScoreKind, mean_logits, score_kind
+from ..storage.files import write_json
 from .data import DataError, Video, VideoDataset
 from .hub_results import write_hub_results
 from .identity import clean_label, clean_name, digest_of, file_of, identity_of, list_videos

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..display import shown
-from ..machine import processor_name
-from ..scores import ScoreKind
-from ..statistics import (
+from ..answers.scores import ScoreKind
+from ..answers.statistics import (
     Interval,
     bootstrap_interval,
     kl_divergence,
@@ -21,6 +19,8 @@ from ..statistics import (
     top_k_agreement,
     wilson_interval,
 )
+from ..display import shown
+from ..machine import processor_name
 from .rows import LARGEST, ClipRow
 
 
@@ -51,7 +51,7 @@ def summarise(
         rows: of the videos, at least one of which could be read.
         labels: names of the model's classes, in lower case, and their numbers.
         about: the model, data set, protocol and settings.
-        kind (`ScoreKind`): what turns the model's logits to scores, see `hf_ttr.scores.score_kind`.
+        kind (`ScoreKind`): what turns the model's logits to scores, see `hf_ttr.answers.scores.score_kind`.
 
     Returns:
         What `about` says; the number of videos; `metrics`, with 95 % confidence intervals where videos are drawn:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hf_ttr.scores import ScoreKind, score_kind
+from hf_ttr.answers.scores import ScoreKind, score_kind
 
 
 class OptionalInputs:

@@ -11,6 +11,7 @@ from .metaclip_2 import *
 from .siglip import *
 from .siglip2 import *
 from .videomae import *
+from .videoprism import *
 from .vit import *
 from .vit_msn import *
 from .vivit import *

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,8 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.vit.modeling_vit import eager_attention_forward
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
-from ..linear import paused
-from ..packed import Attention
+from ..execution.packed import Attention
 from ..reduction.row_reduction import RowReduction
 
 
@@ -32,12 +31,10 @@ class LayerRun(ABC):
 
     Attributes:
         number (`int`): of the layer.
-        linear: the context in which linear layers run.
         reduction (`RowReduction`, *optional*): what merges rows, or leaves some out, between attention and MLP.
     """
 
     number: int
-    linear: AbstractContextManager[object]
     reduction: RowReduction | None
 
     @property
@@ -95,7 +92,7 @@ def attend_in_run(
     assert run is not None, "attention of a layer that does not run"
     kwargs["dropout"] = 0.0
     # What attends now is what the model was loaded with, which may look at the config.
-    with running(None), paused(run.linear):
+    with running(None):
         return run.attend(module, query, key, value, attention_mask, scaling, **kwargs)
 
 
@@ -159,7 +156,8 @@ class ReuseAttention:
         """The attention function that the model was loaded with."""
         own, eager = self.__dict__["config"], self.eager_attention
         if eager is None:
-            sources = (sys.modules[kind.__module__] for kind in type(self).__mro__)
+            parents = (kind for kind in type(self).__mro__ if not issubclass(kind, ReuseAttention))
+            sources = (sys.modules[kind.__module__] for kind in parents)
             eager = next(part.eager_attention_forward for part in sources if hasattr(part, "eager_attention_forward"))
         found: Attention = ALL_ATTENTION_FUNCTIONS.get_interface(own._attn_implementation, eager)
         return found
@@ -228,15 +226,12 @@ class ReuseLayer:
             run (`LayerRun`, *optional*): the one inside which it is called: compiled code cannot look it up.
             (others): of the parent.
         """
-        if run is None:
+        if run is None or (not run.selects and run.reduction is None):
             return super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
-        with run.linear:
-            if not run.selects and run.reduction is None:
-                return super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
-            states = run.select(hidden_states) + self.attend(hidden_states, *args, **kwargs)
-            if run.reduction is not None:
-                states = run.reduction.reduce(run.number, states)
-            return self.finish(states)
+        states = run.select(hidden_states) + self.attend(hidden_states, *args, **kwargs)
+        if run.reduction is not None:
+            states = run.reduction.reduce(run.number, states)
+        return self.finish(states)
 
     def attend(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """What the first half adds to the rows for which outputs are wanted."""

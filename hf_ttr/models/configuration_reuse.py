@@ -10,8 +10,8 @@ from transformers import PreTrainedConfig
 
 from ..checks import height_and_width, is_number, is_whole
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
+from ..hub.remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
 from ..reduction.base import ModelShape
-from ..remote_code import StaysInPackage, auto_map, is_own, without_code, write_loader
 from .register import MODELS
 
 
@@ -19,6 +19,9 @@ Config = TypeVar("Config", bound="ReuseConfigMixin")
 
 MOST = {
     "num_hidden_layers": 2**10,
+    "num_spatial_layers": 2**10,
+    "num_temporal_layers": 2**10,
+    "num_auxiliary_layers": 2**10,
     "hidden_size": 2**16,
     "intermediate_size": 2**19,
     "num_register_tokens": 2**10,
@@ -44,7 +47,7 @@ MOST = {
 }
 """The largest sizes that a config.json may ask for: many times those of the largest models that there are."""
 
-MAY_BE_0 = ("num_register_tokens",)
+MAY_BE_0 = ("num_register_tokens", "num_auxiliary_layers")
 
 MOST_RATIO = 2**6
 """By how much the hidden layer of an MLP may be wider, where a config has that for a number."""
@@ -92,6 +95,16 @@ class ReuseConfigMixin(StaysInPackage):
         return None
 
     @property
+    def plans_windows(self) -> bool:
+        """Whether the tokens of a window are planned together, as they all attend to one another."""
+        return self.window_frames is not None
+
+    @property
+    def reuse_layers(self) -> int:
+        """How many layers the part has in which tokens are reused."""
+        return int(self.vision.num_hidden_layers)
+
+    @property
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the frames that the model was trained with, in pixels."""
         return height_and_width(self.image_size)
@@ -118,7 +131,7 @@ class ReuseConfigMixin(StaysInPackage):
         settings = self.temporal_reuse
         if settings.mode == "off" or (settings.threshold is None and settings.compute_budget is not None):
             return None
-        return settings.effective_threshold(default_threshold(self.window_frames is not None))
+        return settings.effective_threshold(default_threshold(self.plans_windows))
 
     @property
     def vision(self) -> Any:
@@ -375,5 +388,5 @@ def shape_of(config: Any, tokens: int, protected: int, times: int = 1) -> ModelS
     heads = vision.num_attention_heads
     key_size = getattr(vision, "head_dim", None) or vision.hidden_size // heads
     return ModelShape(
-        config.parent_name, vision.num_hidden_layers, tokens, vision.hidden_size, heads, key_size, protected, times
+        config.parent_name, config.reuse_layers, tokens, vision.hidden_size, heads, key_size, protected, times
     )

@@ -12,12 +12,14 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
-from ..cache import TemporalReuseCache
+from ..caching.cache import TemporalReuseCache
 from ..checks import check_attention_takes_masks
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
-from ..flops import CostCounter, ReuseReport, TransformerCost, multiply_adds_of_row
-from ..kernels.row_buckets import pad_rows, trim_rows
-from ..linear import dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
+from ..execution.flops import CostCounter, ReuseReport, TransformerCost, multiply_adds_of_row
+from ..execution.kernels.row_buckets import pad_rows, trim_rows
+from ..execution.linear import dtype_of_inputs, warn_of_slow_dtype
+from ..execution.packed import FrameCall
+from ..execution.token_maps import TokenMapper
 from ..modeling_outputs import (
     TemporalReuseImageClassifierOutput,
     TemporalReuseModelOutput,
@@ -25,13 +27,11 @@ from ..modeling_outputs import (
     concatenate_outputs,
     map_tensors,
 )
-from ..packed import FrameCall
 from ..planning.planner import NOTHING_SPENT, Planner
 from ..planning.price import check_thresholds
 from ..reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
 from ..reduction.frame_merging import merge_frames
 from ..reduction.row_reduction import RowReduction
-from ..token_maps import TokenMapper
 from .attending import LayerRun, ReuseAttention, ReuseLayer, running
 from .reuse_model import ReuseClassifier, ReuseEncoder
 
@@ -77,11 +77,13 @@ class FrameRun(LayerRun):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """See `LayerRun.attend`; a mask is what the model adds to the scores of each pair of tokens of a frame."""
         call, cache, reduction, kept = self.call, self.cache, self.reduction, None
+        softcap = kwargs.get("softcap")
         padded_rows = query.shape[2]
         if not call.plan.is_dense:
             query, key, value = (trim_rows(states, sum(call.counts)) for states in (query, key, value))
         if reduction is not None:
-            reduction.observe(self.number, query, key, scaling, mask, None if mask is None else call.positions)
+            tokens = None if mask is None else call.positions
+            reduction.observe(self.number, query, key, scaling, mask, tokens, softcap)
         if cache is not None:
             if reduction is not None:
                 # Merged rows stand for all their positions, in what frames attend to and in what is remembered.
@@ -89,7 +91,7 @@ class FrameRun(LayerRun):
             key, value = cache.update(key, value, self.number, call.plan)
             kept = cache.kept(self.number, call.plan, reduction)
             if call.observed is not None:
-                cache.observe(call.observed_attention(query, key, scaling, kept, mask))
+                cache.observe(call.observed_attention(query, key, scaling, kept, mask, softcap))
         output, weights = call.attend(
             module.attention, module, query, key, value, scaling=scaling, kept=kept, bias=mask, **kwargs
         )
@@ -161,7 +163,7 @@ class FrameParts:
 
     def grid(self, base: Any, frames: torch.Tensor) -> tuple[int, int]:
         """Rows and columns of patches."""
-        height, width = base.get_submodule(self.projection).kernel_size
+        height, width = base.get_submodule(self.projection).kernel_size[-2:]
         return frames.shape[-2] // height, frames.shape[-1] // width
 
     def norm_of(self, base: Any) -> Any:
@@ -188,6 +190,7 @@ class FrameModel(ReuseEncoder):
     """In front of a base model of transformers: goes through the frames of videos and reuses what did not change."""
 
     parts: ClassVar[FrameParts]
+    cache_class: ClassVar[type[TemporalReuseCache]] = TemporalReuseCache
 
     @can_return_tuple
     def forward(
@@ -417,12 +420,11 @@ class FrameModel(ReuseEncoder):
         **kwargs: Any,
     ) -> BaseModelOutput:
         layers = self.parts.layers_of(self)
-        linear = few_rows_linear(layers, self.packed_weights)
         given, known = {}, None
         for number, (layer, call) in enumerate(zip(layers, calls)):
             if call is not known or call.reduction is not None:
                 given, known = inputs(padded_positions(call, hidden_states)), call
-            run = FrameRun(number, linear, call.reduction, call, cache)
+            run = FrameRun(number, call.reduction, call, cache)
             with running(run):
                 output = layer(hidden_states, run=run, **given, **kwargs)
             hidden_states = output[0] if isinstance(output, tuple) else output
@@ -438,11 +440,11 @@ class FrameModel(ReuseEncoder):
         """The cache handed in, after a look at what it was filled with, or a new one."""
         layers = len(self.parts.layers_of(self))
         if past_key_values is None:
-            past_key_values = TemporalReuseCache(layers)
-        elif not isinstance(past_key_values, TemporalReuseCache):
+            past_key_values = self.cache_class(layers)
+        elif not isinstance(past_key_values, self.cache_class):
             raise ValueError(
-                f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseCache that the "
-                "previous frames returned."
+                f"past_key_values is a {type(past_key_values).__name__}, but must be the {self.cache_class.__name__} "
+                "that the previous frames returned."
             )
         past_key_values.check_owner(
             model=type(self).__name__,

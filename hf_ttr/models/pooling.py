@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ..compact import logit_mask
-from ..flops import multiply_adds_of_row
+from ..execution.compact import logit_mask
+from ..execution.flops import multiply_adds_of_row
 from ..planning.window_plan import logits_of_counts
 from .attending import LayerRun, ReuseAttention, running
 
@@ -78,7 +77,7 @@ def pool_rows(pooler: nn.Module, encoded: EncodedWindow, norm: Callable[[torch.T
     for rows, counts in zip(states.split(encoded.plan.live_counts), encoded.counts.split(encoded.plan.live_counts)):
         if encoded.kept is not None:
             rows, counts = rows[counts > 0], counts[counts > 0]
-        with running(PoolingRun(0, nullcontext(), None, logits_of_counts(counts))):
+        with running(PoolingRun(0, None, logits_of_counts(counts))):
             outputs.append(pooler(rows[None]))
     return torch.cat(outputs)
 

@@ -17,7 +17,7 @@ from transformers import (
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.utils import is_vision_available
 
-from ..remote_code import StaysInPackage
+from ..hub.remote_code import StaysInPackage
 
 
 def is_classifier(architecture: Any) -> bool:
@@ -127,7 +127,7 @@ def register_model(
         if kind is not None:
             auto.register(config, kind, exist_ok=True)
     if is_vision_available():
-        from ..processing import register_processors
+        from ..video.processing import register_processors
 
         register_processors(config)
     # Old checkpoints have other names for their weights. transformers looks the new ones up by class, then by type,

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import torch
 
+from ..caching.fingerprint import WeightsFingerprint
 from ..configuration import as_temporal_reuse_config
-from ..fingerprint import WeightsFingerprint
-from ..kernels.row_buckets import RowBuckets
-from ..packed_weights import PackedWeights
-from ..remote_code import StaysInPackage
+from ..execution.kernels.row_buckets import RowBuckets
+from ..execution.packed_weights import PackedWeights
+from ..hub.remote_code import StaysInPackage
 from .attending import become, become_encoder
 
 

@@ -13,12 +13,15 @@ from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from ..caching.cache import ReuseCache
+from ..caching.window_cache import TemporalReuseWindowCache
 from ..checks import check_attention_takes_masks
-from ..compact import ReducedRows, compact_attention
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
-from ..flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
-from ..kernels.row_buckets import pad_rows, trim_rows
-from ..linear import FewRowsLinear, dtype_of_inputs, few_rows_linear, warn_of_slow_dtype
+from ..execution.compact import ReducedRows, compact_attention
+from ..execution.flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
+from ..execution.kernels.row_buckets import pad_rows, trim_rows
+from ..execution.linear import dtype_of_inputs, warn_of_slow_dtype
+from ..execution.token_maps import TokenMapper
 from ..modeling_outputs import TemporalReuseModelOutput, TemporalReuseVideoClassifierOutput
 from ..planning.price import check_thresholds
 from ..planning.window_plan import WindowPlan, with_prefix
@@ -27,9 +30,8 @@ from ..planning.window_state import WindowState
 from ..reduction.base import LayerReduction, Reduction, WindowReduction
 from ..reduction.contract import sources_of
 from ..reduction.row_reduction import RowReduction
-from ..token_maps import TokenMapper
-from ..window_cache import TemporalReuseWindowCache
 from .attending import LayerRun, ReuseAttention, ReuseLayer, running
+from .register import parent_of
 from .reuse_model import ReuseClassifier, ReuseEncoder
 
 
@@ -86,7 +88,7 @@ class WindowRun(LayerRun):
         query = module.place(query, own)
         if reduction is not None:
             reduced = ReducedRows(reduction, module.place(key, own), value)
-            reduction.observe(self.number, query, reduced.keys, scaling)
+            reduction.observe(self.number, query, reduced.keys, scaling, softcap=kwargs.get("softcap"))
         if cache is not None:
             if reduction is not None:
                 # Merged rows stand for all their slots, in what other rows attend to and in what is remembered.
@@ -137,6 +139,11 @@ class EncodedWindow:
     def counts(self) -> torch.Tensor:
         """How often each live row is used, `(live,)`; 0 where it was left out."""
         return self.plan.counts if self.kept is None else self.plan.counts * self.kept
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a window."""
+        return self.plan.tokens
 
     @property
     def row_counts(self) -> list[int]:
@@ -245,10 +252,9 @@ class WindowParts:
         )
 
 
-class WindowModel(ReuseEncoder):
-    """In front of a base model of transformers: computes the tokens of a window that matter, and reuses the others."""
+class TakesWindows(ReuseEncoder):
+    """In front of a base model of transformers that is handed windows of frames: what it takes and gives."""
 
-    parts: ClassVar[WindowParts]
     output_class: ClassVar[type[Any]] = TemporalReuseModelOutput
     main_input_name = "pixel_values"
     # How often a row counts is added to the logits, which these kernels cannot.
@@ -276,7 +282,8 @@ class WindowModel(ReuseEncoder):
             use_cache (`bool`, *optional*): whether to return the cache; by default yes.
             stride (`int`, *optional*): number of frames by which this window is ahead of the previous one. Where it is
                 a multiple of the tubelet, embeddings of frames already seen are used again, with the same result; and
-                in a model whose positions are relative, whatever the last window has of these frames.
+                in a model whose positions are relative, or one that looks at frames one by one first, whatever the
+                last window has of these frames.
             output_reuse_plan (`bool`): whether to put the plan into `reuse.plan`.
             output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
             temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): settings of this call, not the config's.
@@ -299,18 +306,44 @@ class WindowModel(ReuseEncoder):
         settings = self.reuse_settings(temporal_reuse)
         if others or not self.reuses(settings):
             self.refuse_cache(past_key_values, stride, *others)
-            output = super().forward(pixel_values, **choices, **kwargs, return_dict=True)  # type: ignore[misc]
-            return self.output_class(**output)
+            parent: Any = parent_of(type(self))  # type: ignore[arg-type]
+            return self.output_class(**parent.forward(self, pixel_values, **choices, **kwargs, return_dict=True))
         encoded = self.encode_window(
             pixel_values, settings, past_key_values, stride, output_token_maps, thresholds, **kwargs
         )
-        states = self.parts.norm_of(self, encoded.every_token())
+        states = self.last_states(encoded)
         further, multiply_adds = self.parts.further(self, states)
         encoded.report.add_head(multiply_adds)
         return self.output_class(
             **{**encoded.layers, **further, "last_hidden_state": states},
             **_reuse_outputs(encoded, use_cache, output_reuse_plan),
         )
+
+    def encode_window(
+        self,
+        pixel_values: torch.Tensor,
+        settings: TemporalReuseConfig,
+        past_key_values: Any = None,
+        stride: int | None = None,
+        output_token_maps: bool = False,
+        thresholds: torch.Tensor | None = None,
+        reads: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """
+        The body of `forward`: embeds, plans and runs a window.
+
+        Args:
+            settings: of the call.
+            reads (`int`, *optional*): how many tokens in front the caller reads, so that the last layer need not
+                compute the others; `None` for all tokens.
+            (others): as in `forward`; `pixel_values` with as many frames as the model takes.
+        """
+        raise NotImplementedError
+
+    def last_states(self, encoded: Any) -> torch.Tensor:
+        """Last hidden states of every token, `(batch, tokens, hidden_size)`, of a window that was encoded."""
+        raise NotImplementedError
 
     def reuse_settings(self, temporal_reuse: TemporalReuseConfig | dict[str, Any] | None) -> TemporalReuseConfig:
         """The settings of a call, which are those of the config if none are given, checked."""
@@ -324,9 +357,7 @@ class WindowModel(ReuseEncoder):
         is_plain = settings.mode == "off" and not reductions
         return not self.training and not is_plain
 
-    def refuse_cache(
-        self, past_key_values: TemporalReuseWindowCache | None, stride: int | None, *choices: str
-    ) -> None:
+    def refuse_cache(self, past_key_values: ReuseCache | None, stride: int | None, *choices: str) -> None:
         """
         Makes sure that nothing is expected to be reused where nothing is.
 
@@ -377,6 +408,16 @@ class WindowModel(ReuseEncoder):
             pixel_values = torch.cat([pixel_values, missing], dim=1)
         return pixel_values
 
+
+class WindowModel(TakesWindows):
+    """In front of a base model of transformers: computes the tokens of a window that matter, and reuses the others."""
+
+    parts: ClassVar[WindowParts]
+
+    def last_states(self, encoded: EncodedWindow) -> torch.Tensor:
+        """See `TakesWindows.last_states`."""
+        return self.parts.norm_of(self, encoded.every_token())
+
     @torch.compiler.disable
     def encode_window(
         self,
@@ -389,21 +430,9 @@ class WindowModel(ReuseEncoder):
         reads: int | None = None,
         **kwargs: Any,
     ) -> EncodedWindow:
-        """
-        The body of `forward`: embeds, plans and runs a window.
-
-        Args:
-            settings: of the call.
-            reads (`int`, *optional*): how many tokens in front the caller reads, so that the last layer need not
-                compute the others; `None` for all tokens.
-            (others): as in `forward`; `pixel_values` with as many frames as the model takes.
-        """
+        """See `TakesWindows.encode_window`."""
         parts = self.parts
-        checksums = pixel_values.sum((2, 3, 4), dtype=torch.float64)
-        if not bool(torch.isfinite(checksums).all()):
-            raise ValueError(
-                "pixel_values holds NaN or infinite values; check how the frames were decoded and scaled."
-            )
+        checksums = checksums_of(pixel_values)
         check_attention_takes_masks(self.config._attn_implementation, pixel_values.device.type)
         is_off = settings.mode == "off"
         if is_off:
@@ -496,10 +525,9 @@ class WindowModel(ReuseEncoder):
         **kwargs: Any,
     ) -> BaseModelOutput:
         layers = self.parts.layers_of(self)
-        linear = few_rows_linear(layers, self.packed_weights)
         for number, layer in enumerate(layers):
             wanted = outputs if number == len(layers) - 1 else None
-            run = WindowRun(number, linear, reduction, plan, cache, wanted)
+            run = WindowRun(number, reduction, plan, cache, wanted)
             with running(run):
                 output = layer(hidden_states, run=run)
             hidden_states = output[0] if isinstance(output, tuple) else output
@@ -523,8 +551,7 @@ class WindowModel(ReuseEncoder):
         dtype = dtype_of_inputs(projection, pixel_values.dtype)
 
         def embed(frames: torch.Tensor) -> torch.Tensor:
-            with FewRowsLinear():
-                return embed_tubelets(projection, frames.to(dtype))
+            return embed_tubelets(projection, frames.to(dtype))
 
         if state is None or not shared or all(state.is_fresh):
             return embed(pixel_values)
@@ -537,26 +564,10 @@ class WindowModel(ReuseEncoder):
         return patches
 
     def _shared_times(self, checksums: torch.Tensor, state: WindowState | None, stride: int | None) -> int:
-        """
-        How many tubelets of the window were embedded in the previous one.
-
-        Raises:
-            ValueError: if the stride is none, or the window is not that far ahead of the previous one.
-        """
-        if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool) or stride < 1):
-            raise ValueError(f"stride is {stride!r}, but must be a number of frames of at least 1, or None.")
-        frames, (tubelet, _, _) = self.config.window_frames, self.parts.tubelet(self)
-        if state is None or stride is None or stride >= frames:
-            return 0
-        overlap = frames - stride
-        goes_on = torch.tensor([not fresh for fresh in state.is_fresh], device=checksums.device)
-        expected = state.checksums[goes_on, stride:].to(checksums)
-        if not torch.allclose(checksums[goes_on, :overlap], expected, rtol=1e-6, atol=1e-3):
-            raise ValueError(
-                f"the window does not go on from the cached one with a stride of {stride}: its first {overlap} frames "
-                f"are not the last {overlap} of that; hand in the stride that the windows have, or leave it out."
-            )
-        return overlap // tubelet if stride % tubelet == 0 else 0
+        """How many tubelets of the window were embedded in the previous one; see `frames_in_common`."""
+        before = None if state is None else (state.checksums, [not fresh for fresh in state.is_fresh])
+        frames, (tubelet, _, _) = frames_in_common(checksums, before, stride), self.parts.tubelet(self)
+        return frames // tubelet if stride is not None and stride % tubelet == 0 else 0
 
     def _cache_for(
         self, past_key_values: TemporalReuseWindowCache | None, pixel_values: torch.Tensor, reads: int | None
@@ -586,16 +597,25 @@ class WindowModel(ReuseEncoder):
 
 
 class WindowClassifier(ReuseClassifier):
-    """In front of a video classifier of transformers: classifies clips, or one window of a stream after another."""
+    """
+    In front of a video classifier of transformers: classifies clips, or one window of a stream after another.
 
-    encoder_class: ClassVar[type[WindowModel]]
+    Attributes:
+        encoder_class: see `ReuseClassifier`.
+        head: makes logits `(batch, labels)` of a window that was encoded. A model whose parent has a part of this name
+            has `classify_window` do so.
+    """
+
+    encoder_class: ClassVar[type[TakesWindows]]
+    head: Any
     takes_clips: ClassVar[bool] = True
     main_input_name = "pixel_values"
     _supports_flash_attn = False
 
-    def head(self, encoded: EncodedWindow) -> torch.Tensor:
-        """Logits `(batch, labels)` of a window."""
-        raise NotImplementedError
+    def classify_window(self, encoded: Any) -> torch.Tensor:
+        """Logits `(batch, labels)` of a window that was encoded."""
+        logits: torch.Tensor = self.head(encoded)
+        return logits
 
     def head_multiply_adds(self, rows: int) -> int:
         """What the logits of a stream of so many rows cost."""
@@ -651,16 +671,58 @@ class WindowClassifier(ReuseClassifier):
             model.parts.reads(model),
             **kwargs,
         )
-        logits = self.head(encoded)
+        logits = self.classify_window(encoded)
         spent = torch.tensor(list(map(self.head_multiply_adds, encoded.row_counts)), device=logits.device)
-        encoded.report.add_head(spent, self.head_multiply_adds(encoded.plan.tokens))
+        encoded.report.add_head(spent, self.head_multiply_adds(encoded.tokens))
         loss = None
         if labels is not None:
             loss = self.loss_function(labels, logits, self.config, **loss_options)
-        layers = {name: part for name, part in encoded.layers.items() if name != "last_hidden_state"}
+        layers = {name: encoded.layers.get(name) for name in ("hidden_states", "attentions")}
         return TemporalReuseVideoClassifierOutput(
             loss=loss, logits=logits, **layers, **_reuse_outputs(encoded, use_cache, output_reuse_plan)
         )
+
+
+def checksums_of(pixel_values: torch.Tensor) -> torch.Tensor:
+    """
+    Sums of the pixels of each frame, `(batch, frames)`, of windows `(batch, frames, channels, height, width)`.
+
+    Raises:
+        ValueError: if there are pixels that are no numbers.
+    """
+    checksums = pixel_values.sum((2, 3, 4), dtype=torch.float64)
+    if not bool(torch.isfinite(checksums).all()):
+        raise ValueError("pixel_values holds NaN or infinite values; check how the frames were decoded and scaled.")
+    return checksums
+
+
+def frames_in_common(
+    checksums: torch.Tensor, before: tuple[torch.Tensor, list[bool]] | None, stride: int | None
+) -> int:
+    """
+    How many frames a window has in common with the previous one of its streams.
+
+    Args:
+        checksums (`torch.DoubleTensor` of shape `(batch, frames)`): of the window.
+        before (`tuple`, *optional*): those of the previous window, and which streams have one.
+        stride (`int`, *optional*): by how many frames this one is said to be ahead; `None` if that is not known.
+
+    Raises:
+        ValueError: if the stride is none, or the window is not that far ahead of the previous one.
+    """
+    if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool) or stride < 1):
+        raise ValueError(f"stride is {stride!r}, but must be a number of frames of at least 1, or None.")
+    frames = checksums.shape[1]
+    if before is None or stride is None or stride >= frames:
+        return 0
+    overlap, goes_on = frames - stride, torch.tensor(before[1], device=checksums.device)
+    expected = before[0].to(checksums)[goes_on, stride:]
+    if not torch.allclose(checksums[goes_on, :overlap], expected, rtol=1e-6, atol=1e-3):
+        raise ValueError(
+            f"the window does not go on from the cached one with a stride of {stride}: its first {overlap} frames "
+            f"are not the last {overlap} of that; hand in the stride that the windows have, or leave it out."
+        )
+    return overlap
 
 
 def embed_tubelets(projection: nn.Module, frames: torch.Tensor) -> torch.Tensor:
@@ -683,7 +745,7 @@ def embed_tubelets(projection: nn.Module, frames: torch.Tensor) -> torch.Tensor:
     return nn.functional.linear(patches, projection.weight.flatten(1), projection.bias)
 
 
-def _reuse_outputs(encoded: EncodedWindow, use_cache: bool | None, output_reuse_plan: bool) -> dict[str, Any]:
+def _reuse_outputs(encoded: Any, use_cache: bool | None, output_reuse_plan: bool) -> dict[str, Any]:
     """What every model with reuse returns beside its parent's outputs."""
     report = ReuseReport(
         **{name: part for name, part in encoded.report.items() if output_reuse_plan or name != "plan"}

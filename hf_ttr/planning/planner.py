@@ -206,7 +206,7 @@ class Planner:
     def scale(self, patches: torch.Tensor, streams: StreamState | None) -> torch.Tensor:
         """Mean norm of the embeddings of each stream's first frame, shape `(batch,)`."""
         first = patches[:, 0].detach()
-        content = first if self.positions is None else first - self.positions
+        content = first if self.positions is None else first - self.positions.detach()
         scale = content.float().norm(dim=-1).mean(-1).clamp(min=1e-12)
         if streams is None:
             return scale

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from ..execution.softcap import soft_capped
 from .base import LayerReduction, ModelShape, Observed
 from .contract import check_change, checked_count, is_foreign
 from .rows import RowChange, RowSets, padded_size
@@ -107,6 +108,7 @@ class RowReduction:
         scaling: float,
         bias: torch.Tensor | None = None,
         tokens: torch.Tensor | None = None,
+        softcap: float | None = None,
     ) -> None:
         """
         Takes from the attention of a layer what its methods want to see.
@@ -120,6 +122,7 @@ class RowReduction:
                 of each pair of tokens of a set.
             tokens (`torch.LongTensor` of shape `(rows,)` or `(sets, rows)`, *optional*): which of them each row is; by
                 default all of them, in order.
+            softcap (`float`, *optional*): the bound of the scores before that, of a model that has one.
         """
         needs = frozenset[str]().union(*(method.needs for method, _ in self._steps[layer]))
         if "keys" in needs:
@@ -137,7 +140,7 @@ class RowReduction:
                 by_needs.setdefault(self._needs(layer, number) & ATTENTION, []).append(number)
             for own, numbers in by_needs.items():
                 if own:
-                    self._observe_attention(own, numbers, query, key, scaling, bias, tokens)
+                    self._observe_attention(own, numbers, query, key, scaling, bias, tokens, softcap)
 
     def reduce(self, layer: int, states: torch.Tensor) -> torch.Tensor:
         """
@@ -234,6 +237,7 @@ class RowReduction:
         scaling: float,
         pair_bias: torch.Tensor | None,
         tokens: torch.Tensor | None,
+        softcap: float | None,
     ) -> None:
         """Attention among the rows of some sets, head by head; `query` and `key` are `(rows, heads, dim)`."""
         heads, is_first = key.shape[1], self.model.has_first_token
@@ -244,7 +248,7 @@ class RowReduction:
             totals = {name: bias.new_zeros(group.rows.shape) for name in needs}
             for head in range(heads):
                 scores = query[asking, head] @ key[group.rows, head].transpose(1, 2)
-                scores = scores.float() * scaling + bias
+                scores = soft_capped(scores.float() * scaling, softcap) + bias
                 if pair_bias is not None and tokens is not None:
                     scores = scores + pair_bias[head][tokens[asking][:, :, None], tokens[group.rows][:, None]]
                 weights = scores.softmax(-1)

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from transformers import __version__ as transformers_version
 
-from ..cache_snapshot import SnapshotError, check_cache, load_cache, save_cache
+from ..answers.scores import divergence, same_answer, score_kind, to_scores
+from ..caching.fingerprint import weights_digest
+from ..caching.snapshot import SnapshotError, check_cache, load_cache, save_cache
 from ..checks import is_number
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config, default_threshold
 from ..display import scrub, shown
-from ..fingerprint import weights_digest
-from ..scores import divergence, same_answer, score_kind, to_scores
 from .base import SourceError, label, one_line
 from .caches import StreamCaches
 from .control import FidelityGuard, LatencyControl
@@ -146,7 +146,7 @@ class StreamEngine:
     def _base_threshold(self, settings: TemporalReuseConfig) -> float | None:
         if settings.mode == "off" or settings.compute_budget is not None:
             return None
-        return settings.effective_threshold(default_threshold(self.window_frames is not None)) or None
+        return settings.effective_threshold(default_threshold(self.model.config.plans_windows)) or None
 
     @property
     def window(self) -> int:

@@ -9,7 +9,7 @@ from ..checks import is_number, is_whole
 
 
 if TYPE_CHECKING:
-    from ..scores import ScoreKind
+    from ..answers.scores import ScoreKind
 
 _FREE = ("top_k", "batch_size")
 """Options that are of no account when a stream goes on."""

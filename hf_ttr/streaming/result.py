@@ -20,7 +20,7 @@ class Divergence:
     How far a result with reuse was from the dense one on the same frames.
 
     Attributes:
-        kl: Kullback-Leibler divergence of the scores from the dense ones, in nats: see `hf_ttr.scores.divergence`.
+        kl: Kullback-Leibler divergence of the scores from the dense ones, in nats: `hf_ttr.answers.scores.divergence`.
         same_label: whether the answer is the same: the best label, or all labels that are more likely than not.
     """
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from ..checks import first_line
 from ..display import shown
-from ..locks import try_lock
+from ..storage.locks import try_lock
 from .result import RESULT_FIELDS, StreamResult
 from .result_choice import ResultChoice
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ..cache_snapshot import SnapshotError, is_snapshot
+from ..caching.snapshot import SnapshotError, is_snapshot
 from ..checks import first_line
 from ..display import shown
-from ..files import write_json
+from ..storage.files import write_json
 
 
 FORMAT = "hf_ttr streams 1"

@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ..cache_snapshot import SnapshotError
+from ..caching.snapshot import SnapshotError
 from ..checks import first_line
 from ..display import scrub, shown
 from .base import FrameSource, SourceError, label, one_line, reason_of

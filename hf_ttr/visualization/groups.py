@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..files import check_ending
+from ..storage.files import check_ending
 from ..video import read_frames
 from .patches import PatchGrid, as_map, blended, check_captions, checked_grid, one_for_each_row, patch_colours
 from .sheet import BACKGROUND, Colour, Legend, Sheet, evenly, swatches

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..files import check_ending
+from ..storage.files import check_ending
 from ..video import read_frames
 from .patches import PatchGrid, as_map, blended, check_captions, checked_grid, greyed, one_for_each_row
 from .sheet import Legend, Sheet, colour_scale, evenly

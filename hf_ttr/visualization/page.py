@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..files import check_ending, replacing
-from ..token_maps import TokenMaps
+from ..execution.token_maps import TokenMaps
+from ..storage.files import check_ending, replacing
 from ..video import read_frames
 from .groups import HUE_STEP, LEFT_OUT_COLOUR, LIGHTNESS, MEAN_OPACITY, SATURATION, as_groups, layer_name
 from .heat import LABELS, OPACITY, PALETTE, as_values, top_of_scale
@@ -72,7 +72,7 @@ def reuse_page(
     ```python
     >>> import os, tempfile
     >>> import torch
-    >>> from hf_ttr.token_maps import TokenMaps
+    >>> from hf_ttr.execution.token_maps import TokenMaps
     >>> from hf_ttr.visualization import reuse_page
 
     >>> maps = TokenMaps(computed=torch.rand(8, 197) < 0.2)

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from ..files import replacing
-from ..ownership import MARK
+from ..storage.files import replacing
+from ..storage.ownership import MARK
 
 
 # Dark orange and pale grey differ in lightness as well as in hue, so they are told apart with any colour vision.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..files import check_ending, replacing
-from ..ownership import MARK
-from ..token_maps import TokenMaps
+from ..execution.token_maps import TokenMaps
+from ..storage.files import check_ending, replacing
+from ..storage.ownership import MARK
 from ..video import read_frames
 from .groups import as_groups, layer_name, legend_of_groups, mean_colours, paint_groups, row_notes, set_of_layers
 from .heat import LABELS, as_values, legend_of_scale, paint_heat, top_of_scale
@@ -70,7 +70,7 @@ def reuse_video(
     ```python
     >>> import os, tempfile
     >>> import torch
-    >>> from hf_ttr.token_maps import TokenMaps
+    >>> from hf_ttr.execution.token_maps import TokenMaps
     >>> from hf_ttr.visualization import reuse_video
 
     >>> maps = TokenMaps(computed=torch.rand(8, 197) < 0.2)

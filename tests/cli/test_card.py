@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 from hf_ttr.cli import app
 
-from ..test_model_card import SUMMARY, changed, written
+from ..cards.test_model_card import SUMMARY, changed, written
 
 
 pytestmark = pytest.mark.usefixtures("no_network")

@@ -1,4 +1,4 @@
-"""`hf-ttr convert`: what it writes and says, and every bad option; what it does is tested in tests/test_hub.py."""
+"""`hf-ttr convert`: what it writes and says, and every bad option; what it does is tested in tests/hub/test_hub.py."""
 
 from __future__ import annotations
 

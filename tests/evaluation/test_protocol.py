@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hf_ttr.evaluation import Protocol
-from hf_ttr.processing import TemporalReuseVideoProcessor
+from hf_ttr.video.processing import TemporalReuseVideoProcessor
 
 
 def frames(count: int, height: int = 24, width: int = 24) -> np.ndarray:

@@ -21,7 +21,7 @@ from hf_ttr import TemporalReuseCache, TemporalReuseConfig
 from hf_ttr.planning.plan import NEVER, ReusePlan
 from hf_ttr.planning.planner import Planner
 
-from ..test_cache import HEAD_DIM, HEADS, as_numbers, as_states
+from ..caching.test_cache import HEAD_DIM, HEADS, as_numbers, as_states
 from .content import KINDS, SEEDS, SIZES, embeddings, few, reuse_settings
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from transformers import PreTrainedModel
 
-from hf_ttr.cache import ReuseCache
+from hf_ttr.caching.cache import ReuseCache
 
 from ..models.cases import ModelCase, WindowCase, assert_near
 from ..models.test_modeling_temporal_reuse_videomae import NEAR, videomae_case

@@ -20,7 +20,7 @@ from hf_ttr import TemporalReuseConfig, TemporalReuseWindowCache
 from hf_ttr.planning.window_plan import WindowPlan
 from hf_ttr.planning.window_planner import WindowPlanner
 
-from ..test_cache import as_numbers, as_states
+from ..caching.test_cache import as_numbers, as_states
 from .content import KINDS, SEEDS, SIZES, embeddings, few, window_settings
 from .test_cache_machine import MODES
 

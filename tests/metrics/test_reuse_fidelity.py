@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hf_ttr.metrics
-from hf_ttr.statistics import paired_difference_interval, wilson_interval
+from hf_ttr.answers.statistics import paired_difference_interval, wilson_interval
 
 
 LOGIT = st.integers(-40, 40).map(lambda number: number / 8)

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from hf_ttr.cache import ReuseCache
+from hf_ttr.caching.cache import ReuseCache
 from hf_ttr.models.register import parent_of
 
 from ..tiny import make_clip
@@ -48,6 +48,7 @@ class ModelCase:
     dtype: torch.dtype = torch.float32
     attention: str = "sdpa"
     cache_name: ClassVar[str] = "TemporalReuseCache"
+    layers_name: ClassVar[str] = "num_hidden_layers"
 
     def __str__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")

@@ -344,7 +344,7 @@ class ReuseInvariants:
             case "dtype":
                 other = other.to(torch.float16)
             case "layers" | "hidden size":
-                name = "num_hidden_layers" if difference == "layers" else "hidden_size"
+                name = some_case.layers_name if difference == "layers" else "hidden_size"
                 value = some_case.config_of(base=True)[name]
                 config = some_case.config_class(**some_case.config_of(**{name: 2 * value}))
                 other = some_case.classifier(config).eval()
@@ -765,7 +765,7 @@ class WindowReuseInvariants(ReuseInvariants):
             some_case.model()(clip)
 
     def test_the_cache_of_frames_is_refused(self, case: WindowCase) -> None:
-        words = "^past_key_values is a TemporalReuseCache, but must be the TemporalReuseWindowCache "
+        words = f"^past_key_values is a TemporalReuseCache, but must be the {case.cache_name} "
         with pytest.raises(ValueError, match=words):
             case.model()(case.clip(), past_key_values=TemporalReuseCache(3))
 
@@ -813,7 +813,7 @@ class WindowReuseInvariants(ReuseInvariants):
     @torch.no_grad()
     def test_a_cache_cannot_be_cropped(self, case: WindowCase) -> None:
         cache = case.model()(case.clip()).past_key_values
-        with pytest.raises(NotImplementedError, match="^a TemporalReuseWindowCache cannot go back in time; .*[.]$"):
+        with pytest.raises(NotImplementedError, match=f"^a {case.cache_name} cannot go back in time; .*[.]$"):
             cache.crop(-1)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hf_ttr import TemporalReuseConfig
-from hf_ttr.cache import StreamState
+from hf_ttr.caching.cache import StreamState
 from hf_ttr.planning import planner as planner_module
 from hf_ttr.planning.plan import NEVER, ReusePlan
 from hf_ttr.planning.planner import NOTHING_SPENT, Planner

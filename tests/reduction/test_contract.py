@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import hf_ttr
-from hf_ttr.checkpoints import CheckpointError, load_classifier
-from hf_ttr.model_card import ReuseModelCardData
+from hf_ttr.cards.model_card import ReuseModelCardData
+from hf_ttr.hub.checkpoints import CheckpointError, load_classifier
 from hf_ttr.reduction import FrameMerge, FrameReduction, LayerReduction, RowChange, WindowReduction, as_reduction
 from hf_ttr.reduction.base import _METHODS, register_reduction
 

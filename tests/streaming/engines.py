@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import hf_ttr
-from hf_ttr.processing import TemporalReuseVideoProcessor
 from hf_ttr.streaming import StreamEngine, StreamOptions, StreamResult
+from hf_ttr.video.processing import TemporalReuseVideoProcessor
 
 from ..tiny import make_clip, tiny_parent, tiny_videomae
 

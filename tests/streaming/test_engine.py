@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import hf_ttr
-from hf_ttr.cache_snapshot import SnapshotError
+from hf_ttr.caching.snapshot import SnapshotError
 from hf_ttr.streaming import Divergence, StreamEngine, StreamOptions, StreamResult
 
 from ..tiny import tiny_parent, tiny_videomae

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hf_ttr.cache_snapshot import SnapshotError
+from hf_ttr.caching.snapshot import SnapshotError
 from hf_ttr.streaming import SourceError, StreamResult, VideoStreams, open_source
 
 from .engines import KINDS, assert_same, frames_of, run, tiny_engine, tiny_model

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_ttr.token_maps import TokenMaps
+from hf_ttr.execution.token_maps import TokenMaps
 
 
 # Frames of 32 x 48 have 4 x 6 patches of 8 x 8 pixels.

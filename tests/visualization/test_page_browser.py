@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_ttr.token_maps import TokenMaps
+from hf_ttr.execution.token_maps import TokenMaps
 from hf_ttr.visualization import reuse_page
 from hf_ttr.visualization.groups import mean_colours, paint_groups
 from hf_ttr.visualization.heat import paint_heat

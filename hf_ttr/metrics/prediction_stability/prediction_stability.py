@@ -6,8 +6,8 @@ import datasets
 import evaluate
 import numpy as np
 
+from hf_ttr.answers.scores import ScoreKind
 from hf_ttr.metrics.inputs import OptionalInputs, check_same_classes, column, is_given, kind_of, matrix
-from hf_ttr.scores import ScoreKind
 
 
 _DESCRIPTION = """\

@@ -6,8 +6,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from hf_ttr.metrics.inputs import OptionalInputs, check_same_classes, is_given, kind_of, matrix
-from hf_ttr.statistics import (
+from hf_ttr.answers.statistics import (
     kl_divergence,
     paired_difference_interval,
     relative_logit_error,
@@ -15,6 +14,7 @@ from hf_ttr.statistics import (
     top_k_agreement,
     wilson_interval,
 )
+from hf_ttr.metrics.inputs import OptionalInputs, check_same_classes, is_given, kind_of, matrix
 
 
 _DESCRIPTION = """\

@@ -7,21 +7,17 @@ from transformers import CLIPForImageClassification, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer
 
 from ..attending import ReuseAttention, ReuseLayer
+from ..clip_family import ClipFamilyAttention, ClipFamilyLayer
 from ..frame_model import ClipClassifier, FrameClassifier, FrameModel, FrameParts
 from .configuration_temporal_reuse_clip import TemporalReuseCLIPConfig, TemporalReuseCLIPVisionConfig
 
 
-class TemporalReuseCLIPAttention(ReuseAttention, CLIPAttention):
-    """The parent's attention, on packed rows."""
-
-    projections = ("q_proj", "k_proj", "v_proj", "out_proj")
+class TemporalReuseCLIPAttention(ClipFamilyAttention, CLIPAttention):
+    """The parent\'s attention, on packed rows."""
 
 
-class TemporalReuseCLIPEncoderLayer(ReuseLayer, CLIPEncoderLayer):
-    """The parent's layer, on packed rows."""
-
-    attention_half = ("layer_norm1", "self_attn", None)
-    mlp_half = ("layer_norm2", "mlp", None)
+class TemporalReuseCLIPEncoderLayer(ClipFamilyLayer, CLIPEncoderLayer):
+    """The parent\'s layer, on packed rows."""
 
 
 class CLIPParts(FrameParts):

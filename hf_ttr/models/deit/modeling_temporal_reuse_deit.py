@@ -4,7 +4,7 @@ import torch
 from transformers import DeiTForImageClassification, DeiTForImageClassificationWithTeacher, DeiTModel
 from transformers.models.deit.modeling_deit import DeiTAttention, DeiTLayer
 
-from ...flops import multiply_adds_of_row
+from ...execution.flops import multiply_adds_of_row
 from ...modeling_outputs import TemporalReuseDistilledClassifierOutput
 from ..attending import ReuseAttention, ReuseLayer
 from ..frame_model import ClipClassifier, FrameClassifier, FrameModel, FrameParts

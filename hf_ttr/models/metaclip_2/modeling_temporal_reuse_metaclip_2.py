@@ -3,23 +3,18 @@
 from transformers import MetaClip2ForImageClassification, MetaClip2VisionModel
 from transformers.models.metaclip_2.modeling_metaclip_2 import MetaClip2Attention, MetaClip2EncoderLayer
 
-from ..attending import ReuseAttention, ReuseLayer
 from ..clip.modeling_temporal_reuse_clip import CLIPParts
+from ..clip_family import ClipFamilyAttention, ClipFamilyLayer
 from ..frame_model import ClipClassifier, FrameClassifier, FrameModel
 from .configuration_temporal_reuse_metaclip_2 import TemporalReuseMetaClip2Config, TemporalReuseMetaClip2VisionConfig
 
 
-class TemporalReuseMetaClip2Attention(ReuseAttention, MetaClip2Attention):
-    """The parent's attention, on packed rows."""
-
-    projections = ("q_proj", "k_proj", "v_proj", "out_proj")
+class TemporalReuseMetaClip2Attention(ClipFamilyAttention, MetaClip2Attention):
+    """The parent\'s attention, on packed rows."""
 
 
-class TemporalReuseMetaClip2EncoderLayer(ReuseLayer, MetaClip2EncoderLayer):
-    """The parent's layer, on packed rows."""
-
-    attention_half = ("layer_norm1", "self_attn", None)
-    mlp_half = ("layer_norm2", "mlp", None)
+class TemporalReuseMetaClip2EncoderLayer(ClipFamilyLayer, MetaClip2EncoderLayer):
+    """The parent\'s layer, on packed rows."""
 
 
 class MetaClip2Parts(CLIPParts):

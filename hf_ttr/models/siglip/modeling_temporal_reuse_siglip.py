@@ -6,23 +6,19 @@ import torch
 from transformers import SiglipForImageClassification, SiglipVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipAttention, SiglipEncoderLayer
 
-from ...flops import multiply_adds_of_pooling
+from ...execution.flops import multiply_adds_of_pooling
 from ..attending import ReuseAttention, ReuseLayer
+from ..clip_family import ClipFamilyAttention, ClipFamilyLayer
 from ..frame_model import ClipClassifier, FrameClassifier, FrameModel, FrameParts
 from .configuration_temporal_reuse_siglip import TemporalReuseSiglipConfig, TemporalReuseSiglipVisionConfig
 
 
-class TemporalReuseSiglipAttention(ReuseAttention, SiglipAttention):
-    """The parent's attention, on packed rows."""
-
-    projections = ("q_proj", "k_proj", "v_proj", "out_proj")
+class TemporalReuseSiglipAttention(ClipFamilyAttention, SiglipAttention):
+    """The parent\'s attention, on packed rows."""
 
 
-class TemporalReuseSiglipEncoderLayer(ReuseLayer, SiglipEncoderLayer):
-    """The parent's layer, on packed rows."""
-
-    attention_half = ("layer_norm1", "self_attn", None)
-    mlp_half = ("layer_norm2", "mlp", None)
+class TemporalReuseSiglipEncoderLayer(ClipFamilyLayer, SiglipEncoderLayer):
+    """The parent\'s layer, on packed rows."""
 
 
 class SiglipParts(FrameParts):

@@ -6,23 +6,18 @@ import torch
 from transformers import Siglip2ForImageClassification, Siglip2VisionModel
 from transformers.models.siglip2.modeling_siglip2 import Siglip2Attention, Siglip2EncoderLayer
 
-from ..attending import ReuseAttention, ReuseLayer
+from ..clip_family import ClipFamilyAttention, ClipFamilyLayer
 from ..frame_model import ClipClassifier, FrameClassifier, FrameModel
 from ..siglip.modeling_temporal_reuse_siglip import SiglipParts
 from .configuration_temporal_reuse_siglip2 import TemporalReuseSiglip2Config, TemporalReuseSiglip2VisionConfig
 
 
-class TemporalReuseSiglip2Attention(ReuseAttention, Siglip2Attention):
-    """The parent's attention, on packed rows."""
-
-    projections = ("q_proj", "k_proj", "v_proj", "out_proj")
+class TemporalReuseSiglip2Attention(ClipFamilyAttention, Siglip2Attention):
+    """The parent\'s attention, on packed rows."""
 
 
-class TemporalReuseSiglip2EncoderLayer(ReuseLayer, Siglip2EncoderLayer):
-    """The parent's layer, on packed rows."""
-
-    attention_half = ("layer_norm1", "self_attn", None)
-    mlp_half = ("layer_norm2", "mlp", None)
+class TemporalReuseSiglip2EncoderLayer(ClipFamilyLayer, Siglip2EncoderLayer):
+    """The parent\'s layer, on packed rows."""
 
 
 class Siglip2Parts(SiglipParts):

@@ -6,7 +6,7 @@ import torch
 from transformers import VJEPA2ForVideoClassification, VJEPA2Model
 from transformers.models.vjepa2 import modeling_vjepa2 as parent
 
-from ...flops import multiply_adds_of_row
+from ...execution.flops import multiply_adds_of_row
 from ...modeling_outputs import TemporalReuseVJEPA2ModelOutput
 from ..attending import MaskedAttention, ReuseLayer, is_running
 from ..pooling import adopt_pooler, pool_rows, pooling_multiply_adds

@@ -1,0 +1,1 @@
+"""How computed rows run: packed into one matrix, with attention, products and what they cost."""

@@ -1,0 +1,21 @@
+"""What the layers of CLIP and of the models after it have in common: what their parts are called."""
+
+from __future__ import annotations
+
+from .attending import ReuseAttention, ReuseLayer
+
+
+class ClipFamilyAttention(ReuseAttention):
+    """In front of an attention class of this family."""
+
+    projections = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+class ClipFamilyLayer(ReuseLayer):
+    """In front of a layer class of this family."""
+
+    attention_half = ("layer_norm1", "self_attn", None)
+    mlp_half = ("layer_norm2", "mlp", None)
+
+
+__all__ = ["ClipFamilyAttention", "ClipFamilyLayer"]
