@@ -236,7 +236,11 @@ def table(result: dict[str, Any]) -> Block:
     return lines
 
 
-def by_ratio(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> Table:
+def by_ratio(
+    rows: list[dict[str, Any]],
+    cell: Callable[[dict[str, Any]], str],
+    saved: str = "multiply-adds saved in the encoder",
+) -> Table:
     """A table with a line for each method and a column for each ratio; a ratio that is not met stands beside."""
     ratios = sorted({row["setting"] for row in rows if row["method"] != "dense"})
     methods = list(dict.fromkeys(row["method"] for row in rows if row["method"] != "dense"))
@@ -247,7 +251,7 @@ def by_ratio(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) 
         return cell(row) + beside
 
     return Table(
-        ("multiply-adds saved in the encoder", *(f"{ratio:g}x" for ratio in ratios)),
+        (saved, *(f"{ratio:g}x" for ratio in ratios)),
         ((method, *(text(method, ratio) for ratio in ratios)) for method in methods),
     )
 

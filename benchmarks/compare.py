@@ -107,6 +107,7 @@ KINDS: dict[str, Tolerance] = {
             "kl_high",
             "logit_error",
             "embedding_error",
+            "feature_distance",
         ),
         DIVERGENCE,
     ),
@@ -129,7 +130,18 @@ KINDS: dict[str, Tolerance] = {
     **dict.fromkeys(("memory_mib", "cache_mib"), STATE),
     "mib": PEAK,
     **dict.fromkeys(
-        ("frames", "clips", "images", "streams", "results", "different_labels", "different_computed_shares"), COUNT
+        (
+            "frames",
+            "clips",
+            "windows",
+            "images",
+            "judged",
+            "streams",
+            "results",
+            "different_labels",
+            "different_computed_shares",
+        ),
+        COUNT,
     ),
 }
 """By the name of a value."""
@@ -161,7 +173,7 @@ NOT_JUDGED = {
         "of a machine, not of a method; the seconds of sweeps are of one run each",
     ),
     **dict.fromkeys(
-        ("setting", "threshold", "last_threshold", "r", "pieces", "stride", "rows"), "says what was measured"
+        ("setting", "threshold", "last_threshold", "r", "pieces", "stride", "rows", "runs"), "says what was measured"
     ),
     "realised": "the quotient of two that are judged",
     "accuracy_per_class": "parts of an accuracy that is judged",
@@ -317,14 +329,14 @@ def kind_of(path: tuple[str, ...]) -> Tolerance | None:
 
 
 def _size(cell: dict[str, Any], path: tuple[str, ...]) -> float:
-    """Of how many a share was taken: clips or pictures where it is of those, else frames, or changes between them."""
+    """Of how many a share was taken: clips or pictures where it is of those, else frames or windows, or changes."""
     of_clips = path[0] in ("accuracy", "dense_accuracy", "accuracy_difference", "clip_agreement")
     records = [cell]
     for name in path[:-1]:
         inner = records[-1][name]
         records.append(inner[-1] if isinstance(inner, list) else inner)
     for record in reversed(records):
-        for name in ("clips", "images") if of_clips else ("frames", "images", "clips"):
+        for name in ("judged", "clips", "images") if of_clips else ("frames", "windows", "images", "clips"):
             if isinstance(record.get(name), (int, float)):
                 return float(record[name] - 1 if path[-1].endswith("flicker") else record[name])
     return 1.0

@@ -23,6 +23,8 @@ from . import (
     speed_reduction,
     speed_videomae,
     streams,
+    trained,
+    trained_windows,
     windows,
 )
 from .runner import Part
@@ -40,6 +42,8 @@ PARTS: tuple[Part, ...] = (
     calibration.PART,
     heads.PART,
     windows.PART,
+    trained.PART,
+    trained_windows.PART,
     speed.PART,
     speed_videomae.PART,
     speed_reduction.PART,

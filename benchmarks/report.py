@@ -29,6 +29,8 @@ from . import (
     speed_reduction,
     speed_videomae,
     streams,
+    trained,
+    trained_windows,
     windows,
 )
 from .aggregate import curves_of, subjects_of
@@ -65,6 +67,8 @@ def blocks() -> Blocks:
         "gaps": gaps.table,
         "motion": motion.table,
         "windows": windows.table,
+        "trained": trained.table,
+        "trained_windows": trained_windows.table,
         "image_merging": image_merging.table,
         "speed": lambda result: [speed_table(result["rows"])],
         "speed_videomae": speed_videomae.table,
@@ -131,6 +135,7 @@ def blocks() -> Blocks:
             ("videomae_motion",),
             partial(overview.clips, "motion", "clips whose classes are motions", "videomae_motion"),
         ),
+        "overview_trained": (("trained",), trained.at_a_glance),
         "overview_speed": (("methods", "latency"), overview.speed),
         "overview_memory": (("peak",), overview.memory),
         "overview_scaling": (SCALING, overview.growth),
@@ -188,7 +193,7 @@ def make(name: str, results: Results) -> Block | None:
 
 
 QUICK_RUN = "**From a quick run (`--quick`): it shows that the benchmarks work. The figures measure nothing.**"
-WITH_PLACES = ("ablation", "look_ahead", "clips", "gaps", "motion", "windows")
+WITH_PLACES = ("ablation", "look_ahead", "clips", "gaps", "motion", "windows", "trained", "trained_windows")
 """Parts whose tables have a place for every cell."""
 
 
@@ -226,6 +231,7 @@ def draw(results: Results, images: Path) -> list[Path]:
         ("latency", plots.latency, folder / "latency.png"),
         ("peak", plots.memory, folder / "memory.png"),
         ("windows", windows.plot, images / "windows.png"),
+        ("trained", trained.plot, folder / "trained.png"),
         ("long_run", streams.plot, folder / "long_run.png"),
     ):
         result = results.part(part)

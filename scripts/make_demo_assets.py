@@ -23,7 +23,7 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +370,15 @@ class Studio:
         return Scene(label, [shot], [], light_drift(rng, MAX_FRAMES, 0.02), noise=2.0)
 
 
+def at_rest(scene: Scene) -> Scene:
+    """Returns the scene without its cuts and motions: objects stay where most of one is in the picture."""
+    frames = len(scene.gains)
+    first = replace(scene, shots=scene.shots[:1], cuts=[])
+    best = max(range(frames), key=first.visibility)
+    paths = scene.shots[0].paths[:, best : best + 1].repeat(frames, axis=1)
+    return replace(first, shots=[replace(scene.shots[0], paths=paths)])
+
+
 def tinted(image: Image.Image, gains: np.ndarray) -> Image.Image:
     """Multiplies the red, green and blue channel of an image by `gains`, (3,); a fourth channel stays as it is."""
     tables = [np.clip(np.arange(256) * gain, 0, 255).astype(int).tolist() for gain in gains]
@@ -459,16 +468,17 @@ def read_clip(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def to_pixel_values(frames: list[np.ndarray]) -> torch.Tensor:
+def to_pixel_values(frames: list[np.ndarray], side: int = MODEL_SIZE) -> torch.Tensor:
     """Prepares frames for the model just as the saved preprocessor does.
 
     Args:
         frames: The frames, (height, width, 3) uint8 RGB each.
+        side: Height and width of what the model sees, in pixels.
 
     Returns:
-        Pixel values in [-1, 1], (frames, 3, MODEL_SIZE, MODEL_SIZE) float32.
+        Pixel values in [-1, 1], (frames, 3, side, side) float32.
     """
-    size = (MODEL_SIZE, MODEL_SIZE)
+    size = (side, side)
     resized = [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)) for frame in frames]
     pixels = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()
     return pixels.float() / 127.5 - 1
@@ -489,25 +499,35 @@ def make_model() -> ViTForImageClassification:
     return ViTForImageClassification(config)
 
 
-def training_batch(studio: Studio, rng: np.random.Generator, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Composes a batch of frames, each of a scene of its own.
+def training_batch(
+    studio: Studio, rng: np.random.Generator, size: int, side: int = MODEL_SIZE, frames_of_scene: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Composes a batch of frames.
 
     Labels are smoothed a little, and the less of an object a frame shows, the more evenly its target is spread.
 
+    Args:
+        studio: Where scenes come from.
+        rng: The source of randomness.
+        size: The number of frames.
+        side: Height and width of what the model sees, in pixels.
+        frames_of_scene: How many frames of each scene are taken; one is best, and takes longest.
+
     Returns:
-        Pixel values, (size, 3, MODEL_SIZE, MODEL_SIZE) float32, and target probabilities, (size, labels) float32.
+        Pixel values, (size, 3, side, side) float32, and target probabilities, (size, labels) float32.
     """
     frames, targets = [], torch.full((size, len(LABELS)), 1 / len(LABELS))
-    for target in targets:
-        label = int(rng.integers(len(LABELS)))
-        scene = studio.scene(rng, label)
+    for number, target in enumerate(targets):
+        if number % frames_of_scene == 0:
+            label = int(rng.integers(len(LABELS)))
+            scene = studio.scene(rng, label)
         frame = int(rng.integers(len(scene.gains)))
         picture = render_frame(scene, frame, rng)
         frames.append(compressed(picture, int(rng.integers(40, 95))) if rng.random() < 0.5 else picture)
         certainty = 0.95 * min(1.0, max(0.0, scene.visibility(frame) - 0.1) / 0.3)
         target *= 1 - certainty
         target[label] += certainty
-    return to_pixel_values(frames), targets
+    return to_pixel_values(frames, side), targets
 
 
 def compressed(frame: np.ndarray, quality: int) -> np.ndarray:
@@ -517,19 +537,20 @@ def compressed(frame: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
+def rate(step: int, steps: int) -> float:
+    """Returns the factor of the learning rate in a step: linear warm-up, then a cosine down to zero."""
+    warm_up = max(1, steps // 20)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / (steps - warm_up))
+
+
 def train(model: ViTForImageClassification, seed: int, steps: int, batch_size: int) -> None:
     """Trains the model in place: AdamW in bfloat16 autocast, linear warm-up, then a cosine down to zero."""
     studio = Studio(held_out=False)
     rng = np.random.default_rng((TRAINING_STREAM, seed))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
-    warm_up = max(1, steps // 20)
-
-    def rate(step: int) -> float:
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / (steps - warm_up))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
     model.train()
     for step in range(steps):
         pixel_values, targets = training_batch(studio, rng, batch_size)

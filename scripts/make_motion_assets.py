@@ -27,6 +27,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from make_demo_assets import (
     Studio,
     compressed,
     light_drift,
+    rate,
     read_clip,
     replace_assets,
     tinted,
@@ -252,17 +254,17 @@ def render(scene: MotionScene, size: int, rng: np.random.Generator) -> tuple[np.
     return frames, covers
 
 
-def token_motion(scene: MotionScene, covers: np.ndarray) -> np.ndarray:
-    """Returns what the object does in each token, see `Clip`, from what `render` returns."""
+def token_motion(scene: MotionScene, covers: np.ndarray, patch: int = PATCH) -> np.ndarray:
+    """Returns what the object does in each token of `patch` pixels, see `Clip`, from what `render` returns."""
     frames, size = covers.shape[:2]
-    rows = size // PATCH
-    cover = covers.reshape(frames // TUBELET, TUBELET, rows, PATCH, rows, PATCH).mean((1, 3, 5)) / 255
+    rows = size // patch
+    cover = covers.reshape(frames // TUBELET, TUBELET, rows, patch, rows, patch).mean((1, 3, 5)) / 255
     poses = scene.poses.reshape(frames // TUBELET, TUBELET, 4)
     speed = (poses[:, -1] - poses[:, 0]) / (TUBELET - 1)
-    speed[:, :2] *= size / CLIP_SIZE
+    speed[:, :2] *= MODEL_SIZE / CLIP_SIZE
     growth = speed[:, 3] / poses[..., 3].mean(1)
-    middle = poses[..., :2].mean(1) * size / CLIP_SIZE
-    grid = (np.arange(rows) + 0.5) * PATCH
+    middle = poses[..., :2].mean(1) * MODEL_SIZE / CLIP_SIZE
+    grid = (np.arange(rows) + 0.5) * MODEL_SIZE / rows
     x = grid[None, None, :] - middle[:, 0, None, None]
     y = grid[None, :, None] - middle[:, 1, None, None]
     turn, growth = speed[:, 2, None, None], growth[:, None, None]
@@ -272,19 +274,23 @@ def token_motion(scene: MotionScene, covers: np.ndarray) -> np.ndarray:
     return (np.stack(parts, axis=-1) * cover[..., None] / UNITS).astype(np.float32)
 
 
-def training_clip(rng: np.random.Generator, label: int, directory: Path) -> Clip:
+def training_clip(
+    rng: np.random.Generator, label: int, directory: Path, size: int = MODEL_SIZE, patch: int = PATCH
+) -> Clip:
     """Composes a clip at the resolution of the model, half of the time after h264 and else often after jpeg.
 
     Args:
         rng: The source of randomness.
         label: The index in `LABELS`.
         directory: Where an mp4 file is kept for a moment.
+        size: Height and width of what the model sees, in pixels.
+        patch: Those of a token.
 
     Returns:
         The clip.
     """
     scene = draw_scene(rng, label, held_out=False)
-    frames, covers = render(scene, MODEL_SIZE, rng)
+    frames, covers = render(scene, size, rng)
     encoding = rng.random()
     if encoding < 0.5:
         path = directory / "training.mp4"
@@ -293,7 +299,7 @@ def training_clip(rng: np.random.Generator, label: int, directory: Path) -> Clip
     elif encoding < 0.75:
         quality = int(rng.integers(50, 95))
         frames = np.stack([compressed(frame, quality) for frame in frames])
-    return Clip(frames, label, token_motion(scene, covers))
+    return Clip(frames, label, token_motion(scene, covers, patch))
 
 
 def mirrored(clip: Clip, x: bool, y: bool, transpose: bool, backwards: bool) -> Clip:
@@ -320,13 +326,14 @@ def windowed(clip: Clip, rng: np.random.Generator) -> tuple[Clip, np.ndarray]:
     """Cuts a clip down to `WINDOW` tokens a side, somewhere around the object.
 
     Args:
-        clip: The clip, of `MODEL_SIZE` pixels.
+        clip: The clip, whole.
         rng: The source of randomness.
 
     Returns:
         The small clip, and the number that each of its tokens has in the whole clip, (tubelets * WINDOW ** 2,) int64.
     """
     tokens = clip.motion.shape[1]
+    patch = clip.frames.shape[1] // tokens
     cover = clip.motion[..., 0].sum(0)
     corners = []
     for axis in (1, 0):
@@ -335,7 +342,7 @@ def windowed(clip: Clip, rng: np.random.Generator) -> tuple[Clip, np.ndarray]:
     left, top = corners
     rows, columns = slice(top, top + WINDOW), slice(left, left + WINDOW)
     numbers = np.arange(clip.motion[..., 0].size).reshape(clip.motion.shape[:3])[:, rows, columns].ravel()
-    pixels = [slice(part.start * PATCH, part.stop * PATCH) for part in (rows, columns)]
+    pixels = [slice(part.start * patch, part.stop * patch) for part in (rows, columns)]
     return Clip(clip.frames[:, pixels[0], pixels[1]], clip.label, clip.motion[:, rows, columns]), numbers
 
 
@@ -348,10 +355,26 @@ class TrainingBatches(Dataset):
         seed: The seed of the run.
         small_steps: The number of batches of small clips.
         steps: The number of all batches.
+        size: Height and width of what the model sees, in pixels.
+        patch: Those of a token.
+        batch_sizes: The number of clips of a batch of small clips, and of one of whole clips.
+        pairs: How many pairs are made of a clip that is rendered, for small clips and for whole ones; the fewer the
+            better, and the longer it takes.
     """
 
-    def __init__(self, seed: int, small_steps: int, steps: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        small_steps: int,
+        steps: int,
+        size: int = MODEL_SIZE,
+        patch: int = PATCH,
+        batch_sizes: tuple[int, int] = (SMALL_BATCH_SIZE, BATCH_SIZE),
+        pairs: tuple[int, int] = (2, 1),
+    ) -> None:
         self.seed, self.small_steps, self.steps = seed, small_steps, steps
+        self.size, self.patch = size, patch
+        self.batch_sizes, self.pairs = batch_sizes, pairs
 
     def __len__(self) -> int:
         return self.steps
@@ -365,12 +388,13 @@ class TrainingBatches(Dataset):
         """
         rng = np.random.default_rng((TRAINING_STREAM, self.seed, step))
         even, small = step < EVEN_STEPS, step < self.small_steps
+        size, pairs = (kinds[0 if small else 1] for kinds in (self.batch_sizes, self.pairs))
         clips, numbers = [], []
         with tempfile.TemporaryDirectory() as directory:
-            for _ in range(SMALL_BATCH_SIZE // 4 if small else BATCH_SIZE // 2):
+            for _ in range(size // (2 * pairs)):
                 label = rng.integers(len(LABELS)) if even else rng.choice(len(LABELS), p=LABEL_WEIGHTS)
-                clip = training_clip(rng, int(label), Path(directory))
-                for backwards in (False, True) * (2 if small else 1):
+                clip = training_clip(rng, int(label), Path(directory), self.size, self.patch)
+                for backwards in (False, True) * pairs:
                     variant = mirrored(clip, *(rng.random(3) < 0.5), backwards)
                     tokens = np.arange(variant.motion[..., 0].size)
                     if small:
@@ -405,29 +429,28 @@ def make_model() -> VideoMAEForVideoClassification:
     return VideoMAEForVideoClassification(config)
 
 
-def cosine_filters(count: int) -> np.ndarray:
-    """Returns the smoothest `count` products of two cosines over a patch, (count, PATCH, PATCH) float32."""
-    waves = np.cos(np.pi * np.outer(np.arange(PATCH), np.arange(PATCH) + 0.5) / PATCH)
-    pairs = sorted(np.ndindex(PATCH, PATCH), key=lambda pair: (pair[0] ** 2 + pair[1] ** 2, pair))[:count]
+def cosine_filters(count: int, patch: int = PATCH) -> np.ndarray:
+    """Returns the smoothest `count` products of two cosines over a patch, (count, patch, patch) float32."""
+    waves = np.cos(np.pi * np.outer(np.arange(patch), np.arange(patch) + 0.5) / patch)
+    pairs = sorted(np.ndindex(patch, patch), key=lambda pair: (pair[0] ** 2 + pair[1] ** 2, pair))[:count]
     return np.stack([np.outer(waves[v], waves[u]) for v, u in pairs]).astype(np.float32)
 
 
 @torch.no_grad()
-def start_patches(model: VideoMAEForVideoClassification, frames: torch.Tensor, motion: torch.Tensor) -> None:
+def start_patches(projection: nn.Conv3d, frames: torch.Tensor, motion: torch.Tensor) -> None:
     """Sets the patch embedding to cosines of brightness and colour: sums over the frames of a token, and differences.
 
     Random filters would hardly see the difference of two frames in the beginning, which is where motion shows.
 
     Args:
-        model: The model, changed in place.
-        frames: Frames of some clips, (batch, FRAMES, 3, MODEL_SIZE or less, the same) uint8.
+        projection: The convolution that makes tokens, changed in place.
+        frames: Frames of some clips, (batch, FRAMES, 3, size, size) uint8.
         motion: What the object does in each token, (batch, tokens, 5) float32, see `Clip`.
     """
-    projection = model.videomae.embeddings.patch_embeddings.projection
     per_colour = projection.out_channels // 16
     filters = []
     for colour, count in (((1, 1, 1), 5), ((1, -1, 0), 1.5), ((0.5, 0.5, -1), 1.5)):
-        spatial = torch.from_numpy(cosine_filters(int(count * per_colour)))
+        spatial = torch.from_numpy(cosine_filters(int(count * per_colour), projection.kernel_size[-1]))
         coloured = torch.tensor(colour)[None, :, None, None] * spatial[:, None]
         filters += [torch.stack((coloured, sign * coloured), dim=2) for sign in (1, -1)]
     projection.weight.copy_(torch.cat(filters))
@@ -459,30 +482,50 @@ def token_states(
 def train(
     model: VideoMAEForVideoClassification, seed: int, small_steps: int, steps: int, checkpoints: Path | None
 ) -> None:
-    """Trains the model in place: AdamW in float32, linear warm-up, then a cosine down to zero.
+    """Trains the model in place; see `fit`."""
+
+    def states_and_logits(pixel_values: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        states = token_states(model, pixel_values, numbers)
+        return states, model.classifier(model.fc_norm(states.mean(1)))
+
+    projection = model.videomae.embeddings.patch_embeddings.projection
+    fit(model, projection, states_and_logits, TrainingBatches(seed, small_steps, steps), checkpoints)
+
+
+def fit(
+    model: Any,
+    projection: nn.Conv3d,
+    states_and_logits: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    dataset: TrainingBatches,
+    checkpoints: Path | None = None,
+    learning_rate: float = LEARNING_RATE,
+) -> None:
+    """Trains a model of clips in place: AdamW in float32, linear warm-up, then a cosine down to zero.
 
     A process of its own renders the batches. Torch gets one thread: two are much slower on a busy machine.
+
+    Args:
+        model: The model.
+        projection: In it, the convolution that makes tokens.
+        states_and_logits: What the model makes of pixel values, (batch, FRAMES, 3, size, size) float32 in [-1, 1], and
+            the numbers of their tokens in a whole clip: last hidden states, (batch, tokens, hidden_size), and logits,
+            (batch, labels).
+        dataset: The batches.
+        checkpoints: Where to save the model now and then, if anywhere.
+        learning_rate: The highest one.
     """
     torch.set_num_threads(1)
-    batches = DataLoader(TrainingBatches(seed, small_steps, steps), batch_size=None, num_workers=1, prefetch_factor=8)
+    batches, steps = DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=8), len(dataset)
     head = nn.Linear(model.config.hidden_size, len(UNITS))
     parameters = [*model.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05)
-    warm_up = max(1, steps // 20)
-
-    def rate(step: int) -> float:
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / (steps - warm_up))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
     model.train()
     start, records = time.perf_counter(), []
     for step, (frames, labels, motion, numbers) in enumerate(batches):
         if step == 0:
-            start_patches(model, frames, motion)
-        states = token_states(model, frames.float() / 127.5 - 1, numbers)
-        logits = model.classifier(model.fc_norm(states.mean(1)))
+            start_patches(projection, frames, motion)
+        states, logits = states_and_logits(frames.float() / 127.5 - 1, numbers)
         errors = nn.functional.smooth_l1_loss(head(states), motion, reduction="none")
         weights = 0.1 + motion[..., :1]
         token_loss = (errors * weights).sum() / weights.sum()

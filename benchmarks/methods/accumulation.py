@@ -40,7 +40,7 @@ class TemporalAccumulation(Method):
         """The clip, thinned out on its way."""
         parts, cost = self.parts, self.parts.cost
         states = parts.embed(pixels, torch.arange(parts.tokens, device=pixels.device))
-        self.multiply_adds += parts.times * cost.patch + parts.head
+        self.multiply_adds += parts.times * cost.patch + parts.head(parts.tokens)
         for number, layer in enumerate(parts.layers):
             for stage in (stage for stage, start in enumerate(self.stages) if start == number):
                 states = self.thinned(states, backwards=stage % 2 == 1)

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from .base import Method
-from .clip_model import ClipModel
+from .clip_model import taken_apart
 
 
 SHARES = (0.875, 0.75, 0.6, 0.5, 0.375, 0.25, 0.125, 0.06)
@@ -22,7 +22,7 @@ class DenseClip(Method):
 
     def __init__(self, model: Any, setting: float = 0.0) -> None:
         super().__init__(model, setting)
-        self.parts = ClipModel(model)
+        self.parts = taken_apart(model)
 
     def run(self, pixels: torch.Tensor) -> torch.Tensor:
         """The clip."""
@@ -31,11 +31,11 @@ class DenseClip(Method):
 
 
 class Dropping(Method):
-    """Embeds and computes some of the tokens, each at its own position; the mean over them is classified."""
+    """Embeds and computes some of the tokens, each at its own position; the head sees nothing else."""
 
     def __init__(self, model: Any, setting: float = 0.5) -> None:
         super().__init__(model, setting)
-        self.parts = ClipModel(model)
+        self.parts = taken_apart(model)
 
     @abstractmethod
     def kept(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -52,12 +52,10 @@ class Dropping(Method):
     def run(self, pixels: torch.Tensor) -> torch.Tensor:
         """The kept tokens of the clip."""
         parts, kept = self.parts, self.kept(pixels)
-        states = parts.embed(pixels, kept)
-        for layer in parts.layers:
-            states = layer(states)
+        states = parts.through_layers(parts.embed(pixels, kept), kept)
         rows = len(kept)
         embedding = rows * parts.cost.patch // parts.positions
-        self.multiply_adds += embedding + parts.cost.rows(rows, rows, rows) + parts.head
+        self.multiply_adds += embedding + parts.cost.rows(rows, rows, rows) + parts.head(rows)
         return parts.logits(states)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .base import Method, StreamMethod
-from .frames import CHUNK, FrameModel
+from .frames import CHUNK, FrameCost
 
 
 class Dense(Method):
@@ -17,11 +17,11 @@ class Dense(Method):
 
     def __init__(self, model: Any, setting: float = 0.0) -> None:
         super().__init__(model, setting)
-        self.parts = FrameModel(model)
+        self.cost = FrameCost.of(model)
 
     def run(self, pixels: torch.Tensor) -> torch.Tensor:
         """All frames."""
-        self.multiply_adds += dense_multiply_adds(self.parts, len(pixels))
+        self.multiply_adds += self.cost.dense(len(pixels))
         return torch.cat([self.model(part).logits for part in pixels.split(CHUNK)])
 
 
@@ -32,7 +32,7 @@ class DenseStream(StreamMethod):
 
     def __init__(self, model: Any, setting: float = 0.0) -> None:
         super().__init__(model, setting)
-        self.parts = FrameModel(model)
+        self.cost = FrameCost.of(model)
         self.reset()
 
     def reset(self) -> None:
@@ -40,10 +40,5 @@ class DenseStream(StreamMethod):
 
     def advance(self, frame: torch.Tensor) -> torch.Tensor:
         """The frame on its own."""
-        self.multiply_adds += dense_multiply_adds(self.parts, 1)
+        self.multiply_adds += self.cost.dense(1)
         return self.model(frame).logits
-
-
-def dense_multiply_adds(parts: FrameModel, frames: int) -> int:
-    """What the dense model costs on some frames, head included."""
-    return parts.cost.dense(frames, parts.tokens) + frames * parts.head

@@ -1,18 +1,49 @@
-"""The parts of a ViT, for methods that put them together in another way, and what the parts cost."""
+"""What a frame costs, and the parts of a ViT, for methods that put them together in another way."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from hf_ttr.execution.flops import TransformerCost
-from hf_ttr.models.vit.modeling_temporal_reuse_vit import ViTParts
+from hf_ttr.models.register import stand_in_for
 
 
 CHUNK = 64
 """Frames that run as one batch at most: enough to fill the machine, and memory stays bounded."""
+
+
+@dataclass
+class FrameCost:
+    """
+    Multiply-adds of an image classifier.
+
+    Attributes:
+        parts (`TransformerCost`): of the parts of its encoder.
+        tokens (`int`): of a frame, those in front of the patches included.
+        head (`int`): of the classifier, for a frame.
+    """
+
+    parts: TransformerCost
+    tokens: int
+    head: int
+
+    @classmethod
+    def of(cls, model: Any) -> FrameCost:
+        """That of a classifier of transformers with position embeddings that are learnt, of a kind with reuse."""
+        base, reuse = model.base_model, stand_in_for(type(model))
+        assert reuse is not None
+        encoder: Any = reuse.encoder_class  # type: ignore[attr-defined]
+        patches = base.embeddings.patch_embeddings.num_patches
+        tokens = base.embeddings.position_embeddings.shape[1]
+        return cls(encoder.parts.cost(base, patches), tokens, model.classifier.weight.numel())
+
+    def dense(self, frames: int) -> int:
+        """Of some frames, of which every token is computed."""
+        return self.parts.dense(frames, self.tokens) + frames * self.head
 
 
 class FrameModel:
@@ -32,9 +63,8 @@ class FrameModel:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.layers = model.vit.layers
-        self.tokens: int = model.vit.embeddings.position_embeddings.shape[1]
-        self.cost: TransformerCost = ViTParts().cost(model.vit, self.tokens - 1)
-        self.head: int = model.classifier.weight.numel()
+        cost = FrameCost.of(model)
+        self.cost, self.tokens, self.head = cost.parts, cost.tokens, cost.head
         self.outside = self.cost.patch + self.head
         """Multiply-adds of a frame outside the layers."""
 
