@@ -101,13 +101,13 @@ def with_reuse(model: Any, streams: Streams, stride: int, told: bool, settings: 
         model: the dense model; see `with_features`.
         streams: what it sees.
         stride (`int`): frames from one window to the next.
-        told (`bool`): whether the model is told.
+        told (`bool`): whether the model is told, and slides what it keeps.
         settings: those of `TemporalReuseConfig`.
 
     Returns:
         As `compared`.
     """
-    reuse: Any = hf_ttr.with_temporal_reuse(model, settings)
+    reuse: Any = hf_ttr.with_temporal_reuse(model, {**settings, "sliding": told})
     cache, outputs, spent, dense = None, [], 0, 0
     for start in streams.starts(stride):
         output = reuse(streams.at(start), past_key_values=cache, stride=stride if told else None)

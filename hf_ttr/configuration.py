@@ -60,6 +60,10 @@ class TemporalReuseConfig(PretrainedConfig):
         window_weight (`float`, defaults to 1.0):
             Of windows in a stream: factor of the mean squared change of the window since a token was computed, by
             which the error of keeping it grows, because it had attended to another window.
+        sliding (`bool`, defaults to `False`):
+            Of windows in a stream, where positions are relative (V-JEPA 2) and the `stride` is told: whether tokens
+            of frames that were seen before are kept where these are now. By default each slot keeps its own, as in all
+            models. It computes less, and is further from the dense model: what is kept never saw the new frames.
         reduction (`list`, *optional*):
             Methods of `hf_ttr.reduction` that merge tokens or leave some out, or dicts of their settings, such as
             `{"method": "tome", "r": 8}`. They work in every mode, with reuse and (mode `"off"`) without.
@@ -95,6 +99,7 @@ class TemporalReuseConfig(PretrainedConfig):
         representative: str = "spread",
         drift_weight: float = 0.01,
         window_weight: float = 1.0,
+        sliding: bool = False,
         reduction: Iterable[Reduction | dict[str, Any]] | Reduction | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -115,6 +120,7 @@ class TemporalReuseConfig(PretrainedConfig):
         self.representative = representative
         self.drift_weight = drift_weight
         self.window_weight = window_weight
+        self.sliding = sliding
         self.reduction = as_reductions(reduction)
         self.validate_settings()
         super().__init__(**kwargs)
@@ -155,6 +161,7 @@ class TemporalReuseConfig(PretrainedConfig):
             self.representative in REPRESENTATIVES,
             f"one of {', '.join(map(repr, REPRESENTATIVES))}",
         )
+        self._require("sliding", isinstance(self.sliding, bool), "true or false")
 
     def _require(self, name: str, condition: bool, allowed: str) -> None:
         if not condition:
@@ -230,6 +237,7 @@ _FIELDS = (
     "representative",
     "drift_weight",
     "window_weight",
+    "sliding",
     "reduction",
 )
 # What the base class writes or accepts on its own, so that its dicts and its save files are read back.

@@ -30,6 +30,7 @@ SETTINGS = {
     "representative": "middle",
     "drift_weight": 0.01,
     "window_weight": 2.0,
+    "sliding": True,
     "reduction": [{"method": "tome", "r": 4, "schedule": "constant", "proportional_attention": True}],
 }
 
@@ -41,6 +42,7 @@ BAD_VALUES = [
     *[("max_age", value) for value in (0, -3, 2.0, 1.5, "24", True)],
     *[("saliency_weight", value) for value in (-0.1, NAN, INFINITY, None, "0.5", False)],
     *[("context_weight", value) for value in (-3, NAN, INFINITY, None, "3", True)],
+    *[("sliding", value) for value in (None, 1, "yes")],
     *[("window_weight", value) for value in (-1, NAN, INFINITY, None, "1", True)],
     *[("context_size", value) for value in (0, -1, 2, 4, 3.0, None, True)],
     *[("scene_cut", value) for value in (0, -0.1, 1.01, NAN, None, "0.6", True)],

@@ -312,8 +312,8 @@ class TakesWindows(ReuseEncoder):
             use_cache (`bool`, *optional*): whether to return the cache; by default yes.
             stride (`int`, *optional*): number of frames by which this window is ahead of the previous one. Where it is
                 a multiple of the tubelet, embeddings of frames already seen are used again, with the same result; and
-                in a model whose positions are relative, or one that looks at frames one by one first, whatever the
-                last window has of these frames.
+                in a model that looks at frames one by one first, or with `sliding` where positions are relative, whatever
+                the last window has of these frames.
             output_reuse_plan (`bool`): whether to put the plan into `reuse.plan`.
             output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
             temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): settings of this call, not the config's.
@@ -473,7 +473,7 @@ class WindowModel(TakesWindows):
             state = state.to(pixel_values.device)
         shared, entering = self._shared_times(checksums, state, stride), 0
         patches = self._embed(pixel_values, state, shared)
-        if state is not None and shared and parts.attention_class.positions_are_relative:
+        if settings.sliding and state is not None and shared and parts.attention_class.positions_are_relative:
             entering = patches.shape[1] - shared
             state = state.shifted(entering)
         output_all = any(

@@ -74,7 +74,7 @@ class TestTemporalReuseVJEPA2(WindowReuseInvariants, ClassifierInvariants):
 
 
 # What is held has error 0 and what comes in is computed.
-ONLY_NEW = {"threshold": 1e-3, "window_weight": 0, "drift_weight": 1, "max_age": None}
+ONLY_NEW = {"sliding": True, "threshold": 1e-3, "window_weight": 0, "drift_weight": 1, "max_age": None}
 
 
 def moving(frames: int, batch: int = 2) -> torch.Tensor:
@@ -110,6 +110,11 @@ def test_what_is_held_moves_with_the_window() -> None:
     assert [int(output.reuse.computed_tokens[0]) for output in (first, second, third)] == [144, 36, 72]
     # Without a stride slots stay, and what moves on is computed anew.
     assert [int(output.reuse.computed_tokens[0]) for output in outputs] == [144, 144, 144]
+    # Nor do they move with one unless that is asked for.
+    model.config.temporal_reuse.sliding = False
+    fixed = run_pieces_by(model, video, [0, 2, 6])
+    assert [int(output.reuse.computed_tokens[0]) for output in fixed] == [144, 144, 144]
+    assert_near(fixed[2].last_hidden_state, outputs[2].last_hidden_state, 1e-5)
 
 
 def run_pieces_by(model: PreTrainedModel, video: torch.Tensor, starts: list[int]) -> list[Any]:
@@ -125,7 +130,7 @@ def run_pieces_by(model: PreTrainedModel, video: torch.Tensor, starts: list[int]
 
 @torch.no_grad()
 def test_a_still_scene_that_slides_is_computed_as_time_goes_on() -> None:
-    case = vjepa2_case("start", "causal", {"threshold": 0.4, "drift_weight": 0.04, "max_age": None})
+    case = vjepa2_case("start", "causal", {"sliding": True, "threshold": 0.4, "drift_weight": 0.04, "max_age": None})
     still = make_clip(2, 1)[:, :1].repeat(1, 8, 1, 1, 1)
     outputs, cache = run_pieces(case.model(), [still] * 12, stride=2)
     shares = [float(output.reuse.computed_share[0]) for output in outputs]
