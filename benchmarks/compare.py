@@ -163,7 +163,6 @@ NOT_JUDGED = {
             "dense_frames_per_second",
             "reuse_frames_per_second",
             "BLAS",
-            "transposed",
             "oneDNN",
             "oneDNN, packed",
             "resident_mib",

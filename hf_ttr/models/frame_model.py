@@ -15,7 +15,7 @@ from transformers.utils.output_capturing import capture_outputs
 from ..caching.cache import TemporalReuseCache
 from ..checks import check_attention_takes_masks
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
-from ..execution.flops import CostCounter, ReuseReport, TransformerCost, multiply_adds_of_row
+from ..execution.flops import CostCounter, ReuseReport, multiply_adds_of_row
 from ..execution.kernels.row_buckets import pad_rows, trim_rows
 from ..execution.linear import dtype_of_inputs, warn_of_slow_dtype
 from ..execution.packed import FrameCall
@@ -32,8 +32,8 @@ from ..planning.price import check_thresholds
 from ..reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
 from ..reduction.frame_merging import merge_frames
 from ..reduction.row_reduction import RowReduction
-from .attending import LayerRun, ReuseAttention, ReuseLayer, running
-from .reuse_model import ReuseClassifier, ReuseEncoder
+from .attending import LayerRun, running
+from .reuse_model import ReuseClassifier, ReuseEncoder, ReuseParts
 
 
 LayerInputs = Callable[[torch.Tensor | None], dict[str, Any]]
@@ -98,22 +98,17 @@ class FrameRun(LayerRun):
         return pad_rows(output, padded_rows, dim=1), weights
 
 
-class FrameParts:
+class FrameParts(ReuseParts):
     """
     Where the parts of a model of transformers are, and what its head reads. Methods are given the base model.
 
     Attributes:
-        layer_class, attention_class: with reuse, in the place of the parent's.
-        embeddings, projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind
-            the last layer, if anything.
+        embeddings, norm (`str`): where these are in the base model; `norm` is what comes behind the last layer, if
+            anything.
         options (`tuple[str, ...]`): what the parent's `forward` takes beside pixels, and its embeddings too.
     """
 
-    layer_class: ClassVar[type[ReuseLayer]]
-    attention_class: ClassVar[type[ReuseAttention]]
     embeddings: ClassVar[str] = "embeddings"
-    projection: ClassVar[str] = "embeddings.patch_embeddings.projection"
-    layers: ClassVar[str] = "layers"
     norm: ClassVar[str | None] = "layernorm"
     options: ClassVar[tuple[str, ...]] = ("bool_masked_pos", "interpolate_pos_encoding")
 
@@ -163,22 +158,12 @@ class FrameParts:
 
     def grid(self, base: Any, frames: torch.Tensor) -> tuple[int, int]:
         """Rows and columns of patches."""
-        height, width = base.get_submodule(self.projection).kernel_size[-2:]
+        height, width = self.projection_of(base).kernel_size[-2:]
         return frames.shape[-2] // height, frames.shape[-1] // width
 
     def norm_of(self, base: Any) -> Any:
         """What comes behind the last layer."""
         return nn.Identity() if self.norm is None else base.get_submodule(self.norm)
-
-    def layers_of(self, base: Any) -> Any:
-        """The layers."""
-        return base.get_submodule(self.layers)
-
-    def cost(self, base: Any, patches: int) -> TransformerCost:
-        """Multiply-adds, out of the layers that are there."""
-        layers = self.layers_of(base)
-        patch = patches * multiply_adds_of_row(base.get_submodule(self.projection))
-        return self.layer_class.cost(layers[0], self.attention_class.projections, patch, len(layers))
 
 
 class FrameModel(ReuseEncoder):

@@ -8,10 +8,39 @@ import torch
 
 from ..caching.fingerprint import WeightsFingerprint
 from ..configuration import as_temporal_reuse_config
+from ..execution.flops import TransformerCost, multiply_adds_of_row
 from ..execution.kernels.row_buckets import RowBuckets
 from ..execution.packed_weights import PackedWeights
 from ..hub.remote_code import StaysInPackage
-from .attending import become, become_encoder
+from .attending import ReuseAttention, ReuseLayer, become, become_encoder
+
+
+class ReuseParts:
+    """
+    Where the parts of a model of transformers are that every encoder has. Methods are given the base model.
+
+    Attributes:
+        layer_class, attention_class: with reuse, in the place of the parent's.
+        projection, layers (`str`): where these are in the base model.
+    """
+
+    layer_class: ClassVar[type[ReuseLayer]]
+    attention_class: ClassVar[type[ReuseAttention]]
+    projection: ClassVar[str] = "embeddings.patch_embeddings.projection"
+    layers: ClassVar[str] = "layers"
+
+    def layers_of(self, base: Any) -> Any:
+        """The layers."""
+        return base.get_submodule(self.layers)
+
+    def projection_of(self, base: Any) -> Any:
+        """The convolution that makes patches of pixels."""
+        return base.get_submodule(self.projection)
+
+    def cost(self, base: Any, patches: int) -> TransformerCost:
+        """Multiply-adds, out of the layers that are there, with so many patches at a time."""
+        layers, patch = self.layers_of(base), patches * multiply_adds_of_row(self.projection_of(base))
+        return self.layer_class.cost(layers[0], self.attention_class.projections, patch, len(layers))
 
 
 class ReuseEncoder(StaysInPackage):
@@ -81,4 +110,4 @@ class ReuseClassifier(StaysInPackage):
         return next(part for part in self.children() if isinstance(part, ReuseEncoder))  # type: ignore[attr-defined]
 
 
-__all__ = ["ReuseClassifier", "ReuseEncoder"]
+__all__ = ["ReuseClassifier", "ReuseEncoder", "ReuseParts"]

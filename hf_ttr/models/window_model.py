@@ -18,7 +18,7 @@ from ..caching.window_cache import TemporalReuseWindowCache
 from ..checks import check_attention_takes_masks
 from ..configuration import TemporalReuseConfig, as_temporal_reuse_config
 from ..execution.compact import ReducedRows, compact_attention
-from ..execution.flops import ReuseReport, TransformerCost, multiply_adds_of_row, window_report
+from ..execution.flops import ReuseReport, multiply_adds_of_row, window_report
 from ..execution.kernels.row_buckets import pad_rows, trim_rows
 from ..execution.linear import dtype_of_inputs, warn_of_slow_dtype
 from ..execution.token_maps import TokenMapper
@@ -30,9 +30,9 @@ from ..planning.window_state import WindowState
 from ..reduction.base import LayerReduction, Reduction, WindowReduction
 from ..reduction.contract import sources_of
 from ..reduction.row_reduction import RowReduction
-from .attending import LayerRun, ReuseAttention, ReuseLayer, running
+from .attending import LayerRun, running
 from .register import parent_of
-from .reuse_model import ReuseClassifier, ReuseEncoder
+from .reuse_model import ReuseClassifier, ReuseEncoder, ReuseParts
 
 
 logger = logging.get_logger(__name__)
@@ -200,14 +200,12 @@ class EncodedWindow:
         return torch.stack(means)
 
 
-class WindowParts:
+class WindowParts(ReuseParts):
     """
     Where the parts of a model of transformers are, and what its head reads. Methods are given the base model.
 
     Attributes:
-        layer_class, attention_class: with reuse, in the place of the parent's.
-        projection, layers, norm (`str`): where these are in the base model; `norm` is what comes behind the last
-            layer, if anything.
+        norm (`str`): where what comes behind the last layer is in the base model, if anything.
         pixels (`str`): what the parent's `forward` calls its input.
         choices (`dict[str, Any]`): what else the parent's `forward` takes, and what that has to be for tokens to be
             reused. With anything else but `None` the parent's own code runs, and there is no cache.
@@ -215,10 +213,6 @@ class WindowParts:
         position_by_position (`bool`): whether the parent's slots are ordered by position, then by time.
     """
 
-    layer_class: ClassVar[type[ReuseLayer]]
-    attention_class: ClassVar[type[ReuseAttention]]
-    projection: ClassVar[str] = "embeddings.patch_embeddings.projection"
-    layers: ClassVar[str] = "layers"
     norm: ClassVar[str] = "layernorm"
     pixels: ClassVar[str] = "pixel_values"
     choices: ClassVar[dict[str, Any]] = {}
@@ -262,24 +256,11 @@ class WindowParts:
         slots = slots.unflatten(1, (config.window_frames // config.tubelet_frames, -1))
         return torch.cat([front, slots.transpose(1, 2).flatten(1, 2)], dim=1)
 
-    def layers_of(self, base: Any) -> Any:
-        """The layers."""
-        return base.get_submodule(self.layers)
-
-    def projection_of(self, base: Any) -> Any:
-        """The convolution that makes patches of pixels."""
-        return base.get_submodule(self.projection)
-
     def tubelet(self, base: Any) -> tuple[int, int, int]:
         """Frames, height and width of what becomes a token."""
         # A convolution of two dimensions makes tokens of single frames.
         *frames, height, width = self.projection_of(base).kernel_size
         return frames[0] if frames else 1, height, width
-
-    def cost(self, base: Any, positions: int) -> TransformerCost:
-        """Multiply-adds, out of the layers that are there, with so many positions at a time."""
-        layers, patch = self.layers_of(base), positions * multiply_adds_of_row(self.projection_of(base))
-        return self.layer_class.cost(layers[0], self.attention_class.projections, patch, len(layers))
 
 
 class TakesWindows(ReuseEncoder):
@@ -312,8 +293,8 @@ class TakesWindows(ReuseEncoder):
             use_cache (`bool`, *optional*): whether to return the cache; by default yes.
             stride (`int`, *optional*): number of frames by which this window is ahead of the previous one. Where it is
                 a multiple of the tubelet, embeddings of frames already seen are used again, with the same result; and
-                in a model that looks at frames one by one first, or with `sliding` where positions are relative, whatever
-                the last window has of these frames.
+                in a model that looks at frames one by one first, or with `sliding` where positions are relative,
+                whatever the last window has of these frames.
             output_reuse_plan (`bool`): whether to put the plan into `reuse.plan`.
             output_token_maps (`bool`): whether to put what became of every token into `reuse.maps`, for pictures.
             temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): settings of this call, not the config's.
