@@ -324,6 +324,23 @@ class FrameCall(ABC):
         one that it was before.
         """
 
+    def per_row(self, table: torch.Tensor) -> torch.Tensor:
+        """
+        What each row has of a table of the tokens of a frame; one that others were merged into has the mean of all.
+
+        Args:
+            table (`torch.Tensor` of shape `(tokens, dim)`): the table.
+
+        Returns:
+            `torch.Tensor` of shape `(rows, dim)` or `(frames, rows, dim)`.
+        """
+        positions = self.positions
+        if positions is None or self.reduction is None:
+            return table if positions is None else table[positions]
+        # Whole frames have every token of each, in order.
+        values = table[self.plan.rows % self.plan.shape[2]]
+        return self.reduction.mean_over_members(values).view(*positions.shape, -1)
+
     @abstractmethod
     def select_outputs(self, states: torch.Tensor, dim: int = -2) -> torch.Tensor:
         """The rows for which outputs are wanted, out of what the layer gets; `dim` is the dimension of the rows."""

@@ -36,10 +36,10 @@ from .attending import LayerRun, running
 from .reuse_model import ReuseClassifier, ReuseEncoder, ReuseParts
 
 
-LayerInputs = Callable[[torch.Tensor | None], dict[str, Any]]
+LayerInputs = Callable[[Callable[[torch.Tensor], torch.Tensor] | None], dict[str, Any]]
 """
-What layers get beside hidden states, out of the tokens of their frames that the rows are, `(rows,)` or `(frames,
-rows)`; `None` for all, in order.
+What layers get beside hidden states. The argument makes of a table of the tokens of a frame, `(tokens, dim)`, what the
+rows have of it, as `FrameCall.per_row`; it is `None` where rows are all tokens, in order.
 """
 
 
@@ -135,7 +135,7 @@ class FrameParts(ReuseParts):
 
     def layer_inputs(self, base: Any, frames: torch.Tensor, options: dict[str, Any]) -> LayerInputs:
         """What layers get beside hidden states."""
-        return lambda positions: {"attention_mask": None}
+        return lambda of_rows: {"attention_mask": None}
 
     def pool(self, base: Any, states: torch.Tensor) -> tuple[torch.Tensor | None, int]:
         """The parent's pooler output of states `(frames, tokens, hidden_size)`, and its multiply-adds per frame."""
@@ -403,7 +403,7 @@ class FrameModel(ReuseEncoder):
         given, known = {}, None
         for number, (layer, call) in enumerate(zip(layers, calls)):
             if call is not known or call.reduction is not None:
-                given, known = inputs(padded_positions(call, hidden_states)), call
+                given, known = inputs(rows_of_tables(call, hidden_states)), call
             run = FrameRun(number, call.reduction, call, cache)
             with running(run):
                 output = layer(hidden_states, run=run, **given, **kwargs)
@@ -452,12 +452,17 @@ class _Work:
     record: dict[str, Any]
 
 
-def padded_positions(call: FrameCall, states: torch.Tensor) -> torch.Tensor | None:
-    """The tokens that the rows of a layer are; rows of padding are token 0."""
-    positions = call.positions
-    if positions is None or positions.shape[-1] == states.shape[1]:
-        return positions
-    return nn.functional.pad(positions, (0, states.shape[1] - positions.shape[-1]))
+def rows_of_tables(call: FrameCall, states: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What `LayerInputs` take, for the states that a layer gets; rows of padding have what token 0 has."""
+    if call.positions is None:
+        return None
+
+    def of_rows(table: torch.Tensor) -> torch.Tensor:
+        own = call.per_row(table)
+        missing = states.shape[1] - own.shape[-2]
+        return torch.cat([own, table[:1].expand(missing, -1)]) if missing else own
+
+    return of_rows
 
 
 class FrameClassifier(ReuseClassifier):

@@ -288,6 +288,24 @@ class RowReduction:
         self.sets = RowSets([count - less for count, less in zip(self.sets.counts, removed)], self.sets.device)
         return result, kept
 
+    def mean_over_members(self, values: torch.Tensor) -> torch.Tensor:
+        """
+        What the rows have that are left now, of values of those that the call began with: the mean of all that became
+        one row.
+
+        Args:
+            values (`torch.Tensor` of shape `(initial rows, dim)`): the values.
+
+        Returns:
+            `torch.Tensor` of shape `(rows, dim)`.
+        """
+        if self.place is None:
+            return values
+        is_left = self.place >= 0
+        place = self.place[is_left]
+        sums = values.new_zeros(len(self.sets), values.shape[1]).index_add_(0, place, values[is_left])
+        return sums / torch.bincount(place, minlength=len(sums))[:, None].to(values.dtype)
+
     def _remember_left_out(self, layer: int, left_out: torch.Tensor, rows: torch.Tensor) -> None:
         """Notes the layer and the states of rows that are about to be left out, for all that they stand for."""
         device = rows.device

@@ -14,10 +14,11 @@ import pytest
 
 
 ROOT = Path(__file__).resolve().parents[2]
-# Under nohup it would be one that leaves SIGHUP to others.
+# Under nohup, or in the background of a shell, it would be one that leaves these signals to others.
 START = """
 import signal, sys
 signal.signal(getattr(signal, "SIGHUP", signal.SIGTERM), signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.cli.sleeper import processes
 sys.exit(processes().launch('tests.cli.sleeper', sys.argv[1:], 2))
 """

@@ -53,6 +53,8 @@ def test_merging_is_that_of_loops(counts: list[int], r: int, protected: int) -> 
         assert reduction.sets.counts == [len(rows) for rows in expected] == reduction.counts[layer + 1]
         torch.testing.assert_close(states, torch.cat(expected), rtol=0, atol=1e-6)
         torch.testing.assert_close(reduction.sizes, torch.cat(sizes), rtol=0, atol=1e-6)
+    # Nothing but merging changed the rows, so each is the mean of what became it.
+    torch.testing.assert_close(reduction.mean_over_members(initial), states, rtol=0, atol=1e-6)
     everything = torch.cat([rows[place] for rows, place in zip(expected, places)])
     assert len(states) < len(initial)
     torch.testing.assert_close(reduction.expand(states[None, None])[0, 0], everything, rtol=0, atol=1e-6)

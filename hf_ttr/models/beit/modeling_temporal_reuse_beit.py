@@ -51,7 +51,7 @@ class BeitParts(FrameParts):
         """See `FrameParts.layer_inputs`; a bias is made for the grid, and need not be interpolated once more."""
         bias = base.shared_position_bias
         shared = None if bias is None else bias(self.grid(base, frames))
-        return lambda positions: {"attention_mask": shared, "resolution": frames.shape[-2:]}
+        return lambda of_rows: {"attention_mask": shared, "resolution": frames.shape[-2:]}
 
     def reads(self, base: Any) -> int | None:
         """See `FrameParts.reads`."""

@@ -1,5 +1,6 @@
 """DINOv3 with temporal token reuse."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -46,14 +47,16 @@ class DINOv3ViTParts(FrameParts):
         """See `FrameParts.layer_inputs`: by what queries and keys are turned; in front, by nothing."""
         whole = base.rope_embeddings(frames)
         pad = partial(nn.functional.pad, pad=(0, 0, base.config.prefix_tokens, 0))
-        cos, sin = pad(whole[0], value=1.0), pad(whole[1])
+        cos, sin = pad(whole[0].float(), value=1.0), pad(whole[1].float())
 
-        def of_rows(positions: torch.Tensor | None) -> dict[str, Any]:
-            # The same in all heads.
-            turns = whole if positions is None else tuple(part[positions].unsqueeze(-3) for part in (cos, sin))
-            return {"position_embeddings": turns}
+        def turns(of_rows: Callable[[torch.Tensor], torch.Tensor] | None) -> dict[str, Any]:
+            if of_rows is None:
+                return {"position_embeddings": whole}
+            # Rows that became one are turned by the mean angle; the same in all heads.
+            angles = torch.atan2(of_rows(sin), of_rows(cos)).unsqueeze(-3)
+            return {"position_embeddings": tuple(part.to(whole[0].dtype) for part in (angles.cos(), angles.sin()))}
 
-        return of_rows
+        return turns
 
     def pool(self, base: Any, states: torch.Tensor) -> tuple[torch.Tensor, int]:
         """See `FrameParts.pool`."""
