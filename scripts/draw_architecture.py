@@ -114,7 +114,7 @@ MEMORY = Box(
 CACHE = Box(
     RIGHT,
     632,
-    "caching.cache",
+    "cache",
     "keys and values of every position",
     ("caching.cache", "caching.window_cache", "caching.snapshot"),
     STATE,
