@@ -112,6 +112,10 @@ class ReuseConfigMixin(StaysInPackage):
     @property
     def patch_shape(self) -> tuple[int, int]:
         """Height and width of a patch, in pixels."""
+        tubelet = getattr(self, "tubelet_size", None)
+        if isinstance(tubelet, (list, tuple)):
+            _, height, width = tubelet
+            return height, width
         return height_and_width(self.vision.patch_size)
 
     @property

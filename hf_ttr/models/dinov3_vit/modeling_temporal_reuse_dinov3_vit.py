@@ -47,13 +47,14 @@ class DINOv3ViTParts(FrameParts):
         """See `FrameParts.layer_inputs`: by what queries and keys are turned; in front, by nothing."""
         whole = base.rope_embeddings(frames)
         pad = partial(nn.functional.pad, pad=(0, 0, base.config.prefix_tokens, 0))
-        cos, sin = pad(whole[0].float(), value=1.0), pad(whole[1].float())
+        directions = torch.cat([pad(whole[0].float(), value=1.0), pad(whole[1].float())], dim=-1)
 
         def turns(of_rows: Callable[[torch.Tensor], torch.Tensor] | None) -> dict[str, Any]:
             if of_rows is None:
                 return {"position_embeddings": whole}
             # Rows that became one are turned by the mean angle; the same in all heads.
-            angles = torch.atan2(of_rows(sin), of_rows(cos)).unsqueeze(-3)
+            cos, sin = of_rows(directions).unsqueeze(-3).chunk(2, dim=-1)
+            angles = torch.atan2(sin, cos)
             return {"position_embeddings": tuple(part.to(whole[0].dtype) for part in (angles.cos(), angles.sin()))}
 
         return turns

@@ -43,11 +43,5 @@ class TemporalReuseVideoPrismVisionConfig(ReuseConfigMixin, VideoPrismVisionConf
         """See `ReuseConfigMixin.reuse_layers`."""
         return self.num_spatial_layers
 
-    @property
-    def patch_shape(self) -> tuple[int, int]:
-        """See `ReuseConfigMixin.patch_shape`."""
-        _, height, width = self.tubelet_size
-        return height, width
-
 
 __all__ = ["TemporalReuseVideoPrismVisionConfig"]

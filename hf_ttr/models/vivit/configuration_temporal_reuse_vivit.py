@@ -32,11 +32,5 @@ class TemporalReuseVivitConfig(WindowConfigMixin, VivitConfig):
     prefix_tokens: ClassVar[int] = 1  # type: ignore[misc]
     temporal_reuse: dict | PretrainedConfig | None = None
 
-    @property
-    def patch_shape(self) -> tuple[int, int]:
-        """See `ReuseConfigMixin.patch_shape`."""
-        _, height, width = self.tubelet_size
-        return height, width
-
 
 __all__ = ["TemporalReuseVivitConfig"]
