@@ -17,7 +17,7 @@ from hf_ttr.planning.window_plan import PastSlots, WindowPlan
 from hf_ttr.planning.window_planner import WindowPlanner
 
 from ..tiny import TINY_VIDEOMAE, tiny_videomae
-from .cases import WindowCase, assert_near, assert_same
+from .cases import WindowCase, assert_near, assert_same, with_and_without_a_head
 from .modeling_invariants import ClassifierInvariants, WindowReuseInvariants
 from .videomae_reference import run_reference
 
@@ -53,7 +53,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(params=CASES, ids=str)
+@pytest.fixture(params=with_and_without_a_head(CASES), ids=str)
 def case(request: pytest.FixtureRequest) -> WindowCase:
     return request.param
 
