@@ -343,4 +343,4 @@ def test_it_ends_while_a_source_is_being_opened(how: signal.Signals, processes: 
         seconds = time.monotonic() - began
         gate.set()
     assert process.returncode == 130 and "Traceback" not in errors
-    assert seconds < 5, "the end of the interpreter included"
+    assert seconds < 15, "the end of the interpreter included"

@@ -89,9 +89,22 @@ def random_plan(share: float, past: PastSlots | None, interpolate: bool, seed: i
     return WindowPlan.build(sources, past, interpolate)
 
 
-@pytest.mark.parametrize("pooling", [True, False], ids=["mean", "first-token"])
-@pytest.mark.parametrize("interpolate", [False, True], ids=["hold", "interpolate"])
-@pytest.mark.parametrize(("base", "attention"), [(False, "eager"), (True, "sdpa")], ids=["classifier", "base"])
+# Each value of one with each value of the other two.
+@pytest.mark.parametrize(
+    ("base", "attention", "interpolate", "pooling"),
+    [
+        (False, "eager", False, True),
+        (False, "eager", True, False),
+        (True, "sdpa", True, True),
+        (True, "sdpa", False, False),
+    ],
+    ids=[
+        "classifier-hold-mean",
+        "classifier-interpolate-first-token",
+        "base-interpolate-mean",
+        "base-hold-first-token",
+    ],
+)
 @torch.no_grad()
 def test_a_plan_is_carried_out_as_defined(
     monkeypatch: pytest.MonkeyPatch, base: bool, interpolate: bool, attention: str, pooling: bool
