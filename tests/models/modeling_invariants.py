@@ -42,6 +42,8 @@ BASE = pytest.mark.parametrize("base", [False, True], ids=["classifier", "base"]
 class ReuseInvariants:
     """Whatever the architecture."""
 
+    attentions: tuple[str, ...] = ("eager", "sdpa", "flex_attention", "registered")
+
     @BASE
     @torch.no_grad()
     def test_mode_off_is_the_parent_bit_for_bit(self, plain_case: ModelCase, base: bool) -> None:
@@ -378,7 +380,7 @@ class ReuseInvariants:
         settings = {} if case.dtype == torch.float32 else {"saliency_weight": 0.0}
         model, clip = case.model(base, **settings), case.clip()
         expected = model(clip, output_reuse_plan=True)
-        for attention in ("eager", "sdpa", "flex_attention", "registered"):
+        for attention in self.attentions:
             # Some parents refuse one; that of the case is what is expected.
             refused = attention == "flex_attention" and not case.parent(base)._supports_flex_attn
             if refused or attention == case.attention:
