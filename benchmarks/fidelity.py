@@ -28,7 +28,7 @@ FIGHT_CLIPS = 14
 """Clips, evenly spread, for the methods that run frame by frame; those for VideoMAE see all."""
 MOTION_CLIPS, MOTION_SEED = 360, 1
 """Not the seed of the clips that the model was accepted on."""
-OURS = ("bidirectional", "look_ahead", "causal", "reuse", "reuse_tome", "reuse_vidtome", "reuse_pruning")
+OURS = ("bidirectional", "budget", "look_ahead", "causal", "reuse", "reuse_tome", "reuse_vidtome", "reuse_pruning")
 SKIPPING = ("skip_interpolate", "skip_hold")
 STATIC = ("car-detection.mp4", "bottle-detection.mp4", "asl/book.mkv", "vehicle_survaillance.mp4")
 OTHERS = (

@@ -23,6 +23,7 @@ from . import (
     overview,
     packing,
     plots,
+    rates,
     replay,
     scaling,
     speed_methods,
@@ -98,6 +99,8 @@ def blocks() -> Blocks:
             f"{name}_savings": ((part,), partial(_with_source, partial(at_savings, subjects, title)))
             for name, (part, subjects, title) in sets.items()
         },
+        "rates": (("rates",), partial(_with_source, rates.table)),
+        "never_worse": (("rates",), partial(_with_source, rates.never_worse)),
         "vit_methods": (("vit",), method_list),
         "videomae_methods": (("videomae_fights",), method_list),
         "vit_halves": (("vit",), half_by_half),

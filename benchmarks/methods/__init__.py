@@ -30,7 +30,7 @@ from .reduction import (
     Runs,
     Salient,
 )
-from .reuse import Bidirectional, Causal, ClipReuse, LookAhead
+from .reuse import Bidirectional, Budgeted, Causal, ClipReuse, LookAhead
 from .stc import RareReferences, SelectiveCaching
 
 
@@ -38,6 +38,7 @@ VIT: dict[str, type[Method]] = {
     "dense": Dense,
     "dense_frame_by_frame": DenseStream,
     "bidirectional": Bidirectional,
+    "budget": Budgeted,
     "look_ahead": LookAhead,
     "causal": Causal,
     "skip_interpolate": InterpolatedFrames,

@@ -37,6 +37,18 @@ class CausalClip(Bidirectional):
     mode = "causal"
 
 
+class Budgeted(Bidirectional):
+    """The whole clip in one call with a share of the tokens to spend; frames are left out whole where that helps."""
+
+    title = "reuse, within a budget"
+    knob = "share of the tokens"
+    sweep = (0.7, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.06)
+
+    def __init__(self, model: Any, setting: float = 0.25) -> None:
+        super().__init__(model, setting)
+        self.reuse = hf_ttr.with_temporal_reuse(model, {"compute_budget": setting, "mode": self.mode})
+
+
 class LookAhead(Bidirectional):
     """A few frames in each call, bidirectional among them; the cache goes from call to call."""
 

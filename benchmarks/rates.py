@@ -1,0 +1,195 @@
+"""What is saved at which number of frames a second, on scenes of three kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from math import exp, log
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from transformers import ViTForImageClassification
+
+from hf_ttr.video import read_frames
+
+from .aggregate import Curves, curves_of, points, subjects_of
+from .common import real_data
+from .curves import Cost, cost_at_kl, kl_at_cost
+from .fidelity import Methods, _loaders, described, sweep_cells, videos, vit_methods
+from .measures import Clip, Reference
+from .methods.reuse import CausalClip
+from .runner import Cell, Part
+from .table import Block, Table
+
+
+RATES = (30, 10, 5, 2, 1)
+"""Frames a second; the first stands for every frame of a video, whatever its rate."""
+FRAMES, FEWEST, CLIPS = 33, 9, 2
+"""Of a clip at most and at least; and clips of a video, evenly spread over it."""
+STILL = ("bottle-detection.mp4", "demo_skeleton.mp4", "video.avi")
+"""Static cameras of which nine patches in ten change by less than two grey levels from frame to frame."""
+KINDS = {"still": "still scenes", "busy": "busy scenes, static cameras", "moving": "moving cameras, hard cuts"}
+CHOSEN = ("bidirectional", "budget", "look_ahead", "causal", "skip_interpolate", "skip_hold", "eventful_full_cls")
+THIN = ("eventful_full_cls",)
+TARGETS, SAVINGS = (0.02, 0.05), (4, 8)
+WORSE = 1.05
+"""KL over that of frame skipping from which on it counts as worse."""
+
+
+def methods() -> Methods:
+    """Those that are compared; the causal one runs in whole clips, which gives the same."""
+    found = vit_methods()
+    return {**{key: found[key] for key in CHOSEN if key in found}, "causal": CausalClip}
+
+
+def cells(quick: bool) -> Iterable[Cell]:
+    """A cell for every rate, method, setting and video that is long enough."""
+    folder = real_data()
+    settings = {"frames": FRAMES, "clips": CLIPS}
+    names = [name for found in videos(folder / "videos").values() for name in found]
+    for rate in RATES[:2] if quick else RATES:
+        chosen = {name: clips_at(folder / "videos" / name, rate) for name in (names[:2] if quick else names)}
+        load = loader(folder, chosen)
+        long_enough = [name for name, clips in chosen.items() if clips]
+        yield from sweep_cells("vit", f"{rate}fps", long_enough, methods(), load, quick, THIN, **settings)
+
+
+def loader(folder: Path, chosen: dict[str, list[list[int]]]) -> Callable[[str], tuple[Any, Reference]]:
+    """The model and the dense results of a video, of which these frames are the clips; the last one is kept."""
+    processor, model = _loaders(folder / "models" / "vit-tiny-tin200", ViTForImageClassification)
+
+    @lru_cache(maxsize=1)
+    def reference(name: str) -> tuple[Any, Reference]:
+        frames, _ = read_frames(folder / "videos" / name, lambda total: list(range(total)))
+        clips = []
+        for times in chosen[name]:
+            inputs = processor()([frames[time] for time in times], do_sample_frames=False, return_tensors="pt")
+            clips.append(Clip(name, inputs.pixel_values[0]))
+        return model(), Reference.of(vit_methods()["dense"](model()), clips)
+
+    return reference
+
+
+def clips_at(path: Path, rate: int) -> list[list[int]]:
+    """The frames of the clips of a video at a rate; none where it is too short, or a higher rate has the same."""
+    fps, frames = _info(path)
+    steps = [1 if other == RATES[0] else max(round(fps / other), 1) for other in RATES]
+    place = RATES.index(rate)
+    step = steps[place]
+    found = (frames - 1) // step + 1
+    if found < FEWEST or step in steps[:place]:
+        return []
+    length = min(FRAMES, found)
+    count = min(found // length, CLIPS)
+    span = (length - 1) * step
+    starts = ((frames - 1 - span) * number // max(count - 1, 1) for number in range(count))
+    return [list(range(start, start + span + 1, step)) for start in starts]
+
+
+@lru_cache
+def _info(path: Path) -> tuple[float, int]:
+    """Frames a second of a video, and their number."""
+    _, info = read_frames(path, lambda total: [0])
+    return info.fps or float(RATES[0]), info.frames
+
+
+def kind_of(video: str, moving: Iterable[str]) -> str:
+    """Which of `KINDS` a video is."""
+    return "moving" if video in moving else "still" if video in STILL else "busy"
+
+
+def of_kind(result: dict[str, Any], rate: int, kind: str) -> list[str]:
+    """The videos of a kind that were measured at a rate."""
+    return [name for name in subjects_of(result, f"{rate}fps") if kind_of(name, result["moving"]) == kind]
+
+
+def table(result: dict[str, Any]) -> Block:
+    """What each method costs at equal KL, by rate, for each kind of scene."""
+    found = result["methods"]
+    lines: Block = []
+    for kind, title in KINDS.items():
+        rows = []
+        for rate in RATES:
+            names = of_kind(result, rate, kind)
+            if names:
+                curves = curves_of(result, f"{rate}fps", names)
+                costs = [_costs(curves, key) for key in found]
+                rows.append((_name(rate), str(len(names)), *costs))
+        if rows:
+            headings = ("frames a second", "videos", *(found[key]["title"] for key in found))
+            lines += [f"{title[0].upper()}{title[1:]}:", Table(headings, rows)]
+    targets = " / ".join(f"{target:g}" for target in TARGETS)
+    return [
+        f"{result['model']}, up to {CLIPS} clips of up to {FRAMES} frames of each video: how many times fewer "
+        f"multiply-adds than the dense model at a KL of {targets} per frame (mean over the videos). A dash: not "
+        "reached.",
+        *lines,
+    ]
+
+
+def _name(rate: int) -> str:
+    return "own" if rate == RATES[0] else str(rate)
+
+
+def _costs(curves: Curves, key: str) -> str:
+    return " / ".join(_times(cost_at_kl(points(curves.get(key, ())), target)) for target in TARGETS)
+
+
+def _times(cost: Cost | None) -> str:
+    return "-" if cost is None else f"{'≥ ' if cost.at_most else ''}{1 / cost.share:.1f}x"
+
+
+def against_skipping(result: dict[str, Any], ours: str, rival: str, rate: int, saving: int) -> dict[str, float]:
+    """KL of one method over that of another at equal multiply-adds, by video, where both get there."""
+    ratios = {}
+    for name in subjects_of(result, f"{rate}fps"):
+        curves = curves_of(result, f"{rate}fps", [name])
+        own, other = (kl_at_cost(points(curves.get(key, ())), 1 / saving) for key in (ours, rival))
+        if own is not None and other is not None:
+            ratios[name] = own / other
+    return ratios
+
+
+PAIRS = (("budget", "skip_interpolate"), ("bidirectional", "skip_interpolate"), ("causal", "skip_hold"))
+
+
+def never_worse(result: dict[str, Any]) -> Block:
+    """Whether frame skipping is nearer to the dense model anywhere, and on which videos."""
+    rows = []
+    for ours, rival in PAIRS:
+        titles = (result["methods"][key]["title"] for key in (ours, rival))
+        pair = " against ".join(titles)
+        for saving in SAVINGS:
+            for rate in RATES:
+                ratios = against_skipping(result, ours, rival, rate, saving)
+                if not ratios:
+                    continue
+                worse = sorted((ratio, name) for name, ratio in ratios.items() if ratio > WORSE)
+                rows.append(
+                    (
+                        pair,
+                        f"{saving}x",
+                        _name(rate),
+                        str(len(ratios)),
+                        f"{exp(mean(log(ratio) for ratio in ratios.values())):.2f}",
+                        f"{max(ratios.values()):.2f}",
+                        ", ".join(f"{name} ({ratio:.2f})" for ratio, name in reversed(worse)) or "none",
+                    )
+                )
+    return [
+        f"KL per frame over that of frame skipping at the same multiply-adds: geometric mean and largest over the "
+        f"videos, and those on which skipping is nearer to the dense model by more than {WORSE - 1:.0%}.",
+        Table(("methods", "fewer", "frames a second", "videos", "mean", "largest", "worse on"), rows),
+    ]
+
+
+def _about(quick: bool) -> dict[str, Any]:
+    return {
+        "model": "vit-tiny-tin200",
+        "methods": described(methods()),
+        "moving": videos(real_data() / "videos")["moving"],
+    }
+
+
+PART = Part("fidelity", "rates", cells, _about)
