@@ -42,6 +42,8 @@ OTHERS = (
     "webcam_fall_20.mp4",
 )
 """Static cameras beyond the four: an easy street, signers, noisy sensors, a large actor."""
+FRAME_RATES = "12.5 to 30"
+"""Frames a second of the videos of static cameras, as their files say; all frames are looked at."""
 ACROSS_FRAMES = ("vidtome", "reuse_vidtome")
 BESIDE_ACROSS_FRAMES = ("dense", "bidirectional", "tome")
 MERGED_FRAMES = 96

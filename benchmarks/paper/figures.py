@@ -21,9 +21,9 @@ from ..common import ROOT, demo_clip
 from ..curves import pareto_front
 from ..fidelity import OTHERS, STATIC
 from ..plots import FLOOR, colour
-from ..store import ResultError, Results
+from ..store import ResultError, Results, part_of
 from ..sweep_tables import TARGETS, compared
-from .numbers import SETS, part_of
+from .numbers import SETS
 
 
 COLUMN, PAGE = 3.45, 7.1

@@ -9,10 +9,10 @@ from typing import Any
 from .. import ablation
 from ..aggregate import curves_of, points
 from ..curves import cost_at_kl, kl_at_cost
-from ..store import Results
+from ..store import Results, part_of
 from ..sweep_tables import TARGETS
 from ..table import escaped
-from .numbers import SETS, cost_text, divergence, part_of, times
+from .numbers import SETS, cost_text, divergence, times
 
 
 SHORT = {
