@@ -163,7 +163,13 @@ def worst(ours: str, target: float, sets: tuple[str, ...], results: Results) -> 
     """The video on which it fares worst against its best rival, and what both need there."""
     found = max(each_video(results, ours, target, sets), key=lambda one: one.quotient)
     title = part_of(results, "vit")["methods"][found.rival]["title"]
-    text = f"`{found.video}`: {bound(found.own)} against {bound(found.best)} ({title})"
+    at_least = {
+        (True, True): ", both at their cheapest setting",
+        (True, False): "; reuse at its cheapest setting",
+        (False, True): ", at its cheapest setting",
+    }
+    end = at_least.get((found.own.at_most, found.best.at_most), "")
+    text = f"`{found.video}`: {found.own.share:.1%} against {found.best.share:.1%} ({title}{end})"
     return Figure(text, f"vit: * | {ours}, {found.rival} | * | {found.video}", reason="one video")
 
 
@@ -293,11 +299,6 @@ def cells(key: str, sets: Sequence[str] = VIT) -> str:
 def times(cost: Cost) -> str:
     """A cost as so many times fewer; a bound where even the cheapest setting is better than asked for."""
     return f"{'over ' if cost.at_most else ''}{1 / cost.share:.1f}x"
-
-
-def bound(cost: Cost) -> str:
-    """A cost as a share; that of the cheapest setting where that is better than asked for."""
-    return f"{cost.share:.1%}{' at the cheapest setting' if cost.at_most else ''}"
 
 
 def spread(pair: Interval, form: str) -> str:

@@ -22,7 +22,7 @@ from .runner import Cell, Part
 
 FRAMES, QUICK_FRAMES = 300, 32
 MOVING_FRAMES = 50
-"""Of moving cameras, where little is reused and a few frames show it."""
+"""Of the other videos: of a moving camera little is reused, and a few frames show it."""
 CLIP_FRAMES = 16
 FIGHT_CLIPS = 14
 """Clips, evenly spread, for the methods that run frame by frame; those for VideoMAE see all."""
@@ -91,7 +91,7 @@ def described(methods: Methods) -> dict[str, Any]:
 
 
 def videos(folder: Path) -> dict[str, list[str]]:
-    """Names of the real videos: of static cameras, and the others (moving camera, hard cuts)."""
+    """Names of the real videos: of static cameras, and the others (a moving camera; two that hardly change)."""
     found = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.*"))]
     static = {*STATIC, *OTHERS, *(name for name in found if name.startswith("asl/"))}
     return {

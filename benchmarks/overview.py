@@ -13,6 +13,7 @@ from .speed_methods import emphasised, latency_of
 from .store import Results
 from .sweep_tables import (
     MIXED,
+    ONLINE,
     SHOWN_BASELINES,
     SWEEP_PLOTS,
     TARGETS,
@@ -80,7 +81,7 @@ def frames(subjects: str, title: str, plot: str, result: dict[str, Any]) -> Bloc
     return [
         picture("KL to the dense model over multiply-adds", f"{plot}_few"),
         f"{result['model']}, {count} {title}: multiply-adds in % of the dense model's for the same KL, the methods of "
-        f"this package, the {SHOWN_BASELINES} best others that know no future and the best that does. {MIXED}",
+        f"this package, the {SHOWN_BASELINES} best others that know no future and the best that does. {MIXED}{ONLINE}",
         equal_kl(curves, methods, shown),
     ]
 

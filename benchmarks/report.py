@@ -48,7 +48,7 @@ from .sweep_tables import (
     matched,
     method_list,
 )
-from .table import Block, as_latex, as_markdown
+from .table import Block, Table, as_latex, as_markdown
 
 
 SCALING = tuple(part.name for part in scaling.PARTS)
@@ -78,7 +78,7 @@ def blocks(results: Results) -> Blocks:
     found: Blocks = {name: ((name,), partial(_with_heading, name, make)) for name, make in plain.items()}
     sets = {
         "vit_real": ("vit", "real", "static cameras"),
-        "vit_moving": ("vit", "moving", "moving cameras and hard cuts"),
+        "vit_moving": ("vit", "moving", "other videos, one of a moving camera"),
         "vit_fights": ("fights", "fights", "labelled surveillance clips"),
         "vit_demo": ("demo", "demo", "the clip that ships"),
         "videomae_fights": ("videomae_fights", "fights", "labelled surveillance clips"),
@@ -122,7 +122,7 @@ def blocks(results: Results) -> Blocks:
         "overview_static": (("vit",), partial(overview.frames, "real", "videos of static cameras", "vit_real")),
         "overview_moving": (
             ("vit",),
-            partial(overview.frames, "moving", "videos with moving cameras or hard cuts", "vit_moving"),
+            partial(overview.frames, "moving", "other videos, one of a moving camera", "vit_moving"),
         ),
         "overview_fights": (
             ("fights",),
@@ -176,7 +176,8 @@ def generated(results: Results, root: Path) -> dict[Path, str]:
     made = {name: block for name in blocks(results) if (block := make(name, results)) is not None}
     docs = root / "docs"
     tables = (name for name in made if not name.startswith("overview_"))
-    texts = {docs / "tables" / f"{name}.tex": as_latex(made[name]) for name in tables}
+    with_tables = [name for name in tables if any(isinstance(part, Table) for part in made[name])]
+    texts = {docs / "tables" / f"{name}.tex": as_latex(made[name]) for name in with_tables}
     for document in documents(root):
         depth = len(document.relative_to(docs).parts) - 1 if docs in document.parents else 0
         texts[document] = quote(results, fill(document.read_text(), made, depth))

@@ -22,7 +22,7 @@ SHOWN_BASELINES = 4
 """How many baselines the README names, the best first."""
 SWEEP_PLOTS = {
     "vit_real": ("vit", "real", "ViT-Tiny, videos of static cameras"),
-    "vit_moving": ("vit", "moving", "ViT-Tiny, moving cameras and hard cuts"),
+    "vit_moving": ("vit", "moving", "ViT-Tiny, a moving camera and two other videos"),
     "vit_fights": ("fights", "fights", "ViT-Tiny, surveillance clips"),
     "videomae_fights": ("videomae_fights", "fights", "VideoMAE-Tiny, surveillance clips"),
     "videomae_motion": ("videomae_motion", "motion", "shipped VideoMAE, clips whose classes are motions"),
@@ -59,10 +59,8 @@ def online_first(methods: dict[str, Any], keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=lambda key: (not is_online(methods, key), not methods[key]["ours"]))
 
 
-MIXED = (
-    "With an asterisk: no setting that was measured gets there, and the dense model takes a part of the frames. "
-    "Methods that know the past alone compare with one another."
-)
+MIXED = "With an asterisk: no setting that was measured gets there, and the dense model takes a part of the frames."
+ONLINE = " Methods that know the past alone are compared with one another."
 
 
 def matched(subjects: str, title: str, name: str, result: dict[str, Any]) -> Block:
@@ -82,7 +80,7 @@ def matched(subjects: str, title: str, name: str, result: dict[str, Any]) -> Blo
     lines: Block = [
         f"{result['model']}, {title} ({what}): multiply-adds in % of the dense model at equal KL, and KL at equal "
         "multiply-adds and at equal wall-clock. KL is the mean per frame; between settings it is interpolated on "
-        f"logarithmic axes. A dash: the sweep does not reach there. {MIXED}",
+        f"logarithmic axes. A dash: the sweep does not reach there. {MIXED}{of_frames(methods) * ONLINE}",
         Table(
             (
                 "method",
@@ -101,7 +99,7 @@ def matched(subjects: str, title: str, name: str, result: dict[str, Any]) -> Blo
     comparison = compared(curves, methods)
     if comparison:
         lines += [
-            COMPARED_WITH,
+            compared_with(methods),
             _comparison_table({"": comparison}, methods),
         ]
     if name in SWEEP_PLOTS:
@@ -123,10 +121,10 @@ def _matched_row(curves: Curves, methods: dict[str, Any], key: str) -> list[str]
     ]
 
 
-COMPARED_WITH = (
-    "Multiply-adds over those of the best baseline, at equal KL; of causal reuse over those of the best that knows no "
-    "future either:"
-)
+def compared_with(methods: dict[str, Any]) -> str:
+    """What stands above a comparison."""
+    online = "; of causal reuse over those of the best that knows no future either" if of_frames(methods) else ""
+    return f"Multiply-adds over those of the best baseline, at equal KL{online}:"
 
 
 def cost_text(cost: Cost) -> str:
@@ -189,7 +187,7 @@ def half_by_half(result: dict[str, Any]) -> Block:
     }
     listed = "; ".join(f"{name} by name: {', '.join(half)}" for name, half in halves.items())
     return [
-        f"The videos of static cameras in two halves ({listed}). {COMPARED_WITH}",
+        f"The videos of static cameras in two halves ({listed}). {compared_with(result['methods'])}",
         _comparison_table(comparisons, result["methods"]),
     ]
 
@@ -201,7 +199,7 @@ def at_equal_kl(result: dict[str, Any]) -> Block:
     ours = [key for key in curves if methods[key]["ours"]]
     return [
         f"Multiply-adds in % of the dense model's at equal KL divergence from it per frame: a real ViT-Tiny, "
-        f"{len(found)} videos of static cameras, up to {result['frames']} frames of each. {MIXED}",
+        f"{len(found)} videos of static cameras, up to {result['frames']} frames of each. {MIXED}{ONLINE}",
         equal_kl(curves, methods, [*ours, *best_others(curves, methods)]),
     ]
 
