@@ -210,7 +210,7 @@ def list_claims(
         table.add_column(name, overflow="fold")
     for claim in claims.CLAIMS:
         with suppress(ResultError):
-            figure = claim.figure(found)
+            figure = claims.figure_of(found, claim)
             interval = ", ".join(part for part in (figure.interval, figure.reason) if part)
             table.add_row(claim.name, *map(escape, (figure.text, interval, figure.cells, "\n".join(claim.files))))
     console.print(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 from .curves import Cost, Point, cost_or_mixed
@@ -63,7 +63,7 @@ def _mean(setting: float, rows: list[dict[str, Any]]) -> Mean:
     worst = max(rows, key=lambda row: row["kl"])
     return Mean(
         setting,
-        {name: mean(row[name] for row in rows) for name in names},
+        {name: fmean(row[name] for row in rows) for name in names},
         worst.get("worst", worst["key"][3]),
         worst.get("worst_kl", worst["kl"]),
     )
@@ -125,8 +125,8 @@ class Versus:
 
 def versus(curves: Curves, methods: dict[str, Any], ours: str, target: float, video: str = "") -> Versus | None:
     """A method of this package against the best of its `rivals` on the same curves; `None` without either."""
-    found = best_baseline(curves, rivals(methods, ours), target)
-    if ours not in curves or found is None:
+    found = best_baseline(curves, rivals(methods, ours), target) if ours in curves else None
+    if found is None:
         return None
     return Versus(video, cost_or_mixed(points(curves[ours]), target), found[1], found[0])
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from .aggregate import rivals, subjects_of
 from .curves import SMALLEST
+from .store import ResultError
 
 
 RESAMPLES = 10_000
@@ -92,6 +93,11 @@ class Resampled:
     Args:
         result: a part of sweeps, with a row for every method, setting and video.
         name: of the set, the last word of the first field of the keys.
+
+    Attributes:
+        videos (`list[str]`): the videos.
+        draws (`np.ndarray` of shape `(draws, videos)`): see `draws`.
+        settings: by method, for each setting that was measured on every video, the rows by video.
     """
 
     def __init__(self, result: dict[str, Any], name: str) -> None:
@@ -99,15 +105,25 @@ class Resampled:
         self.videos = subjects_of(result, name)
         self.draws = draws(len(self.videos))
         self.found: dict[tuple[str, float], np.ndarray] = {}
-        self.rows: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+        rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         for row in result["rows"]:
             if row["key"][0].endswith(f" {name}"):
-                self.rows.setdefault(row["key"][1], {}).setdefault(row["key"][2], {})[row["key"][3]] = row
+                rows.setdefault((row["key"][1], row["key"][2]), {})[row["key"][3]] = row
+        self.settings: dict[str, list[dict[str, dict[str, Any]]]] = {}
+        for (method, _), by_video in rows.items():
+            if len(by_video) == len(self.videos):
+                self.settings.setdefault(method, []).append(by_video)
 
     def means(self, key: str, value: str) -> np.ndarray:
-        """The mean of a value of a method over the videos of each draw, `(draws, settings)`."""
-        complete = [rows for rows in self.rows[key].values() if len(rows) == len(self.videos)]
-        return self.draws @ np.array([[rows[video][value] for rows in complete] for video in self.videos])
+        """
+        The mean of a value of a method over the videos of each draw, `(draws, settings)`.
+
+        Raises:
+            ResultError: if no setting of the method was measured on every video.
+        """
+        if key not in self.settings:
+            raise ResultError(f"no setting of {key} was measured on every video.")
+        return self.draws @ np.array([[rows[video][value] for rows in self.settings[key]] for video in self.videos])
 
     def costs(self, key: str, target: float) -> np.ndarray:
         """What a method needs for a KL in each draw, `(draws,)`."""
@@ -117,7 +133,7 @@ class Resampled:
 
     def best(self, ours: str, target: float) -> np.ndarray:
         """What the best rival of a method needs, in each draw the one that is best there, `(draws,)`."""
-        measured = [key for key in rivals(self.methods, ours) if key in self.rows]
+        measured = [key for key in rivals(self.methods, ours) if key in self.settings]
         return np.min([self.costs(key, target) for key in measured], axis=0)
 
     def value(self, key: str, value: str, target: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from . import claim_figures as figures
@@ -226,6 +226,12 @@ QUOTED = re.compile(r"<!-- claim: ([\w.-]+) -->(.*?)<!-- /claim -->", re.DOTALL)
 ASKED = re.compile(r"\\(?:claim|interval)\{([^{}#]+)\}")
 
 
+@lru_cache(maxsize=1024)
+def figure_of(results: Results, claim: Claim) -> Figure:
+    """The figure of a claim, worked out once."""
+    return claim.figure(results)
+
+
 def say(results: Results, name: str) -> str:
     """
     A claim, as generated blocks say it.
@@ -233,7 +239,7 @@ def say(results: Results, name: str) -> str:
     Raises:
         ResultError: if its cells are not there.
     """
-    figure = BY_NAME[name].figure(results)
+    figure = figure_of(results, BY_NAME[name])
     return BY_NAME[name].sentence.format(figure=figure.text, interval=figure.interval)
 
 
@@ -249,7 +255,7 @@ def quote(results: Results, text: str) -> str:
     def figure(match: re.Match[str]) -> str:
         name, before = match.groups()
         try:
-            return f"<!-- claim: {name} -->{BY_NAME[name].figure(results).text}<!-- /claim -->"
+            return f"<!-- claim: {name} -->{figure_of(results, BY_NAME[name]).text}<!-- /claim -->"
         except (KeyError, ResultError):
             return match.group(0)
 
@@ -272,7 +278,7 @@ def check(results: Results, root: Path) -> list[str]:
     places = []
     for claim in CLAIMS:
         try:
-            figure = claim.figure(results)
+            figure = figure_of(results, claim)
         except ResultError as error:
             places.append(f"{claim.name}: {error}")
             continue

@@ -157,17 +157,20 @@ def memory(result: dict[str, Any]) -> Block:
     counts = list(dict.fromkeys(count for count, _ in found))
     shown = [
         "dense",
-        *chosen(methods, dict.fromkeys(key for _, key in found), lambda key: found.get((counts[-1], key))),
+        *online_first(
+            methods, chosen(methods, dict.fromkeys(key for _, key in found), lambda key: found.get((counts[-1], key)))
+        ),
     ]
     return [
         picture("Peak memory", "memory"),
         f"{result['model']}: resident memory at its peak, beyond the model and the frames, and over that of the dense "
         "batch.",
         Table(
-            ("method", *counts),
+            ("method", "knows", *counts),
             (
                 (
                     emphasised(methods, key),
+                    "" if key == "dense" else knows(methods, key),
                     *(
                         f"{found[count, key]:.0f} MiB ({found[count, key] / found[count, 'dense']:.2f})"
                         for count in counts

@@ -13,7 +13,7 @@ from hf_ttr.configuration import DEFAULT_THRESHOLD
 
 from .. import ablation, calibration, gaps, replay
 from ..aggregate import curves_of, points, subjects_of
-from ..claims import CLAIMS
+from ..claims import CLAIMS, figure_of
 from ..curves import Cost, cost_at_kl, kl_at_cost, value_at_cost
 from ..fidelity import STATIC
 from ..speed_methods import latency_of
@@ -110,7 +110,7 @@ def _claims(results: Results) -> dict[str, str]:
     found: dict[str, str] = {}
     for claim in CLAIMS:
         with suppress(ResultError):
-            figure = claim.figure(results)
+            figure = figure_of(results, claim)
             found |= {f"claim/{claim.name}": as_tex(figure.text), f"interval/{claim.name}": as_tex(figure.interval)}
     return found
 
