@@ -158,7 +158,7 @@ CLAIMS: tuple[Claim, ...] = (
         ),
     ),
     Claim("replay-clips", (*FRONT, *PAPERS), "{figure} ({interval})", partial(figures.replayed, "bidirectional")),
-    Claim("replay-live", (*FRONT, REPORT), "{figure} ({interval})", partial(figures.replayed, "causal")),
+    Claim("replay-causal", (*FRONT, REPORT), "{figure} ({interval})", partial(figures.replayed, "causal")),
     Claim("motion-dense", FRONT, "dense {figure} ({interval})", figures.motions_dense),
     *(
         Claim(f"motion-{fewer}{end}", FRONT, sentence, partial(figures.motions, fewer, who))
