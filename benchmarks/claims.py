@@ -222,6 +222,12 @@ CLAIMS: tuple[Claim, ...] = (
     ),
 )
 BY_NAME = {claim.name: claim for claim in CLAIMS}
+NOT_OURS = ("docs/related_work.md", "docs/planning.md", "docs/choosing_a_threshold.md")
+"""Documents with figures of other authors, of trials on the way, and of examples."""
+NO_PROSE = re.compile(
+    r"<!-- (results|models): .*?<!-- /\1 -->|<!-- claim: .*?<!-- /claim -->|```.*?```|`[^`\n]*`|\]\([^)]*\)", re.DOTALL
+)
+BY_HAND = re.compile(r"(?<![\d.])\d+(?:\.\d+)?(?: ?%|x\b(?! \d))|\bKL (?:of )?0\.\d+")
 QUOTED = re.compile(r"<!-- claim: ([\w.-]+) -->(.*?)<!-- /claim -->", re.DOTALL)
 ASKED = re.compile(r"\\(?:claim|interval)\{([^{}#]+)\}")
 
@@ -264,8 +270,8 @@ def quote(results: Results, text: str) -> str:
 
 def check(results: Results, root: Path) -> list[str]:
     """
-    Where a text and the results differ: claims that do not stand where they are declared to, or stand elsewhere, and
-    quotations of another figure.
+    Where a text and the results differ: claims that do not stand where they are declared to, or stand elsewhere,
+    quotations of another figure, and figures in prose that no claim is behind.
 
     Args:
         results, root: the measured, and where the documents lie.
@@ -294,6 +300,9 @@ def check(results: Results, root: Path) -> list[str]:
                 if name == claim.name and quoted != figure.text
             ]
     for file, text in texts.items():
+        if file.endswith(".md") and file not in NOT_OURS:
+            found = [figure.strip() for figure in BY_HAND.findall(NO_PROSE.sub("", text))]
+            places += [f"{file}: {figure} is quoted without a claim" for figure in found if figure != "95 %"]
         for name in dict.fromkeys([*dict(QUOTED.findall(text)), *ASKED.findall(text)]):
             if name not in BY_NAME:
                 places.append(f"{file}: there is no claim {name}")

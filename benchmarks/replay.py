@@ -180,8 +180,8 @@ def summary(result: dict[str, Any]) -> Block:
     videos = len({row["key"][0] for row in result["rows"]})
     return [
         f"At a fidelity that was measured: plans whose KL per frame is at most {LIMIT:g} on the trained ViT-Tiny, "
-        f"carried out by a {result['model']} in one call against the dense batch, geometric mean of {videos} videos of "
-        "static cameras:",
+        f"carried out by a {result['model']} in one call against the dense batch, geometric mean of {videos} videos "
+        "of static cameras:",
         Table(("mode", "largest KL", "fewer multiply-adds", "faster", "single videos"), map(line, MODES)),
     ]
 
