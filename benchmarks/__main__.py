@@ -1,8 +1,9 @@
-"""`python -m benchmarks run` measures; `report` makes tables and plots, `compare` says if another run repeats it."""
+"""`python -m benchmarks run` measures; `report` makes tables and plots, `claims` checks texts, `compare` runs."""
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +15,12 @@ from rich.markup import escape
 from rich.table import Table
 from transformers.utils import logging
 
+from . import claims
 from .common import QUICK_RESULTS, RESULTS, ROOT
 from .compare import Outcome, compare
-from .paper.build import write_paper
+from .paper.build import stale, write_paper
 from .parts import PARTS, SUITES
-from .report import write_report
+from .report import outdated, write_report
 from .runner import run_parts
 from .store import ResultError, Results
 
@@ -185,6 +187,39 @@ def paper(
     except ResultError as error:
         raise _failed(error) from error
     typer.echo(f"{len(written)} files in {out}")
+
+
+@app.command("claims")
+def list_claims(
+    results: Annotated[Path, typer.Option(help="The result file.")] = RESULTS,
+    root: Annotated[Path, typer.Option(help="Where README.md and docs/ lie.")] = ROOT,
+) -> None:
+    """
+    Lists what the documents claim: each figure, its interval, the cells it is made of, and where it stands.
+
+    Exit code 1: a text and the results differ; each such place is named.
+    """
+    try:
+        found = Results(results)
+        found.refuse_quick()
+    except ResultError as error:
+        raise _failed(error) from error
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("claim", "figure", "95 % interval", "cells", "files"):
+        table.add_column(name, overflow="fold")
+    for claim in claims.CLAIMS:
+        with suppress(ResultError):
+            figure = claims.figure_of(found, claim)
+            interval = ", ".join(part for part in (figure.interval, figure.reason) if part)
+            table.add_row(claim.name, *map(escape, (figure.text, interval, figure.cells, "\n".join(claim.files))))
+    console.print(table)
+    places = [*claims.check(found, root), *outdated(found, root), *stale(found, root)]
+    for place in places:
+        console.print(f"[red]{escape(place)}[/]", highlight=False, soft_wrap=True)
+    if places:
+        raise typer.Exit(1)
+    console.print(f"[bold green]All {len(claims.CLAIMS)} claims stand as the results have them.[/]")
 
 
 if __name__ == "__main__":

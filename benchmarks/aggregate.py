@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
-from .curves import Cost, Point, cost_at_kl
+from .curves import Cost, Point, cost_or_mixed
 
 
 @dataclass
@@ -63,7 +63,7 @@ def _mean(setting: float, rows: list[dict[str, Any]]) -> Mean:
     worst = max(rows, key=lambda row: row["kl"])
     return Mean(
         setting,
-        {name: mean(row[name] for row in rows) for name in names},
+        {name: fmean(row[name] for row in rows) for name in names},
         worst.get("worst", worst["key"][3]),
         worst.get("worst_kl", worst["kl"]),
     )
@@ -79,13 +79,63 @@ def is_baseline(methods: dict[str, Any], key: str) -> bool:
     return not methods[key]["ours"] and not key.startswith("dense")
 
 
+FRAME_BY_FRAME = ("random_drop", "tome", "vid_tldr", "pruning")
+"""Methods that run in batches, but look at each frame of a ViT by itself; a stream could have them, too."""
+
+
+def is_online(methods: dict[str, Any], key: str) -> bool:
+    """Whether a method knows no future: it sees a frame, and what came before. None does where windows are seen."""
+    frames = any(method["stream"] for method in methods.values())
+    return bool(methods[key]["stream"]) or (frames and key in FRAME_BY_FRAME)
+
+
 def rivals(methods: dict[str, Any], ours: str) -> list[str]:
-    """The baselines of a method: one that knows no future is compared with such as know none."""
-    online = methods[ours]["stream"]
-    return [key for key in methods if is_baseline(methods, key) and (methods[key]["stream"] or not online)]
+    """The baselines of a method: one that knows no future is compared with such as know none, others with all."""
+    online = is_online(methods, ours)
+    return [key for key in methods if is_baseline(methods, key) and (is_online(methods, key) or not online)]
 
 
 def best_baseline(curves: Curves, keys: Iterable[str], target: float) -> tuple[str, Cost] | None:
-    """The cheapest of some methods at a KL."""
-    found = [(key, cost) for key in keys if key in curves and (cost := cost_at_kl(points(curves[key]), target))]
+    """The cheapest of some methods at a KL; one that does not get there may be mixed with the dense model."""
+    found = [(key, cost_or_mixed(points(curves[key]), target)) for key in keys if key in curves]
     return min(found, key=lambda pair: pair[1].share, default=None)
+
+
+@dataclass
+class Versus:
+    """
+    A method of this package and its best rival on one video, or on the mean of some, at equal KL.
+
+    Attributes:
+        video: which.
+        own, best: the costs.
+        rival: the short name of the other method.
+    """
+
+    video: str
+    own: Cost
+    best: Cost
+    rival: str
+
+    @property
+    def quotient(self) -> float:
+        """The cost over that of the rival; where either is a bound, of the cheapest settings that were measured."""
+        return self.own.share / self.best.share
+
+
+def versus(curves: Curves, methods: dict[str, Any], ours: str, target: float, video: str = "") -> Versus | None:
+    """A method of this package against the best of its `rivals` on the same curves; `None` without either."""
+    found = best_baseline(curves, rivals(methods, ours), target) if ours in curves else None
+    if found is None:
+        return None
+    return Versus(video, cost_or_mixed(points(curves[ours]), target), found[1], found[0])
+
+
+def versus_by_video(result: dict[str, Any], names: Iterable[str], ours: str, target: float) -> list[Versus]:
+    """`versus` on each video of some sets."""
+    found = [
+        versus(curves_of(result, name, [video]), result["methods"], ours, target, video)
+        for name in names
+        for video in subjects_of(result, name)
+    ]
+    return [one for one in found if one is not None]

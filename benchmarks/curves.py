@@ -21,10 +21,12 @@ class Cost:
     Attributes:
         share: of the dense model's cost.
         at_most: whether even the cheapest point measured is good enough, so that less would do.
+        mixed: whether no point measured is good enough, and the dense model takes a part of the frames.
     """
 
     share: float
     at_most: bool = False
+    mixed: bool = False
 
 
 def cost_at_kl(points: Sequence[Point], target: float) -> Cost | None:
@@ -42,6 +44,18 @@ def cost_at_kl(points: Sequence[Point], target: float) -> Cost | None:
             part = (math.log(target) - math.log(low_kl)) / (math.log(high_kl) - math.log(low_kl))
             return Cost(math.exp(math.log(low) + part * (math.log(high) - math.log(low))))
     return None
+
+
+def cost_or_mixed(points: Sequence[Point], target: float) -> Cost:
+    """
+    `cost_at_kl`; where the curve never comes down to the KL, that of its dearest point on a part of the frames and of
+    the dense model on the others. Cost and KL of such a mixture are means, so any method can have it.
+    """
+    cost = cost_at_kl(points, target)
+    if cost is None:
+        share, kl = max(_ordered(points), default=(1.0, 0.0))
+        cost = Cost(1 - (1 - share) * target / kl if share < 1 else 1.0, mixed=True)
+    return cost
 
 
 def kl_at_cost(points: Sequence[Point], share: float) -> float | None:

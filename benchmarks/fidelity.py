@@ -22,7 +22,7 @@ from .runner import Cell, Part
 
 FRAMES, QUICK_FRAMES = 300, 32
 MOVING_FRAMES = 50
-"""Of moving cameras, where little is reused and a few frames show it."""
+"""Of the other videos: of a moving camera little is reused, and a few frames show it."""
 CLIP_FRAMES = 16
 FIGHT_CLIPS = 14
 """Clips, evenly spread, for the methods that run frame by frame; those for VideoMAE see all."""
@@ -42,6 +42,8 @@ OTHERS = (
     "webcam_fall_20.mp4",
 )
 """Static cameras beyond the four: an easy street, signers, noisy sensors, a large actor."""
+FRAME_RATES = "12.5 to 30"
+"""Frames a second of the videos of static cameras, as their files say; all frames are looked at."""
 ACROSS_FRAMES = ("vidtome", "reuse_vidtome")
 BESIDE_ACROSS_FRAMES = ("dense", "bidirectional", "tome")
 MERGED_FRAMES = 96
@@ -89,7 +91,7 @@ def described(methods: Methods) -> dict[str, Any]:
 
 
 def videos(folder: Path) -> dict[str, list[str]]:
-    """Names of the real videos: of static cameras, and the others (moving camera, hard cuts)."""
+    """Names of the real videos: of static cameras, and the others (a moving camera; two that hardly change)."""
     found = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.*"))]
     static = {*STATIC, *OTHERS, *(name for name in found if name.startswith("asl/"))}
     return {

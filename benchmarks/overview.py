@@ -11,7 +11,18 @@ from .aggregate import Curves, curves_of, points, subjects_of
 from .curves import cost_at_kl, kl_at_cost, value_at_cost
 from .speed_methods import emphasised, latency_of
 from .store import Results
-from .sweep_tables import SHOWN_BASELINES, SWEEP_PLOTS, TARGETS, cost_text, kl_text
+from .sweep_tables import (
+    MIXED,
+    ONLINE,
+    SHOWN_BASELINES,
+    SWEEP_PLOTS,
+    TARGETS,
+    best_others,
+    equal_kl,
+    kl_text,
+    knows,
+    online_first,
+)
 from .table import Block, Table
 
 
@@ -27,13 +38,9 @@ def chosen(methods: dict[str, Any], keys: Iterable[str], rank: Callable[[str], f
 
 
 def chosen_frames(curves: Curves, methods: dict[str, Any]) -> list[str]:
-    """The methods that a table of frames shows: those that need least for the larger of `TARGETS`."""
-
-    def least(key: str) -> float | None:
-        cost = cost_at_kl(points(curves[key]), TARGETS[-1])
-        return None if cost is None else cost.share
-
-    return chosen(methods, curves, least)
+    """The methods that a table of frames shows: ours and the best others, if a setting gets to the larger KL."""
+    ours = [key for key in curves if methods[key]["ours"] and cost_at_kl(points(curves[key]), TARGETS[-1]) is not None]
+    return [*ours, *best_others(curves, methods)]
 
 
 def chosen_clips(curves: Curves, methods: dict[str, Any]) -> list[str]:
@@ -74,17 +81,8 @@ def frames(subjects: str, title: str, plot: str, result: dict[str, Any]) -> Bloc
     return [
         picture("KL to the dense model over multiply-adds", f"{plot}_few"),
         f"{result['model']}, {count} {title}: multiply-adds in % of the dense model's for the same KL, the methods of "
-        f"this package and the {SHOWN_BASELINES} best others. A dash: not reached.",
-        Table(
-            ("method", *(f"at KL {target:g}" for target in TARGETS)),
-            (
-                (
-                    emphasised(methods, key),
-                    *(cost_text(cost_at_kl(points(curves[key]), target)) for target in TARGETS),
-                )
-                for key in shown
-            ),
-        ),
+        f"this package, the {SHOWN_BASELINES} best others that know no future and the best that does. {MIXED}{ONLINE}",
+        equal_kl(curves, methods, shown),
     ]
 
 
@@ -136,17 +134,18 @@ def speed(clip: dict[str, Any], stream: dict[str, Any]) -> Block:
         picture("Milliseconds per frame of a stream", "latency"),
         f"{clip['model']}, {clip['frames']} frames of the clip that ships, each method where it saves most nearly "
         f"four times the multiply-adds; and the same as a stream, frame by frame (dense {dense['p50']:.0f} ms; a "
-        "frame that is skipped takes none).",
+        "frame that is skipped takes none). At equal savings, not at equal fidelity.",
         Table(
-            ("method", "multiply-adds", "wall-clock", "median of a frame in a stream"),
+            ("method", "knows", "multiply-adds", "wall-clock", "median of a frame in a stream"),
             (
                 (
                     emphasised(methods, key),
+                    knows(methods, key),
                     f"{rows[key]['multiply_add_ratio']:.2f}x fewer",
                     f"{rows[key]['wall_clock_ratio']:.2f}x faster",
                     f"{live[key]['p50']:.0f} ms" if key in live else "-",
                 )
-                for key in shown
+                for key in online_first(methods, shown)
             ),
         ),
     ]
@@ -158,17 +157,20 @@ def memory(result: dict[str, Any]) -> Block:
     counts = list(dict.fromkeys(count for count, _ in found))
     shown = [
         "dense",
-        *chosen(methods, dict.fromkeys(key for _, key in found), lambda key: found.get((counts[-1], key))),
+        *online_first(
+            methods, chosen(methods, dict.fromkeys(key for _, key in found), lambda key: found.get((counts[-1], key)))
+        ),
     ]
     return [
         picture("Peak memory", "memory"),
         f"{result['model']}: resident memory at its peak, beyond the model and the frames, and over that of the dense "
         "batch.",
         Table(
-            ("method", *counts),
+            ("method", "knows", *counts),
             (
                 (
                     emphasised(methods, key),
+                    "" if key == "dense" else knows(methods, key),
                     *(
                         f"{found[count, key]:.0f} MiB ({found[count, key] / found[count, 'dense']:.2f})"
                         for count in counts

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .aggregate import Curves, is_baseline, points
+from .aggregate import Curves, is_baseline, is_online, points
 from .curves import pareto_front
 from .speed_methods import latency_of
 
@@ -61,7 +61,8 @@ def fidelity(
     curves: Curves, methods: dict[str, Any], cost: str, title: str, path: Path, few: Iterable[str] | None = None
 ) -> None:
     """
-    KL over cost (`"share"` or `"time"`), both logarithmic, with the front of the baselines.
+    KL over cost (`"share"` or `"time"`), both logarithmic, with the front of the baselines; what knows the future is
+    dashed.
 
     Args:
         curves, methods, cost, title, path: what is drawn, and where to.
@@ -69,6 +70,7 @@ def fidelity(
     """
     figure, axis = _figure(8.4, 4.8) if few is None else _figure(5.4, 3.6)
     shown = set(curves if few is None else few)
+    frames = any(is_online(methods, key) for key in methods)
     for key, curve in curves.items():
         if key.startswith("dense") or key not in shown:
             continue
@@ -79,6 +81,7 @@ def fidelity(
             y,
             color=colour(methods, key),
             linewidth=2.6 if ours else 1.1,
+            linestyle="--" if frames and not is_online(methods, key) else "-",
             marker="o" if ours else ".",
             markersize=4,
             zorder=3 if ours else 2,
@@ -89,12 +92,14 @@ def fidelity(
     )
     if front:
         x, y = zip(*((100 * share, max(kl, FLOOR)) for share, kl in front))
-        axis.plot(x, y, color="#bbbbbb", linewidth=6, alpha=0.6, zorder=1, label="front of the baselines")
+        axis.plot(x, y, color="#bbbbbb", linewidth=6, alpha=0.6, zorder=1, label="front of all baselines")
     axis.set_xscale("log")
     axis.set_yscale("log")
     _percent_ticks(axis, [share for curve in curves.values() for share, _ in points(curve, cost)])
     axis.set_xlabel("multiply-adds, % of dense" if cost == "share" else "wall-clock, % of dense")
     axis.set_ylabel("KL to dense per frame")
+    if frames:
+        axis.plot([], [], color="#666666", linewidth=1.1, linestyle="--", label="dashed: knows the future")
     _finish(figure, axis, title, path, below=few is not None)
 
 

@@ -13,6 +13,7 @@ from . import (
     calibration,
     clips,
     gaps,
+    headlines,
     heads,
     image_merging,
     linear_kernels,
@@ -34,17 +35,14 @@ from . import (
     trained_windows,
     windows,
 )
-from .aggregate import curves_of, subjects_of
-from .curves import value_at_cost
+from .claims import documents, quote
 from .speed import speed_table
-from .store import Results
+from .store import ResultError, Results
 from .sweep_tables import (
-    TARGETS,
     at_equal_kl,
     at_savings,
     by_threshold,
     by_video,
-    compared,
     every_setting,
     half_by_half,
     labelled,
@@ -59,7 +57,7 @@ Blocks = dict[str, tuple[tuple[str, ...], Callable[..., Block]]]
 """By the name in the marker: the parts that a block is made of, and the function that makes it of them."""
 
 
-def blocks() -> Blocks:
+def blocks(results: Results) -> Blocks:
     """Everything that a document can ask for."""
     plain: dict[str, Callable[..., Block]] = {
         "ablation": ablation.table,
@@ -81,7 +79,7 @@ def blocks() -> Blocks:
     found: Blocks = {name: ((name,), partial(_with_heading, name, make)) for name, make in plain.items()}
     sets = {
         "vit_real": ("vit", "real", "static cameras"),
-        "vit_moving": ("vit", "moving", "moving cameras and hard cuts"),
+        "vit_moving": ("vit", "moving", "other videos, one of a moving camera"),
         "vit_fights": ("fights", "fights", "labelled surveillance clips"),
         "vit_demo": ("demo", "demo", "the clip that ships"),
         "videomae_fights": ("videomae_fights", "fights", "labelled surveillance clips"),
@@ -117,14 +115,17 @@ def blocks() -> Blocks:
         "calibration": (("calibration",), partial(_with_source, calibration.table)),
         "guard": (("guard",), partial(_with_source, streams.guard_table)),
         "many_streams": (("many_streams",), partial(_with_source, streams.many_table)),
-        "headline": (("vit", "speed", "motion"), headline),
+        "headline": (("vit", "speed", "videomae_motion", "replay"), partial(headlines.headline, results)),
+        "against": (("vit",), partial(headlines.against, results)),
+        "worst": (("vit",), partial(headlines.worst, results)),
+        "worst_in_a_sentence": (("vit",), partial(headlines.worst_in_a_sentence, results)),
         "summary": (("vit", "speed", "replay"), summary),
         "summary_videomae": (("clips", "motion", "speed_videomae"), summary_videomae),
         "scaling": (SCALING, _scaling),
         "overview_static": (("vit",), partial(overview.frames, "real", "videos of static cameras", "vit_real")),
         "overview_moving": (
             ("vit",),
-            partial(overview.frames, "moving", "videos with moving cameras or hard cuts", "vit_moving"),
+            partial(overview.frames, "moving", "other videos, one of a moving camera", "vit_moving"),
         ),
         "overview_fights": (
             ("fights",),
@@ -164,16 +165,8 @@ def write_report(results: Results, root: Path, quick: bool = False) -> list[Path
     """
     if not quick:
         results.refuse_quick()
-    made = {name: block for name in blocks() if (block := make(name, results)) is not None}
-    tables = (name for name in made if not name.startswith("overview_"))
-    texts = {root / "docs" / "tables" / f"{name}.tex": as_latex(made[name]) for name in tables}
-    docs = root / "docs"
-    for document in (root / "README.md", *sorted(docs.rglob("*.md"))):
-        if document.exists():
-            depth = len(document.relative_to(docs).parts) - 1 if docs in document.parents else 0
-            texts[document] = fill(document.read_text(), made, depth)
     changed = []
-    for path, text in texts.items():
+    for path, text in generated(results, root).items():
         if not path.exists() or path.read_text() != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -181,20 +174,53 @@ def write_report(results: Results, root: Path, quick: bool = False) -> list[Path
     return changed + draw(results, root / "docs" / "images")
 
 
+def generated(results: Results, root: Path) -> dict[Path, str]:
+    """The documents as the results fill them, and the tables in LaTeX, by their paths."""
+    made = {name: block for name in blocks(results) if (block := make(name, results)) is not None}
+    docs = root / "docs"
+    tables = (name for name in made if not name.startswith("overview_"))
+    with_tables = [name for name in tables if any(isinstance(part, Table) for part in made[name])]
+    texts = {docs / "tables" / f"{name}.tex": as_latex(made[name]) for name in with_tables}
+    for document in documents(root):
+        depth = len(document.relative_to(docs).parts) - 1 if docs in document.parents else 0
+        texts[document] = quote(results, fill(document.read_text(), made, depth))
+    return texts
+
+
+def outdated(results: Results, root: Path) -> list[str]:
+    """The generated blocks and tables that are not of these results, a sentence for each."""
+    places = []
+    for path, text in generated(results, root).items():
+        found = path.read_text() if path.exists() else ""
+        if found != text and path.suffix == ".tex":
+            places.append(f"{path.relative_to(root)} is not of these results")
+        blocks = {match[1]: match[0] for match in BLOCK.finditer(found)} if found != text else {}
+        places += [
+            f"{path.relative_to(root)}: the block {match[1]} is not of these results"
+            for match in BLOCK.finditer(text)
+            if match[1] in blocks and blocks[match[1]] != match[0]
+        ]
+    return places
+
+
 def make(name: str, results: Results) -> Block | None:
     """A block, or `None` where its results are missing or incomplete, or there is nothing to say."""
-    parts, function = blocks()[name]
+    parts, function = blocks(results)[name]
     found = [results.part(part) for part in parts]
     if parts == SCALING:
         found = [part for part in found if part is not None]
     if not found or any(part is None or (part["name"] in WITH_PLACES and not part["complete"]) for part in found):
         return None
-    block = function(*found)
+    try:
+        block = function(*found)
+    except ResultError:
+        return None
     if block and any(part["name"] in results.quick_parts() for part in found if part is not None):
         block = [QUICK_RUN, *block]
     return block or None
 
 
+BLOCK = re.compile(r"<!-- results: (\w+) -->.*?<!-- /results -->", re.DOTALL)
 QUICK_RUN = "**From a quick run (`--quick`): it shows that the benchmarks work. The figures measure nothing.**"
 WITH_PLACES = ("ablation", "look_ahead", "clips", "gaps", "motion", "windows", "trained", "trained_windows")
 """Parts whose tables have a place for every cell."""
@@ -216,7 +242,7 @@ def fill(text: str, made: dict[str, Block], depth: int = 0) -> str:
         content = as_markdown(made[name]).replace("](images/", f"]({'../' * depth}images/")
         return f"<!-- results: {name} -->\n\n{content}\n\n<!-- /results -->"
 
-    return re.sub(r"<!-- results: (\w+) -->.*?<!-- /results -->", block, text, flags=re.DOTALL)
+    return BLOCK.sub(block, text)
 
 
 def draw(results: Results, images: Path) -> list[Path]:
@@ -278,51 +304,6 @@ def _scaling(*results: dict[str, Any]) -> Block:
     for result in results:
         lines += scaling.table(result)
     return [*lines, source(results[-1]), "![scaling](images/benchmarks/scaling.png)"]
-
-
-def headline(fidelity: dict[str, Any], speed: dict[str, Any], motions: dict[str, Any]) -> Block:
-    """What a reader of the first screen should know: three figures, what they cost, and where nothing is saved."""
-    curves = curves_of(fidelity, "real")
-    comparison = compared(curves, fidelity["methods"])
-    (own, best), (live, _) = (comparison[key][0] for key in ("bidirectional", "causal"))
-    assert own is not None and best is not None and live is not None
-    same = [(entry.values["share"], entry.values["agreement"]) for entry in curves["bidirectional"]]
-    agreement = value_at_cost(same, own.share)
-    assert agreement is not None
-    videos = len(subjects_of(fidelity, "real"))
-    timed = {row["name"]: row for row in speed["rows"]}
-    clip, stream = timed["clip of 16 frames, 25% computed"], timed["causal stream, frame by frame, 25% computed"]
-    changing = timed["clip of 16 frames, everything changes, default settings"]
-    motion = {row["setting"]: row for row in motions["rows"] if row["method"] in (next(iter(clips.OURS)), "dense")}
-    return [
-        Table(
-            ("", "saved", "what it costs"),
-            (
-                (
-                    f"ViT-Tiny, {videos} real videos of static cameras",
-                    f"**{1 / own.share:.1f}x fewer multiply-adds** ({1 / live.share:.1f}x in a live stream); the best "
-                    f"other method {1 / best[1].share:.1f}x",
-                    f"{agreement:.1%} of the frames keep the dense model's label (mean of the videos); KL divergence "
-                    f"{TARGETS[0]:g} per frame",
-                ),
-                (
-                    f"ViT-B/16 on {speed['machine']['cores']} CPU cores, a quarter of the tokens computed",
-                    f"**{clip['wall_clock_ratio']:.1f}x faster** in clips, {stream['wall_clock_ratio']:.1f}x frame by "
-                    "frame",
-                    "as the threshold, or the budget, has it",
-                ),
-                (
-                    f"VideoMAE, {motions['rows'][0]['clips']} clips whose classes are motions, the hard case",
-                    "2x, 3x fewer multiply-adds in the layers",
-                    f"accuracy {motion[2.0]['accuracy']:.1%}, {motion[3.0]['accuracy']:.1%}; dense "
-                    f"{motion[1.0]['accuracy']:.1%}",
-                ),
-            ),
-        ),
-        "Where everything changes from one frame to the next, nothing is saved: there it runs "
-        f"{changing['wall_clock_ratio']:.1f}x as fast as the dense model. Moving cameras, and frames that are seconds "
-        "apart, come near to that.",
-    ]
 
 
 def summary(fidelity: dict[str, Any], speed: dict[str, Any], real_plans: dict[str, Any]) -> Block:

@@ -152,6 +152,22 @@ class Results:
             temporary.unlink(missing_ok=True)
 
 
+def part_of(results: Results, name: str) -> dict[str, Any]:
+    """
+    A part of the results.
+
+    Raises:
+        ResultError: if it has not been measured.
+    """
+    part = results.part(name)
+    if part is None:
+        raise ResultError(
+            f"{results.path} has no results of part '{name}', which the documents show; measure it with "
+            f"python -m benchmarks run --part {name}."
+        )
+    return part
+
+
 def _text(suites: dict[str, dict[str, dict[str, Any]]]) -> str:
     """JSON with a line for each entry of a header and each cell: short, and readable in a diff."""
 

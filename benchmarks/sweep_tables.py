@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from . import plots
-from .aggregate import Curves, Mean, best_baseline, curves_of, is_baseline, points, rivals, subjects_of
-from .curves import Cost, cost_at_kl, kl_at_cost, value_at_cost
+from .aggregate import Curves, Mean, best_baseline, curves_of, is_baseline, is_online, points, rivals, subjects_of
+from .curves import Cost, cost_or_mixed, kl_at_cost, value_at_cost
 from .speed_methods import emphasised
 from .table import Block, Table
 
@@ -21,7 +22,7 @@ SHOWN_BASELINES = 4
 """How many baselines the README names, the best first."""
 SWEEP_PLOTS = {
     "vit_real": ("vit", "real", "ViT-Tiny, videos of static cameras"),
-    "vit_moving": ("vit", "moving", "ViT-Tiny, moving cameras and hard cuts"),
+    "vit_moving": ("vit", "moving", "ViT-Tiny, a moving camera and two other videos"),
     "vit_fights": ("fights", "fights", "ViT-Tiny, surveillance clips"),
     "videomae_fights": ("videomae_fights", "fights", "VideoMAE-Tiny, surveillance clips"),
     "videomae_motion": ("videomae_motion", "motion", "shipped VideoMAE, clips whose classes are motions"),
@@ -31,15 +32,35 @@ SWEEP_PLOTS = {
 def method_list(result: dict[str, Any]) -> Block:
     """The methods, with where they come from and what their setting is."""
     methods = result["methods"]
+    frames = of_frames(methods)
     return [
         Table(
-            ("method", "from", "setting", "frame by frame"),
+            ("method", "from", "setting", *frames * ["knows"]),
             (
-                (emphasised(methods, key), method["paper"], method["knob"], "yes" if method["stream"] else "")
+                (emphasised(methods, key), method["paper"], method["knob"], *frames * [knows(methods, key)])
                 for key, method in methods.items()
             ),
         )
     ]
+
+
+def of_frames(methods: dict[str, Any]) -> bool:
+    """Whether methods see frame after frame, so that some know no future; a window is seen whole by all."""
+    return any(is_online(methods, key) for key in methods)
+
+
+def knows(methods: dict[str, Any], key: str) -> str:
+    """What a method knows beside the frame that it is at, which says with what it may be compared."""
+    return "the past" if is_online(methods, key) else "8 frames ahead" if key == "look_ahead" else "the clip"
+
+
+def online_first(methods: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    """Methods that know no future, then the others; ours before the baselines among either."""
+    return sorted(keys, key=lambda key: (not is_online(methods, key), not methods[key]["ours"]))
+
+
+MIXED = "With an asterisk: no setting that was measured gets there, and the dense model takes a part of the frames."
+ONLINE = " Methods that know the past alone are compared with one another."
 
 
 def matched(subjects: str, title: str, name: str, result: dict[str, Any]) -> Block:
@@ -59,21 +80,26 @@ def matched(subjects: str, title: str, name: str, result: dict[str, Any]) -> Blo
     lines: Block = [
         f"{result['model']}, {title} ({what}): multiply-adds in % of the dense model at equal KL, and KL at equal "
         "multiply-adds and at equal wall-clock. KL is the mean per frame; between settings it is interpolated on "
-        "logarithmic axes. A dash: the sweep does not reach there.",
+        f"logarithmic axes. A dash: the sweep does not reach there. {MIXED}{of_frames(methods) * ONLINE}",
         Table(
             (
                 "method",
+                *of_frames(methods) * ["knows"],
                 *(f"multiply-adds at KL {target:g}" for target in TARGETS),
                 *(f"KL at {saving}x fewer" for saving in SAVINGS),
                 *(f"KL at {time:.0%} of the time" for time in TIMES),
             ),
-            (_matched_row(curves, methods, key) for key in curves if not key.startswith("dense")),
+            (
+                _matched_row(curves, methods, key)
+                for key in online_first(methods, curves)
+                if not key.startswith("dense")
+            ),
         ),
     ]
     comparison = compared(curves, methods)
     if comparison:
         lines += [
-            "Multiply-adds over those of the best baseline, at equal KL:",
+            compared_with(methods),
             _comparison_table({"": comparison}, methods),
         ]
     if name in SWEEP_PLOTS:
@@ -88,15 +114,22 @@ def _matched_row(curves: Curves, methods: dict[str, Any], key: str) -> list[str]
     curve = curves[key]
     return [
         emphasised(methods, key),
-        *(cost_text(cost_at_kl(points(curve), target)) for target in TARGETS),
+        *of_frames(methods) * [knows(methods, key)],
+        *(cost_text(cost_or_mixed(points(curve), target)) for target in TARGETS),
         *(kl_text(kl_at_cost(points(curve), 1 / saving)) for saving in SAVINGS),
         *(kl_text(kl_at_cost(points(curve, "time"), time)) for time in TIMES),
     ]
 
 
-def cost_text(cost: Cost | None) -> str:
-    """The share of the dense cost; where the cheapest setting is better than asked for, as a bound."""
-    return "-" if cost is None else f"{'under ' if cost.at_most else ''}{cost.share:.1%}"
+def compared_with(methods: dict[str, Any]) -> str:
+    """What stands above a comparison."""
+    online = "; of causal reuse over those of the best that knows no future either" if of_frames(methods) else ""
+    return f"Multiply-adds over those of the best baseline, at equal KL{online}:"
+
+
+def cost_text(cost: Cost) -> str:
+    """The share of the dense cost; a bound where the cheapest setting is better than asked for."""
+    return f"{'under ' if cost.at_most else ''}{cost.share:.1%}{'*' if cost.mixed else ''}"
 
 
 def kl_text(kl: float | None) -> str:
@@ -104,28 +137,24 @@ def kl_text(kl: float | None) -> str:
     return "-" if kl is None else f"{kl:.4f}"
 
 
-Comparison = dict[str, list[tuple[Cost | None, tuple[str, Cost] | None]]]
+Comparison = dict[str, list[tuple[Cost, tuple[str, Cost]]]]
 """By method of this package: for each target its cost, and the best baseline with its cost."""
 
 
 def compared(curves: Curves, methods: dict[str, Any]) -> Comparison:
     """The methods of this package and the best baselines, at each of `TARGETS`."""
-    return {
-        key: [
-            (cost_at_kl(points(curves[key]), target), best_baseline(curves, rivals(methods, key), target))
-            for target in TARGETS
-        ]
-        for key in curves
-        if methods[key]["ours"] and any(is_baseline(methods, other) for other in curves)
-    }
+    found: Comparison = {}
+    for key in curves:
+        if methods[key]["ours"]:
+            own = [cost_or_mixed(points(curves[key]), target) for target in TARGETS]
+            best = [best_baseline(curves, rivals(methods, key), target) for target in TARGETS]
+            pairs = [(cost, other) for cost, other in zip(own, best) if other is not None]
+            found |= {key: pairs} if pairs else {}
+    return found
 
 
 def _comparison_table(comparisons: dict[str, Comparison], methods: dict[str, Any]) -> Table:
-    def text(ours: Cost | None, best: tuple[str, Cost] | None) -> str:
-        if ours is None:
-            return "-"
-        if best is None:
-            return "no baseline gets there"
+    def text(ours: Cost, best: tuple[str, Cost]) -> str:
         name, cost = methods[best[0]]["title"], best[1]
         # An upper bound on either side leaves a bound on the quotient, or nothing that can be said.
         if cost.at_most:
@@ -158,8 +187,7 @@ def half_by_half(result: dict[str, Any]) -> Block:
     }
     listed = "; ".join(f"{name} by name: {', '.join(half)}" for name, half in halves.items())
     return [
-        f"The videos of static cameras in two halves ({listed}). Multiply-adds over those of the best baseline, at "
-        "equal KL:",
+        f"The videos of static cameras in two halves ({listed}). {compared_with(result['methods'])}",
         _comparison_table(comparisons, result["methods"]),
     ]
 
@@ -167,28 +195,39 @@ def half_by_half(result: dict[str, Any]) -> Block:
 def at_equal_kl(result: dict[str, Any]) -> Block:
     """For the README: multiply-adds at equal KL of the methods of this package and of the best others."""
     curves, methods = curves_of(result, "real"), result["methods"]
-    shares = {
-        key: [cost_at_kl(points(curve), target) for target in TARGETS]
-        for key, curve in curves.items()
-        if not key.startswith("dense")
-    }
-    ours = [key for key in shares if methods[key]["ours"]]
-    others = sorted(
-        (key for key in shares if not methods[key]["ours"] and shares[key][-1] is not None),
-        key=lambda key: shares[key][-1].share,  # type: ignore[union-attr]
-    )
     found = subjects_of(result, "real")
+    ours = [key for key in curves if methods[key]["ours"]]
     return [
         f"Multiply-adds in % of the dense model's at equal KL divergence from it per frame: a real ViT-Tiny, "
-        f"{len(found)} videos of static cameras, up to {result['frames']} frames of each. A dash: not reached.",
-        Table(
-            ("method", *(f"at KL {target:g}" for target in TARGETS)),
-            (
-                (emphasised(methods, key), *(cost_text(cost) for cost in shares[key]))
-                for key in (*ours, *others[:SHOWN_BASELINES])
-            ),
-        ),
+        f"{len(found)} videos of static cameras, up to {result['frames']} frames of each. {MIXED}{ONLINE}",
+        equal_kl(curves, methods, [*ours, *best_others(curves, methods)]),
     ]
+
+
+def best_others(curves: Curves, methods: dict[str, Any]) -> list[str]:
+    """
+    The baselines that need least for the larger of `TARGETS`, if a setting gets there: `SHOWN_BASELINES` of those that
+    know no future, and the best of the others.
+    """
+    costs = {key: cost_or_mixed(points(curves[key]), TARGETS[-1]) for key in curves if is_baseline(methods, key)}
+    ranked = sorted((key for key, cost in costs.items() if not cost.mixed), key=lambda key: costs[key].share)
+    online = [key for key in ranked if is_online(methods, key)][:SHOWN_BASELINES]
+    return [*online, *[key for key in ranked if not is_online(methods, key)][:1]]
+
+
+def equal_kl(curves: Curves, methods: dict[str, Any], keys: Iterable[str]) -> Table:
+    """What some methods need at each of `TARGETS`, those first that know no future."""
+    return Table(
+        ("method", "knows", *(f"at KL {target:g}" for target in TARGETS)),
+        (
+            (
+                emphasised(methods, key),
+                knows(methods, key),
+                *(cost_text(cost_or_mixed(points(curves[key]), target)) for target in TARGETS),
+            )
+            for key in online_first(methods, keys)
+        ),
+    )
 
 
 def at_savings(subjects: str, title: str, result: dict[str, Any]) -> Block:
@@ -235,26 +274,29 @@ def at_savings(subjects: str, title: str, result: dict[str, Any]) -> Block:
 
 
 def by_video(result: dict[str, Any]) -> Block:
-    """Each video, static or not: reuse and the best baseline at equal KL."""
+    """Each video, static or not: reuse and the best of the methods that it is compared with, at equal KL."""
     methods = result["methods"]
-    rows = []
-    for name in ("real", "moving"):
-        for video in subjects_of(result, name):
-            curves = curves_of(result, name, [video])
-            cells = []
-            for target in TARGETS:
-                own = cost_at_kl(points(curves["bidirectional"]), target) if "bidirectional" in curves else None
-                best = best_baseline(curves, rivals(methods, "bidirectional"), target)
-                cells += [
-                    cost_text(own),
-                    "-" if best is None else f"{cost_text(best[1])} ({methods[best[0]]['title']})",
-                ]
-            rows.append((video, *cells))
-    return [
-        "Multiply-adds in % of the dense model's at equal KL, of reuse (bidirectional) and of the baseline that is "
-        "best on that video.",
-        Table(("video", *(f"{who}, KL {target:g}" for target in TARGETS for who in ("reuse", "best baseline"))), rows),
-    ]
+    lines: Block = []
+    for ours, others in (("causal", "without a future"), ("bidirectional", "of all")):
+        rows = []
+        for name in ("real", "moving"):
+            for video in subjects_of(result, name):
+                curves = curves_of(result, name, [video])
+                for key, pairs in compared(curves, methods).items():
+                    if key == ours:
+                        texts = (
+                            (cost_text(own), f"{cost_text(best)} ({methods[who]['title']})")
+                            for own, (who, best) in pairs
+                        )
+                        rows.append((video, *(text for pair in texts for text in pair)))
+        lines += [
+            f"Multiply-adds in % of the dense model's at equal KL: {methods[ours]['title']}, and the baseline "
+            f"{others} that is best on that video.",
+            Table(
+                ("video", *(f"{who}, KL {target:g}" for target in TARGETS for who in ("reuse", "best baseline"))), rows
+            ),
+        ]
+    return lines
 
 
 def by_threshold(result: dict[str, Any]) -> Block:

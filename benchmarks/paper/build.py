@@ -61,6 +61,21 @@ def generated(results: Results, root: Path) -> dict[str, str]:
     return found | {f"tables/{name}.tex": header + text for name, text in tables(results).items()}
 
 
+def stale(results: Results, root: Path) -> list[str]:
+    """The PDFs that are not of their present sources and these results, a sentence for each."""
+    try:
+        texts = generated(results, root)
+    except ResultError as error:
+        return [str(error)]
+    places = []
+    for name, source in DOCUMENTS.items():
+        pdf = (root / source).with_suffix(".pdf")
+        found = re.search(rb"sources(?: |\\040)([0-9a-f]{16})", pdf.read_bytes() if pdf.exists() else b"")
+        if found is None or found.group(1).decode() != stamp(root, name, texts):
+            places.append(f"{pdf.relative_to(root)} is not of its present sources and these results; run make {name}")
+    return places
+
+
 def sources(root: Path, document: str) -> list[Path]:
     """The sources of a document: everything that TeX reads from its folder, and the figures that both share."""
     folder = (root / DOCUMENTS[document]).parent
@@ -70,11 +85,12 @@ def sources(root: Path, document: str) -> list[Path]:
 
 
 def asked_for(paths: Iterable[Path]) -> set[str]:
-    """The names in `\\result{...}`."""
+    """The names in `\\result{...}`, and those of claims and their intervals."""
     found = set()
     for path in paths:
         text = re.sub(r"(?<!\\)%.*", "", path.read_text())
         found |= set(re.findall(r"\\result\{([^}#]+)\}", text))
+        found |= {f"{kind}/{name}" for kind, name in re.findall(r"\\(claim|interval)\{([^}#]+)\}", text)}
     return found
 
 

@@ -13,12 +13,14 @@ from hf_ttr.configuration import DEFAULT_THRESHOLD
 
 from .. import ablation, calibration, gaps, replay
 from ..aggregate import curves_of, points, subjects_of
+from ..claims import CLAIMS, figure_of
 from ..curves import Cost, cost_at_kl, kl_at_cost, value_at_cost
 from ..fidelity import STATIC
 from ..speed_methods import latency_of
-from ..store import ResultError, Results
+from ..store import ResultError, Results, part_of
 from ..streams import PERIOD, memory_growth
 from ..sweep_tables import LIGHT_SAVINGS, SAVINGS, TARGETS, compared, halves_of
+from ..table import escaped
 
 
 SETS = {
@@ -64,22 +66,6 @@ def divergence(kl: float | None) -> str:
     return "--" if kl is None else f"{kl:.4f}" if kl < 0.1 else f"{kl:.3f}"
 
 
-def part_of(results: Results, name: str) -> dict[str, Any]:
-    """
-    A part of the results.
-
-    Raises:
-        ResultError: if it has not been measured.
-    """
-    part = results.part(name)
-    if part is None:
-        raise ResultError(
-            f"{results.path} has no results of part '{name}', which the report shows; measure it with "
-            f"python -m benchmarks run --part {name}."
-        )
-    return part
-
-
 def cost_text(cost: Cost | None, digits: int = 1) -> str:
     """The share of the dense cost; where the cheapest setting is better than asked for, as a bound."""
     return "--" if cost is None else ("$<$" if cost.at_most else "") + percent(cost.share, digits)
@@ -117,6 +103,21 @@ def _of_sweep(part: dict[str, Any], subjects: str) -> dict[str, str]:
                 found[f"{key}/best/{target:g}"] = methods[best[0]]["title"]
                 found[f"{key}/best-share/{target:g}"] = cost_text(best[1])
     return found
+
+
+def _claims(results: Results) -> dict[str, str]:
+    """Every claim, and its interval."""
+    found: dict[str, str] = {}
+    for claim in CLAIMS:
+        with suppress(ResultError):
+            figure = figure_of(results, claim)
+            found |= {f"claim/{claim.name}": as_tex(figure.text), f"interval/{claim.name}": as_tex(figure.interval)}
+    return found
+
+
+def as_tex(text: str) -> str:
+    """A text of Markdown as LaTeX."""
+    return re.sub(r"(?<=\d)x\b", r"$\\times$", escaped(text.replace("`", "")))
 
 
 def _halves(results: Results) -> dict[str, str]:
@@ -354,6 +355,7 @@ def _heads(results: Results) -> dict[str, str]:
 
 TIMED = ("speed", "speed_videomae", "speed_reduction", "image_merging")
 MAKERS = (
+    _claims,
     _halves,
     _thresholds,
     _look_ahead,

@@ -7,12 +7,12 @@ from statistics import mean
 from typing import Any
 
 from .. import ablation
-from ..aggregate import curves_of, points
+from ..aggregate import curves_of, is_online, points
 from ..curves import cost_at_kl, kl_at_cost
-from ..store import Results
+from ..store import Results, part_of
 from ..sweep_tables import TARGETS
 from ..table import escaped
-from .numbers import SETS, cost_text, divergence, part_of, times
+from .numbers import SETS, cost_text, divergence, times
 
 
 SHORT = {
@@ -58,8 +58,9 @@ def equal_kl(results: Results) -> str:
                 cells.append(cost_text(cost_at_kl(curve, target), 0))
             if name == "static":
                 cells.append(divergence(kl_at_cost(curve, 1 / 4)))
-        rows.append((rf"\textbf{{{escaped(title)}}}" if methods[key]["ours"] else escaped(title), *cells))
-    groups = r" & \multicolumn{3}{c}{static} & \multicolumn{2}{c}{moving} & \multicolumn{2}{c}{clips} \\"
+        mark = "" if is_online(methods, key) else r"\,$\circ$"
+        rows.append(((rf"\textbf{{{escaped(title)}}}" if methods[key]["ours"] else escaped(title)) + mark, *cells))
+    groups = r" & \multicolumn{3}{c}{static} & \multicolumn{2}{c}{others} & \multicolumn{2}{c}{clips} \\"
     rules = r"\cmidrule(lr){2-4}\cmidrule(lr){5-6}\cmidrule(lr){7-8}"
     header = r"method & .02 & .05 & KL, 4$\times$ & .02 & .05 & .02 & .05 \\"
     return _tabular("@{}lrrrrrrr@{}", [groups, rules, header], rows)

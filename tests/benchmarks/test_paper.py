@@ -17,7 +17,7 @@ from benchmarks.store import ResultError, Results
 
 
 SOURCES = sorted({path for name in DOCUMENTS for path in sources(ROOT, name) if path.suffix == ".tex"})
-WRAPPED = r"\\(?:result|cited|setting|cite[a-z]*|ref|label|input|bibliography|code)\{[^{}]*\}"
+WRAPPED = r"\\(?:result|claim|interval|cited|setting|cite[a-z]*|ref|label|input|bibliography|code)\{[^{}]*\}"
 LENGTHS = (
     r"\d*\.?\d+\s*(?:em|mm|pt|cm|\\[a-z]*width)\b|pos=\.\d+"
     r"|\\renewcommand\{\\arraystretch\}\{[^{}]*\}|\\column\{[^{}]*\}"

@@ -1,0 +1,307 @@
+"""The figures of claims: each a text, the cells it is made of, and its interval or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import geometric_mean, mean, median
+from typing import Any
+
+from . import ablation, bootstrap, clips, gaps
+from .aggregate import Versus, curves_of, is_baseline, points, subjects_of, versus, versus_by_video
+from .bootstrap import Interval, Resampled
+from .compare import WALL_CLOCK
+from .curves import Cost, cost_or_mixed, kl_at_cost, value_at_cost
+from .store import ResultError, Results, part_of
+
+
+VIT, ALL = ("real",), ("real", "moving")
+"""The videos of static cameras, and all."""
+NOT_KEPT = f"single rounds are not kept; repeated runs agreed within {WALL_CLOCK.relative:.0%}"
+NO_VALUES = "the cells are means; values of single clips are not kept"
+FEW = "too few videos: their range"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """
+    A figure of the results.
+
+    Attributes:
+        text: as it is quoted.
+        cells: the cells it is made of, as part and pattern of the key.
+        interval: the 95 % interval, as it is quoted; or a range.
+        reason: why there is no interval, or what it is instead.
+    """
+
+    text: str
+    cells: str
+    interval: str = ""
+    reason: str = ""
+
+
+@lru_cache(maxsize=4)
+def resampled(results: Results, part: str = "vit", name: str = "real") -> Resampled:
+    """The draws of the videos of a set, made once."""
+    return Resampled(part_of(results, part), name)
+
+
+@lru_cache(maxsize=64)
+def against(results: Results, ours: str, target: float) -> Versus:
+    """A method of this package and its best rival, on the mean of the videos of static cameras."""
+    part = part_of(results, "vit")
+    return _there(versus(curves_of(part, "real"), part["methods"], ours, target))
+
+
+@lru_cache(maxsize=64)
+def each_video(results: Results, ours: str, target: float, sets: tuple[str, ...] = VIT) -> list[Versus]:
+    """The same on each video."""
+    found = versus_by_video(part_of(results, "vit"), sets, ours, target)
+    return _there(found or None)
+
+
+def rival_of(results: Results, ours: str, target: float) -> str:
+    """The short name of the best rival, on the mean of the videos of static cameras."""
+    return against(results, ours, target).rival
+
+
+def saving(ours: str, target: float, results: Results) -> Figure:
+    """How many times fewer multiply-adds a method of this package needs."""
+    inverse = 1 / resampled(results).costs(ours, target)
+    return Figure(
+        times(against(results, ours, target).own), cells(ours), spread(bootstrap.interval(inverse), "{:.1f}x")
+    )
+
+
+def share(ours: str, target: float, results: Results) -> Figure:
+    """The same as a share of those of the dense model."""
+    found = bootstrap.interval(resampled(results).costs(ours, target))
+    return Figure(f"{against(results, ours, target).own.share:.1%}", cells(ours), spread(found, "{:.1%}"))
+
+
+def rival(ours: str, target: float, results: Results) -> Figure:
+    """How many times fewer multiply-adds its best rival needs; in each draw the one that is best there."""
+    found = against(results, ours, target)
+    inverse = 1 / resampled(results).best(ours, target)
+    return Figure(times(found.best), cells(found.rival), spread(bootstrap.interval(inverse), "{:.1f}x"))
+
+
+def rival_share(ours: str, target: float, results: Results) -> Figure:
+    """The same as a share of those of the dense model."""
+    found = against(results, ours, target)
+    draws = bootstrap.interval(resampled(results).best(ours, target))
+    return Figure(f"{found.best.share:.1%}", cells(found.rival), spread(draws, "{:.1%}"))
+
+
+def rival_name(ours: str, target: float, results: Results) -> Figure:
+    """Who that is."""
+    key = against(results, ours, target).rival
+    return Figure(part_of(results, "vit")["methods"][key]["title"], cells(key), reason="a name")
+
+
+def other(key: str, target: float, results: Results) -> Figure:
+    """How many times fewer multiply-adds any one method needs."""
+    inverse = 1 / resampled(results).costs(key, target)
+    return Figure(times(_cost(key, target, results)), cells(key), spread(bootstrap.interval(inverse), "{:.1f}x"))
+
+
+def other_share(key: str, target: float, results: Results) -> Figure:
+    """The same as a share of those of the dense model."""
+    found = bootstrap.interval(resampled(results).costs(key, target))
+    return Figure(f"{_cost(key, target, results).share:.1%}", cells(key), spread(found, "{:.1%}"))
+
+
+def _cost(key: str, target: float, results: Results) -> Cost:
+    return cost_or_mixed(points(_there(curves_of(part_of(results, "vit"), "real").get(key))), target)
+
+
+def quotient(ours: str, target: float, results: Results) -> Figure:
+    """The multiply-adds over those of the best rival, of the means over the videos."""
+    found, drawn = against(results, ours, target), resampled(results)
+    draws = bootstrap.interval(drawn.costs(ours, target) / drawn.best(ours, target))
+    return Figure(f"{found.quotient:.2f}", f"{cells(ours)}, {found.rival}", spread(draws, "{:.2f}"))
+
+
+def middle(ours: str, target: float, sets: tuple[str, ...], results: Results) -> Figure:
+    """The same of each video by itself: the median."""
+    found = [one.quotient for one in each_video(results, ours, target, sets)]
+    return Figure(f"{median(found):.2f}", cells(ours, sets), spread(bootstrap.of_median(found), "{:.2f}"))
+
+
+def extent(ours: str, target: float, sets: tuple[str, ...], results: Results) -> Figure:
+    """The same of each video by itself: the range."""
+    found = [one.quotient for one in each_video(results, ours, target, sets)]
+    return Figure(spread((min(found), max(found)), "{:.2f}"), cells(ours, sets), reason="a range")
+
+
+def worse(ours: str, target: float, sets: tuple[str, ...], results: Results) -> Figure:
+    """On how many videos it needs more than its best rival, and which."""
+    found = each_video(results, ours, target, sets)
+    names = [f"`{one.video}`" for one in found if one.quotient > 1]
+    text = f"{len(names)} of {len(found)}" + (f" ({', '.join(names)})" if names else "")
+    return Figure(text, cells(ours, sets), reason="a count")
+
+
+def at_cost(key: str, value: str, target: float, results: Results) -> Figure:
+    """A share of the frames at the cost for a KL."""
+    curve = _there(curves_of(part_of(results, "vit"), "real").get(key))
+    at = cost_or_mixed(points(curve), target).share
+    found = _there(value_at_cost([(entry.values["share"], entry.values[value]) for entry in curve], at))
+    draws = bootstrap.interval(resampled(results).value(key, value, target))
+    return Figure(f"{found:.1%}", cells(key), spread(draws, "{:.1%}"))
+
+
+def dense_flicker(results: Results) -> Figure:
+    """In how many frames the dense model's own label is not that of the frame before."""
+    rows = [row for row in part_of(results, "vit")["rows"] if row["key"][:2] == ["vit real", "dense"]]
+    values = [row["dense_flicker"] for row in rows]
+    return Figure(f"{sum(values) / len(values):.1%}", cells("dense"), spread(bootstrap.of_mean(values), "{:.1%}"))
+
+
+def worst(ours: str, target: float, sets: tuple[str, ...], results: Results) -> Figure:
+    """The video on which it fares worst against its best rival, and what both need there."""
+    found = max(each_video(results, ours, target, sets), key=lambda one: one.quotient)
+    title = part_of(results, "vit")["methods"][found.rival]["title"]
+    at_least = {
+        (True, True): ", both at their cheapest setting",
+        (True, False): "; reuse at its cheapest setting",
+        (False, True): ", at its cheapest setting",
+    }
+    end = at_least.get((found.own.at_most, found.best.at_most), "")
+    text = f"`{found.video}`: {found.own.share:.1%} against {found.best.share:.1%} ({title}{end})"
+    return Figure(text, f"vit: * | {ours}, {found.rival} | * | {found.video}", reason="one video")
+
+
+def half(videos: slice, ours: str, target: float, results: Results) -> Figure:
+    """The quotient on every second video."""
+    part = part_of(results, "vit")
+    curves = curves_of(part, "real", subjects_of(part, "real")[videos])
+    found = _there(versus(curves, part["methods"], ours, target))
+    return Figure(f"{found.quotient:.2f}", f"{cells(ours)}, {found.rival}", reason="itself a check of one that has")
+
+
+def timed(part: str, name: str, value: str, form: str, results: Results) -> Figure:
+    """A value of a row of a part of timings."""
+    rows = part_of(results, part)["rows"]
+    row = _there(next((row for row in rows if name in (row.get("name"), " | ".join(row["key"]))), None))
+    return Figure(form.format(row[value]), f"{part}: {' | '.join(row['key'])}", reason=NOT_KEPT)
+
+
+def replayed(mode: str, results: Results) -> Figure:
+    """How much faster plans of a trained model are, the geometric mean of the videos, and their range."""
+    rows = [row for row in part_of(results, "replay")["rows"] if row["key"][1] == mode]
+    found = [row["wall_clock_ratio"] for row in rows]
+    text, extremes = f"{geometric_mean(found):.1f}x", spread((min(found), max(found)), "{:.1f}x")
+    return Figure(text, f"replay: * | {mode}", extremes, f"{FEW}; {NOT_KEPT}")
+
+
+def motions(fewer: float, who: str, results: Results) -> Figure:
+    """
+    Accuracy of a VideoMAE at so many times fewer multiply-adds, on clips whose classes are motions.
+
+    Args:
+        fewer: how many times.
+        who: a method, `"rival"` for the best other one, or `"name"` for its name.
+        results: the measured.
+    """
+    part = part_of(results, "videomae_motion")
+    curves = curves_of(part, "motion")
+
+    def accuracy(key: str) -> float | None:
+        return value_at_cost([(one.values["share"], one.values["accuracy"]) for one in curves[key]], 1 / fewer)
+
+    others = {key: value for key in curves if is_baseline(part["methods"], key) and (value := accuracy(key))}
+    key = max(others, key=others.__getitem__, default="") if who in ("rival", "name") else who
+    if who == "name":
+        return Figure(part["methods"][key]["title"], f"videomae_motion: * | {key} | * | *", reason="a name")
+    return clips_right(part, key, _there(accuracy(key) if key in curves else None))
+
+
+def motions_dense(results: Results) -> Figure:
+    """That of the dense model."""
+    part = part_of(results, "videomae_motion")
+    return clips_right(part, "dense", part["rows"][0]["dense_accuracy"])
+
+
+def clips_right(part: dict[str, Any], key: str, accuracy: float) -> Figure:
+    """An accuracy, with the interval that the number of clips leaves."""
+    found = bootstrap.of_share(accuracy, part["rows"][0]["clips"])
+    return Figure(f"{accuracy:.1%}", f"{part['name']}: * | {key} | * | *", spread(found, "{:.1%}"))
+
+
+def lost(method: str, results: Results) -> Figure:
+    """How many times the accuracy of reuse a method loses on motions at the same savings."""
+    rows = {(row["method"], row["setting"]): row for row in part_of(results, "motion")["rows"]}
+    dense = next(row["accuracy"] for (name, _), row in rows.items() if name == "dense")
+    own = next(iter(clips.OURS))
+    ratios = sorted(setting for name, setting in rows if name == method)
+    found = [(dense - rows[method, at]["accuracy"]) / (dense - rows[own, at]["accuracy"]) for at in ratios]
+    return Figure(spread((min(found), max(found)), "{:.1f}"), f"motion: {method}, {own} | *", reason=NO_VALUES)
+
+
+def nearer(part: str, subjects: str, pair: Sequence[str], fewer: Sequence[float], results: Results) -> Figure:
+    """How many times the KL of the first method that of the second is, at so many times fewer multiply-adds."""
+    curves = curves_of(part_of(results, part), subjects)
+    kls = ([_there(kl_at_cost(points(_there(curves.get(key))), 1 / one)) for one in fewer] for key in pair)
+    found = [second / first for first, second in zip(*kls)]
+    return Figure(
+        spread((min(found), max(found)), "{:.1f}"), f"{part}: * | {', '.join(pair)} | * | *", reason=NO_VALUES
+    )
+
+
+def beside(methods: Sequence[str], ratio: float, group: int, results: Results) -> Figure:
+    """By how much methods of the ablation lower the mean KL of reuse alone, on one of its two groups of videos."""
+    rows = list(ablation.by_videos(part_of(results, "ablation")["rows"]).values())[group]
+
+    def kl(method: str) -> float:
+        return mean(row["kl"] for row in rows if row["method"] == method and row["setting"] == ratio)
+
+    found = [1 - kl(method) / kl("default") for method in methods]
+    text = spread((min(found), max(found)), "{:.0%}")
+    return Figure(text, f"ablation: * | {', '.join(methods)} | {ratio:g}", reason=FEW)
+
+
+def relative(method: str, results: Results) -> Figure:
+    """The KL of another planner over that of the default, the geometric mean of the ablation."""
+    found = ablation.relative_to_default(part_of(results, "ablation")["rows"])[method][0]
+    return Figure(f"{found:.2f}", f"ablation: * | {method}, default | *", reason=FEW)
+
+
+def held_over_interpolated(static: bool, results: Results) -> Figure:
+    """How many times the KL of interpolated frames that of held ones is, from gap to gap."""
+    part = part_of(results, "gaps")
+    interpolated, held = (gaps.by_gap(part, way, static, "kl") for way in ("interpolated", "held"))
+    found = [second / first for first, second in zip(interpolated, held)]
+    return Figure(spread((min(found), max(found)), "{:.1f}"), "gaps: * | interpolated, held | *", reason=FEW)
+
+
+def realised(reused: bool, results: Results) -> Figure:
+    """What share of the saved multiply-adds arrives in wall-clock with reduction, beside reuse or alone."""
+    rows = part_of(results, "speed_reduction")["rows"]
+    alone = [row for row in rows if "reuse" not in row["key"][1]]
+    found = [row["realised"] for row in ([row for row in rows if "and ToMe" in row["key"][1]] if reused else alone)]
+    of = "* | reuse, *, and ToMe, *" if reused else "all without reuse"
+    return Figure(spread((min(found), max(found)), "{:.0%}"), f"speed_reduction: {of}", reason=NOT_KEPT)
+
+
+def _there(value: Any) -> Any:
+    if value is None:
+        raise ResultError("the results have no cells for it.")
+    return value
+
+
+def cells(key: str, sets: Sequence[str] = VIT) -> str:
+    """The cells of a method on every video, at every setting."""
+    return "; ".join(f"vit: vit {name} | {key} | * | *" for name in sets)
+
+
+def times(cost: Cost) -> str:
+    """A cost as so many times fewer; a bound where even the cheapest setting is better than asked for."""
+    return f"{'over ' if cost.at_most else ''}{1 / cost.share:.1f}x"
+
+
+def spread(pair: Interval, form: str) -> str:
+    """Two ends."""
+    low, high = (form.format(end) for end in pair)
+    return f"{low} to {high}"
