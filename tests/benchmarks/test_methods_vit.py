@@ -18,10 +18,11 @@ from benchmarks.methods.eventful import (
     TokenGate,
 )
 from benchmarks.methods.frame_skipping import HeldFrames, InterpolatedFrames
+from benchmarks.methods.frames import FrameModel
 from benchmarks.methods.neuroflow import FLOOR, SurpriseGate
 from benchmarks.methods.random_drop import RandomDrop
 from benchmarks.methods.reuse import Bidirectional, Causal, LookAhead
-from benchmarks.methods.stc import RareReferences, SelectiveCaching, dependent_layer, reference_layer
+from benchmarks.methods.stc import RareReferences, SelectiveCaching, dependent_layer, last_layer, reference_layer
 from hf_ttr.models.vit.modeling_temporal_reuse_vit import ViTParts
 
 from ..tiny import TINY_VIT, make_clip, tiny_parent
@@ -108,6 +109,41 @@ def test_a_still_scene_keeps_its_logits(key: str, model: Any, pixels: torch.Tens
     still = pixels[:1].repeat(9, 1, 1, 1)
     logits = VIT[key](model, VIT[key].sweep[-1]).clip(still)
     assert_close(logits, dense_logits(model, still))
+
+
+# The last layer
+
+
+@torch.no_grad()
+def test_a_last_layer_for_cls_alone_leaves_it_as_it_is(model: Any, pixels: torch.Tensor) -> None:
+    parts = FrameModel(model)
+    states = parts.embed(pixels)[:, [0, 4, 9, 30]]
+    whole = states
+    for layer in parts.layers:
+        whole = layer(whole)
+    assert_close(parts.through_layers(states), whole[:, :1])
+    cost = parts.cost
+    assert cost.dense(1, 37) + parts.head - parts.multiply_adds(37) == 36 * (cost.row + 37 * cost.pair)
+
+
+@pytest.mark.parametrize("key", [key for key in VIT if key.startswith(("eventful", "stgt")) and "cls" in key])
+def test_gates_in_the_last_layer_leave_cls_as_it_is(key: str, model: Any, pixels: torch.Tensor) -> None:
+    method: Any = VIT[key](model, 0.3)
+    logits = method.clip(pixels)
+    method.reset()
+    method.blocks[-1].last = method.blocks[-1]
+    assert_close(torch.cat([method.step(frame) for frame in pixels.split(1)]), logits)
+
+
+@torch.no_grad()
+def test_stc_in_the_last_layer_leaves_cls_as_it_is(model: Any) -> None:
+    layer = model.vit.layers[-1]
+    torch.manual_seed(0)
+    states, now = torch.randn(2, 37, 32)
+    whole, reference = reference_layer(layer, states)
+    cls, *last = last_layer(layer, states)
+    assert_close(cls, whole[:1])
+    assert_close(last_layer(layer, now, last, 9)[0], dependent_layer(layer, now, reference, 9)[:1])
 
 
 def test_names_are_unique() -> None:
