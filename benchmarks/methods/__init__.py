@@ -10,9 +10,12 @@ from .eventful import (
     ClsEventfulFull,
     ClsEventfulTokenwise,
     ClsGatedByPreviousFrame,
+    EventfulBeforeNorm,
     EventfulFull,
     EventfulTokenwise,
     GatedByPreviousFrame,
+    ThresholdEventfulFull,
+    ThresholdEventfulTokenwise,
 )
 from .frame_skipping import HeldFrames, InterpolatedFrames
 from .neuroflow import SurpriseGate
@@ -48,6 +51,9 @@ VIT: dict[str, type[Method]] = {
     "eventful_tokenwise_cls": ClsEventfulTokenwise,
     "eventful_full_cls": ClsEventfulFull,
     "stgt_cls": ClsGatedByPreviousFrame,
+    "eventful_tokenwise_before": EventfulBeforeNorm,
+    "eventful_tokenwise_threshold": ThresholdEventfulTokenwise,
+    "eventful_full_threshold": ThresholdEventfulFull,
     "stc": SelectiveCaching,
     "stc_rare": RareReferences,
     "neuroflow": SurpriseGate,

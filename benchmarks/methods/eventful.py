@@ -22,6 +22,10 @@ from .buffers import Buffer
 from .frames import FrameModel, attend, finished, split_heads
 
 
+THRESHOLDS = (0.025, 0.035, 0.05, 0.07, 0.1, 0.15, 0.3, 0.6)
+"""From almost dense to very sparse."""
+
+
 class TokenGate:
     """
     Lets through as many tokens as it is told: those that differ most from their reference.
@@ -85,24 +89,51 @@ class ClsPreviousFrameGate(ClsGate, PreviousFrameGate):
     """The same with references of the frame before."""
 
 
+class ThresholdGate(TokenGate):
+    """
+    Lets CLS through in any case, and every token that differs by more than a threshold from its reference.
+
+    Args:
+        threshold (`float`): share of the mean norm of the gate's tokens in the first frame.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__(0)
+        self.threshold = threshold
+        self.scale: Any = None
+
+    def choose(self, tokens: torch.Tensor) -> torch.Tensor | None:
+        """See `TokenGate.choose`; as many as there are."""
+        if self.reference is None:
+            self.scale = tokens.norm(dim=-1).mean()
+            return None
+        passes = self.error(tokens) > self.threshold * self.scale
+        passes[0] = True
+        return passes.nonzero().squeeze(-1)
+
+
 class TokenwiseBlock:
     """
     A layer whose token-wise operations run on the tokens that the gates let through; attention is dense.
 
-    A gate stands before queries, keys and values, one before the output projection, and one before the MLP, each after
-    the layer norm and with a buffer behind; the residual stream stays dense.
+    A gate stands before queries, keys and values, one before the output projection, and one before the MLP, each with
+    a buffer behind; the residual stream stays dense. The first and the last see what comes out of a layer norm, or, in
+    a variant of ours, what goes into it, and what they let through is normed then.
 
     Args:
         layer: the layer of a ViT.
         cost: the parts of the model.
         make_gate: makes a gate.
+        before_norm (`bool`): whether gates see what goes into the layer norms.
 
     Attributes:
         multiply_adds (`int`): of the last call.
     """
 
-    def __init__(self, layer: Any, cost: TransformerCost, make_gate: Callable[[], TokenGate]) -> None:
-        self.layer, self.cost = layer, cost
+    def __init__(
+        self, layer: Any, cost: TransformerCost, make_gate: Callable[[], TokenGate], before_norm: bool = False
+    ) -> None:
+        self.layer, self.cost, self.before_norm = layer, cost, before_norm
         self.gates = [make_gate() for _ in range(3)]
         self.buffers = [Buffer() for _ in range(5)]
         self.multiply_adds = 0
@@ -111,7 +142,7 @@ class TokenwiseBlock:
         """The states `(tokens, size)` of the next frame after the layer."""
         layer, attention, cost = self.layer, self.layer.attention, self.cost
         first, second, third = self.gates
-        rows, index = first.select(layer.layernorm_before(states))
+        rows, index = self.normed(first, states, layer.layernorm_before)
         self.multiply_adds = len(rows) * (cost.key_value + cost.query_output // 2)
         queries, keys, values = (
             buffer.update(projection(rows), index)
@@ -120,9 +151,18 @@ class TokenwiseBlock:
         rows, index = second.select(self.attend(queries, keys, values, index))
         self.multiply_adds += len(rows) * (cost.query_output // 2)
         states = states + self.buffers[3].update(attention.o_proj(rows), index)
-        rows, index = third.select(layer.layernorm_after(states))
+        rows, index = self.normed(third, states, layer.layernorm_after)
         self.multiply_adds += len(rows) * cost.mlp
         return states + self.buffers[4].update(layer.mlp(rows), index)
+
+    def normed(
+        self, gate: TokenGate, states: torch.Tensor, norm: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What a gate lets through of the states `(tokens, size)`, normed, and which they are."""
+        if not self.before_norm:
+            return gate.select(norm(states))
+        rows, index = gate.select(states)
+        return norm(rows), index
 
     def last(self, states: torch.Tensor) -> torch.Tensor:
         """
@@ -130,7 +170,7 @@ class TokenwiseBlock:
         rest of CLS alone. As the other gates have nothing else to choose from, CLS passes them.
         """
         layer, attention = self.layer, self.layer.attention
-        rows, index = self.gates[0].select(layer.layernorm_before(states))
+        rows, index = self.normed(self.gates[0], states, layer.layernorm_before)
         self.multiply_adds = len(rows) * self.cost.key_value + self.cost.row
         keys, values = (
             buffer.update(projection(rows), index)
@@ -157,10 +197,16 @@ class DeltaBlock(TokenwiseBlock):
 
     Attributes:
         values_gate (`TokenGate`): chooses the tokens by which the second product is corrected.
+        anew (`bool`): whether a product is computed anew where correcting it costs as much: where half of the tokens
+            or more have changed. Not as published.
     """
 
-    def __init__(self, layer: Any, cost: TransformerCost, make_gate: Callable[[], TokenGate]) -> None:
-        super().__init__(layer, cost, make_gate)
+    anew = False
+
+    def __init__(
+        self, layer: Any, cost: TransformerCost, make_gate: Callable[[], TokenGate], before_norm: bool = False
+    ) -> None:
+        super().__init__(layer, cost, make_gate, before_norm)
         self.values_gate = make_gate()
         self.scores = self.probabilities = self.read = torch.empty(0)
 
@@ -170,7 +216,7 @@ class DeltaBlock(TokenwiseBlock):
         """See `TokenwiseBlock.attend`; two terms correct the second product, rows and columns the first."""
         attention = self.layer.attention
         query, key = split_heads(queries * attention.scaling, attention), split_heads(keys, attention)
-        if changed is None or len(queries) == 1:
+        if changed is None or len(queries) == 1 or self.is_many(changed, keys):
             self.scores = query @ key.mT
             pairs = len(queries) * len(keys)
         else:
@@ -179,7 +225,7 @@ class DeltaBlock(TokenwiseBlock):
             pairs = 2 * len(keys) * len(changed)
         probabilities = self.scores.softmax(-1)
         index, reference = self.values_gate.choose(values), self.values_gate.reference
-        if index is None or reference is None:
+        if index is None or reference is None or self.is_many(index, keys):
             self.probabilities, self.read = probabilities, probabilities @ split_heads(values, attention)
             pairs += len(queries) * len(keys)
         else:
@@ -194,6 +240,16 @@ class DeltaBlock(TokenwiseBlock):
         self.multiply_adds += pairs * (self.cost.pair // 2)
         return self.read.transpose(0, 1).flatten(1)
 
+    def is_many(self, changed: torch.Tensor, tokens: torch.Tensor) -> bool:
+        """Whether so many tokens changed that computing a product anew costs no more."""
+        return self.anew and 2 * len(changed) >= len(tokens)
+
+
+class AnewBlock(DeltaBlock):
+    """The same, and never dearer than dense attention."""
+
+    anew = True
+
 
 class EventfulTokenwise(StreamMethod):
     """The token-wise operations on changed tokens, dense attention."""
@@ -204,6 +260,7 @@ class EventfulTokenwise(StreamMethod):
     sweep = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)
     block: ClassVar[type[TokenwiseBlock]] = TokenwiseBlock
     gate: ClassVar[type[TokenGate]] = TokenGate
+    before_norm: ClassVar[bool] = False
 
     def __init__(self, model: Any, setting: float = 0.25) -> None:
         super().__init__(model, setting)
@@ -213,7 +270,9 @@ class EventfulTokenwise(StreamMethod):
 
     def reset(self) -> None:
         """Empties gates and buffers."""
-        self.blocks = [self.block(layer, self.parts.cost, self.make_gate) for layer in self.parts.layers]
+        self.blocks = [
+            self.block(layer, self.parts.cost, self.make_gate, self.before_norm) for layer in self.parts.layers
+        ]
 
     def make_gate(self) -> TokenGate:
         """A gate."""
@@ -264,3 +323,40 @@ class ClsGatedByPreviousFrame(GatedByPreviousFrame):
 
     title = "STGT gate, CLS always"
     gate = ClsPreviousFrameGate
+
+
+class EventfulBeforeNorm(ClsEventfulTokenwise):
+    """
+    A variant of ours: the gates see what goes into the layer norms.
+
+    A norm scales tokens of little norm up, and noise in them with it, which then takes the places of what changed.
+    """
+
+    title = "Eventful, token-wise, CLS always, before the norm"
+    paper = "a variant of ours, after Dutson et al. 2023"
+    before_norm = True
+
+
+class ThresholdEventfulTokenwise(EventfulBeforeNorm):
+    """
+    A variant of ours: as before, and each gate lets through what differs by more than a threshold of its own.
+
+    The threshold is `h` times the mean norm of what the gate saw in the first frame, `h` the same for all gates and
+    videos (the paper has one constant for all gates). A still frame costs little then, and one in which much changes
+    gets what it needs.
+    """
+
+    title = "Eventful, token-wise, threshold"
+    knob = "threshold, over the mean norm of a gate's tokens in the first frame"
+    sweep = THRESHOLDS
+
+    def make_gate(self) -> TokenGate:
+        """A gate."""
+        return ThresholdGate(self.setting)
+
+
+class ThresholdEventfulFull(ThresholdEventfulTokenwise):
+    """Attention is kept up to date as well, or computed anew where that costs less."""
+
+    title = "Eventful, full, threshold"
+    block = AnewBlock

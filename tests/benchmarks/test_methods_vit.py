@@ -15,6 +15,7 @@ from benchmarks.methods.eventful import (
     EventfulFull,
     EventfulTokenwise,
     PreviousFrameGate,
+    ThresholdGate,
     TokenGate,
 )
 from benchmarks.methods.frame_skipping import HeldFrames, InterpolatedFrames
@@ -126,7 +127,7 @@ def test_a_last_layer_for_cls_alone_leaves_it_as_it_is(model: Any, pixels: torch
     assert cost.dense(1, 37) + parts.head - parts.multiply_adds(37) == 36 * (cost.row + 37 * cost.pair)
 
 
-@pytest.mark.parametrize("key", [key for key in VIT if key.startswith(("eventful", "stgt")) and "cls" in key])
+@pytest.mark.parametrize("key", [key for key in VIT if key.endswith(("cls", "_before", "_threshold"))])
 def test_gates_in_the_last_layer_leave_cls_as_it_is(key: str, model: Any, pixels: torch.Tensor) -> None:
     method: Any = VIT[key](model, 0.3)
     logits = method.clip(pixels)
@@ -201,7 +202,8 @@ def test_interpolated_frames_lie_between_exact_ones(model: Any, noise: torch.Ten
 
 @pytest.mark.parametrize("key", [key for key in VIT if key.startswith(("eventful", "stgt"))])
 def test_eventful_with_all_tokens_is_dense(key: str, model: Any, noise: torch.Tensor) -> None:
-    assert_close(VIT[key](model, 1.0).clip(noise), dense_logits(model, noise))
+    setting = 0.0 if "threshold" in key else 1.0
+    assert_close(VIT[key](model, setting).clip(noise), dense_logits(model, noise))
 
 
 def test_a_slow_drift_opens_the_gate_but_not_that_of_the_previous_frame() -> None:
@@ -246,6 +248,15 @@ def test_cls_always_passes_and_is_one_of_the_count(gate: type[TokenGate]) -> Non
     gates.select(torch.zeros(4, 1))
     rows, index = gates.select(torch.tensor([[0.0], [1.0], [3.0], [2.0]]))
     assert sorted(rows.flatten().tolist()) == [0.0, 3.0] and sorted(index.tolist()) == [0, 2]  # type: ignore
+
+
+def test_a_threshold_is_a_share_of_the_mean_norm_in_the_first_frame() -> None:
+    gate = ThresholdGate(0.5)
+    gate.select(torch.tensor([[1.0], [3.0], [-2.0], [2.0]]))
+    rows, index = gate.select(torch.tensor([[1.0], [4.5], [-3.0], [2.9]]))
+    assert index.tolist() == [0, 1] and rows.tolist() == [[1.0], [4.5]]  # type: ignore[union-attr]
+    # What did not pass is still compared with the first frame.
+    assert gate.select(torch.tensor([[1.0], [4.5], [-3.1], [2.9]]))[1].tolist() == [0, 2]  # type: ignore[union-attr]
 
 
 # STC
