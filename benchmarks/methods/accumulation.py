@@ -63,7 +63,8 @@ class TemporalAccumulation(Method):
         if count == tokens:
             return states
         is_back = stage == 1
-        kept = kept_tokens(*((part.flip(0) if is_back else part) for part in (grouped, keys)), count)
+        directed = [part.flip(0) if is_back else part for part in (grouped, keys)]
+        kept = kept_tokens(directed[0], directed[1], count)
         later = [tokens, *[count] * groups][: groups - 1]
         self.multiply_adds += keys.shape[-1] * (tokens // 2 * (tokens - tokens // 2) + tokens * sum(later))
         kept = (kept.flip(0) if is_back else kept)[..., None].expand(-1, -1, states.shape[-1])
