@@ -18,6 +18,7 @@ from .eventful import (
     ThresholdEventfulTokenwise,
 )
 from .frame_skipping import HeldFrames, InterpolatedFrames
+from .merging import EnergyMerging, PublishedMerging, PublishedSaliency
 from .neuroflow import SurpriseGate
 from .random_drop import RandomDrop
 from .reduction import (
@@ -34,6 +35,8 @@ from .reduction import (
     Salient,
 )
 from .reuse import Bidirectional, Causal, ClipReuse, LookAhead
+from .rollout import RolloutPruning
+from .sampling import AdaptiveSampling
 from .stc import RareReferences, SelectiveCaching
 
 
@@ -57,10 +60,15 @@ VIT: dict[str, type[Method]] = {
     "stc": SelectiveCaching,
     "stc_rare": RareReferences,
     "neuroflow": SurpriseGate,
+    "rgtp": RolloutPruning,
     "random_drop": RandomDrop,
     "tome": Merged,
+    "tome_published": PublishedMerging,
     "vidtome": MergedAcrossFrames,
     "vid_tldr": Salient,
+    "vid_tldr_published": PublishedSaliency,
+    "pitome": EnergyMerging,
+    "ats": AdaptiveSampling,
     "pruning": Pruned,
     "reuse_tome": ReusedAndMerged,
     "reuse_vidtome": ReusedAndMergedAcrossFrames,
@@ -77,6 +85,8 @@ VIDEOMAE: dict[str, type[Method]] = {
     "tome": Merged,
     "tome_once": MergedCountedOnce,
     "vid_tldr": Salient,
+    "vid_tldr_published": PublishedSaliency,
+    "pitome": EnergyMerging,
     "pruning": Pruned,
     "run_length": Runs,
     "reuse_tome": ClipReusedAndMerged,

@@ -27,7 +27,7 @@ class ToMe(LayerReduction):
 
     Rows keep the order of their positions here, and a merged one the place of the row that was found. The paper's code
     puts the rows that were looked among behind the others; so, from the second layer on, other rows look for one
-    another than there. Nothing else differs, and neither order is the better one (the benchmarks have both).
+    another than there. Nothing else differs; the benchmarks have both.
 
     Args:
         r (`int` or `list[int]`, defaults to 8):

@@ -34,7 +34,8 @@ FRAMES = 12
 SWEPT = [key for key in VIT if not key.startswith("dense")]
 # Methods that leave tokens out, or merge them, in every frame.
 NOT_DENSE_WHEN_STILL = (
-    *("random_drop", "neuroflow", "tome", "vidtome", "vid_tldr", "pruning"),
+    *("random_drop", "neuroflow", "tome", "vidtome", "vid_tldr", "pruning", "rgtp"),
+    *("tome_published", "vid_tldr_published", "pitome", "ats"),
     *("reuse_tome", "reuse_vidtome", "reuse_pruning"),
 )
 
