@@ -248,7 +248,8 @@ class RowReduction:
             bias = self.key_sizes[group.rows].log()[:, None].masked_fill(~is_row, -torch.inf)
             asking = group.rows[:, :1] if self._first_tokens_suffice(needs) else group.rows
             counted = (self.sizes[asking] * group.is_row[:, : asking.shape[1]])[..., None]
-            importance, mean = bias.new_zeros(group.rows.shape), bias.new_zeros(*asking.shape, group.rows.shape[1])
+            importance = bias.new_zeros(group.rows.shape)
+            mean = bias.new_zeros((*asking.shape, group.rows.shape[1]) if "sharpness" in needs else 0)
             for head in range(heads):
                 scores = query[asking, head] @ key[group.rows, head].transpose(1, 2)
                 scores = soft_capped(scores.float() * scaling, softcap)
