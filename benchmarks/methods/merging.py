@@ -60,12 +60,11 @@ class Merging(Method):
         setting: the knob.
 
     Attributes:
-        is_proportional (`bool`): whether rows count in attention by their size.
-        pools_by_size (`bool`): whether they do in the mean over tokens of a VideoMAE.
+        pools_by_size (`bool`): whether rows count by their size in the mean over tokens of a VideoMAE, as they
+            do in attention.
         first (`int`): rows in front that stay as they are.
     """
 
-    is_proportional = True
     pools_by_size: ClassVar[bool] = True
 
     def __init__(self, model: Any, setting: float = 0.1) -> None:
@@ -120,7 +119,7 @@ class Merging(Method):
         asking = layer.query(normed if queries is None else normed[:, :queries])
         query, key, value = (split_heads(part, layer) for part in (asking, layer.key(normed), layer.value(normed)))
         scores = query @ key.mT * layer.scaling
-        weights = (scores + sizes.log()[:, None, None] if self.is_proportional else scores).softmax(-1)
+        weights = (scores + sizes.log()[:, None, None]).softmax(-1)
         return (weights @ value).transpose(1, 2).flatten(2), key.mean(1), scores
 
 
@@ -228,6 +227,9 @@ class EnergyMerging(Merging):
     layers, those behind in a supervised model and those in front in a masked autoencoder, of the rows of most energy,
     twice as many as are to go, every second one is merged into the most similar one of the others. In the other layers
     every second row of all, in the order of their energy, looks for such a one, and the most similar pairs merge.
+
+    Rows count in attention by their size in a VideoMAE, too, where the published code lets each count once: as with
+    token merging, that is much nearer to the dense model here.
     """
 
     title = "PiToMe"
@@ -240,10 +242,7 @@ class EnergyMerging(Merging):
     def __init__(self, model: Any, setting: float = 0.1) -> None:
         super().__init__(model, setting)
         half = -(-len(self.layers) // 2)
-        is_frames = isinstance(self.parts, FrameModel)
-        self.protects = range(half, len(self.layers)) if is_frames else range(half)
-        # As published for masked autoencoders.
-        self.is_proportional = is_frames
+        self.protects = range(half, len(self.layers)) if isinstance(self.parts, FrameModel) else range(half)
 
     def merged(self, number: int, rows: int) -> int:
         """See `Merging.merged`."""
