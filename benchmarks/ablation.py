@@ -162,7 +162,7 @@ def _measure(video: str, name: str, ratio: float) -> Row:
             return compared(video, name, ratio)
 
     def at_budget(budget: float) -> Row:
-        return compared(video, name, ratio, compute_budget=budget, **SETTINGS.get(name, {}))
+        return compared(video, name, ratio, compute_budget=budget, frame_skipping=False, **SETTINGS.get(name, {}))
 
     with ExitStack() as stack:
         if name in SHARES:

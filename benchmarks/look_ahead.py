@@ -45,7 +45,7 @@ def _measure(video: str, pieces: int, control: str, ratio: float) -> dict[str, A
     mode = "causal" if pieces == 1 else "bidirectional"
 
     def at_budget(budget: float) -> Row:
-        return compared(video, mode, ratio, pieces, mode=mode, compute_budget=budget)
+        return compared(video, mode, ratio, pieces, mode=mode, compute_budget=budget, frame_skipping=False)
 
     def at_exponent(exponent: float) -> Row:
         return compared(video, mode, ratio, pieces, mode=mode, threshold=math.exp(-exponent))

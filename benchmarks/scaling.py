@@ -82,7 +82,7 @@ def measure(
     parent, model = _models(size, image_size)
     clips = torch.cat([changing_clip(min(share, 0.5), frames + 1, seed, image_size) for seed in range(streams)])
     coming = clips[:, 1:]
-    settings: dict[str, Any] = {"threshold": 0.0} if share == 1 else {"compute_budget": share}
+    settings: dict[str, Any] = {"threshold": 0.0} if share == 1 else {"compute_budget": share, "frame_skipping": False}
     model.config.temporal_reuse = hf_ttr.TemporalReuseConfig(mode=mode, scene_cut=1.0, **settings)
     start = model(clips[:, :1]).past_key_values
 

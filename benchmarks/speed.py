@@ -70,7 +70,7 @@ def _clip(share: float, model: Any, rounds: int) -> dict[str, Any]:
         return model(clip)
 
     def reuse() -> Any:
-        use_settings(model, compute_budget=share, scene_cut=1.0)
+        use_settings(model, compute_budget=share, frame_skipping=False, scene_cut=1.0)
         return model(clip)
 
     report = reuse().reuse

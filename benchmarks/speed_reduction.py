@@ -29,9 +29,10 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "vid-TLDR": {"mode": "off", "reduction": {"method": "vid_tldr"}},
         "pruning, 70 % kept": {"mode": "off", "reduction": {"method": "pruning", "keep": 0.7}},
-        "reuse, 25 % computed": {"compute_budget": 0.25, "scene_cut": 1.0},
+        "reuse, 25 % computed": {"compute_budget": 0.25, "frame_skipping": False, "scene_cut": 1.0},
         "reuse, 25 % computed, and ToMe, r = 8": {
             "compute_budget": 0.25,
+            "frame_skipping": False,
             "scene_cut": 1.0,
             "reduction": {"method": "tome", "r": 8},
         },

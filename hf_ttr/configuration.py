@@ -38,6 +38,10 @@ class TemporalReuseConfig(PretrainedConfig):
             Share of tokens to compute, in (0, 1]. The planner finds the threshold that meets it. With `threshold`
             given as well, the budget is an upper bound: what is under the threshold is reused in any case.
             The first frame of a stream is always computed whole, and so are scene cuts.
+        frame_skipping (`bool`, defaults to `True`):
+            Of frames, in mode `"bidirectional"` with a `compute_budget` and no threshold: whether some frames of a
+            call may be left out whole, their outputs interpolated, where that is predicted to be nearer to the dense
+            model. The first and the last frame of a call are never left out.
         max_age (`int`, *optional*, defaults to 24):
             A token is recomputed at the latest after this many frames, or windows; `None` sets no limit.
         saliency_weight (`float`, defaults to 0.5):
@@ -91,6 +95,7 @@ class TemporalReuseConfig(PretrainedConfig):
         mode: str = "bidirectional",
         threshold: float | None = None,
         compute_budget: float | None = None,
+        frame_skipping: bool = True,
         max_age: int | None = 24,
         saliency_weight: float = 0.5,
         context_weight: float = 0.3,
@@ -112,6 +117,7 @@ class TemporalReuseConfig(PretrainedConfig):
         self.mode = mode
         self.threshold = threshold
         self.compute_budget = compute_budget
+        self.frame_skipping = frame_skipping
         self.max_age = max_age
         self.saliency_weight = saliency_weight
         self.context_weight = context_weight
@@ -161,7 +167,8 @@ class TemporalReuseConfig(PretrainedConfig):
             self.representative in REPRESENTATIVES,
             f"one of {', '.join(map(repr, REPRESENTATIVES))}",
         )
-        self._require("sliding", isinstance(self.sliding, bool), "true or false")
+        for name in ("frame_skipping", "sliding"):
+            self._require(name, isinstance(getattr(self, name), bool), "true or false")
 
     def _require(self, name: str, condition: bool, allowed: str) -> None:
         if not condition:
@@ -190,6 +197,13 @@ class TemporalReuseConfig(PretrainedConfig):
         if self.compute_budget is not None and self.compute_budget < 1:
             return False
         return self.effective_threshold() == 0
+
+    @property
+    def skips_frames(self) -> bool:
+        """Whether frames of a call may be left out whole."""
+        # With a threshold, what is spent is not known before it is planned.
+        has_budget = self.threshold is None and self.compute_budget is not None and self.compute_budget < 1
+        return self.frame_skipping and has_budget and self.mode == "bidirectional"
 
     def settings_to_dict(self) -> dict[str, Any]:
         """The settings alone, as JSON can hold them."""
@@ -229,6 +243,7 @@ _FIELDS = (
     "mode",
     "threshold",
     "compute_budget",
+    "frame_skipping",
     "max_age",
     "saliency_weight",
     "context_weight",

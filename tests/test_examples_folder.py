@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import selectors
 import socket
 import subprocess
 import sys
@@ -99,6 +100,38 @@ def finish(*processes: subprocess.Popen[str]) -> str:
         assert process.returncode == 0, errors
         printed.append(output)
     return "".join(printed)
+
+
+# Hands its arguments to the tests, and ends as they say.
+STAND_IN = """#!/usr/bin/env bash
+printf '%s\\0' "$@" > "$CALLS/arguments"
+exit "$(cat "$CALLS/code")"
+"""
+
+
+def finish_without_imports(tmp_path: Path, name: str, *arguments: Any, **variables: str) -> None:
+    """A shell script whose commands `hf-ttr` run in this process; all must end well."""
+    calls, programs = tmp_path / "calls", tmp_path / "programs"
+    for folder in (calls, programs):
+        folder.mkdir()
+    for pipe in ("arguments", "code"):
+        os.mkfifo(calls / pipe)
+    (programs / "hf-ttr").write_text(STAND_IN)
+    (programs / "hf-ttr").chmod(0o755)
+    path = os.pathsep.join([str(programs), environment()["PATH"]])
+    process = start(name, *arguments, CALLS=str(calls), PATH=path, **variables)
+    # Open for writing too, it never ends, and what ends the wait is the script.
+    asked = os.open(calls / "arguments", os.O_RDWR)
+    with selectors.DefaultSelector() as ready:
+        ready.register(asked, selectors.EVENT_READ)
+        while process.poll() is None:
+            if ready.select(0.05):
+                *given, _ = os.read(asked, 1 << 16).decode().split("\0")
+                result = CliRunner().invoke(app, given)
+                (calls / "code").write_text(str(result.exit_code))
+                assert result.exit_code == 0, result.output
+    os.close(asked)
+    finish(process)
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
@@ -218,7 +251,8 @@ def test_two_machines_without_a_shared_disk(files: Path, tmp_path: Path, single:
 
 def test_calibrate(files: Path, tmp_path: Path) -> None:
     options = ("--num-frames", 6, "--num-clips", 1)
-    finish(start("calibrate.sh", files / "vit", files / "videos", tmp_path / "out", *options, AGREEMENT="0.3"))
+    folders = (files / "vit", files / "videos", tmp_path / "out")
+    finish_without_imports(tmp_path, "calibrate.sh", *folders, *options, AGREEMENT="0.3")
     calibration = json.loads((tmp_path / "out" / "calibration.json").read_text())
     assert calibration["target"]["agreement"] == 0.3 and calibration["threshold"] > 0
     config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())

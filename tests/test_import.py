@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 import hf_ttr
+
+from .forks import Forks, forks
 
 
 def run(code: str) -> None:
     """Runs code in a new interpreter; it fails where the code does."""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Forks]:
+    """With what takes long of that which neither transformers nor this package is."""
+    with forks("import scipy.optimize, torch._dynamo, torch.distributed.tensor, torch.export") as running:
+        yield running
+
+
+def run_behind_torch(processes: Forks, code: str) -> None:
+    """The same where torch is loaded before all else."""
+    process = processes.start("import sys; assert not {'hf_ttr', 'transformers'} & sys.modules.keys()\n" + code)
+    _, errors = process.communicate(300)
+    assert process.returncode == 0, errors
 
 
 def test_models_need_torch_and_transformers_alone() -> None:
@@ -32,8 +49,9 @@ def test_models_need_torch_and_transformers_alone() -> None:
     )
 
 
-def test_registered_when_transformers_is_loaded() -> None:
-    run(
+def test_registered_when_transformers_is_loaded(processes: Forks) -> None:
+    run_behind_torch(
+        processes,
         "import sys, hf_ttr\n"
         "import transformers\n"
         "assert 'hf_ttr.models' not in sys.modules\n"
@@ -50,7 +68,7 @@ def test_registered_when_transformers_is_loaded() -> None:
         "from transformers.pipelines import PIPELINE_REGISTRY as registry\n"
         "assert 'video-classification-reuse' in registry.get_supported_tasks()\n"
         "assert registry.supported_tasks['video-classification']['impl'].__module__ == 'hf_ttr.pipeline'\n"
-        "assert 'hf_ttr.registration' not in {type(finder).__module__ for finder in sys.meta_path}\n"
+        "assert 'hf_ttr.registration' not in {type(finder).__module__ for finder in sys.meta_path}\n",
     )
 
 
@@ -62,14 +80,15 @@ def test_registered_when_transformers_is_loaded() -> None:
     ],
     ids=["transformers", "a-module"],
 )
-def test_whatever_comes_first(first: str) -> None:
-    run(
+def test_whatever_comes_first(first: str, processes: Forks) -> None:
+    run_behind_torch(
+        processes,
         f"{first}\n"
         "from transformers import AutoModel, AutoConfig, pipeline\n"
         "config = AutoConfig.for_model('temporal_reuse_vit', hidden_size=8, num_attention_heads=1)\n"
         "assert AutoModel._model_mapping[type(config)] is hf_ttr.TemporalReuseViTModel\n"
         "pipe = pipeline('video-classification', model=hf_ttr.example('vit-demo'))\n"
-        "assert type(pipe) is hf_ttr.TemporalReuseVideoClassificationPipeline\n"
+        "assert type(pipe) is hf_ttr.TemporalReuseVideoClassificationPipeline\n",
     )
 
 

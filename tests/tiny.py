@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import torch
-from transformers import VideoMAEConfig, VideoMAEForVideoClassification, ViTConfig, ViTForImageClassification
+from transformers import (
+    PreTrainedModel,
+    VideoMAEConfig,
+    VideoMAEForVideoClassification,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 from hf_ttr import TemporalReuseViTConfig, TemporalReuseViTForVideoClassification
 
@@ -66,24 +75,55 @@ TINY_VJEPA2: dict[str, Any] = {
 }
 
 
+Model = TypeVar("Model", bound=PreTrainedModel)
+# Kept ready to be copied.
+_made: dict[str, Any] = {}
+MOST_MADE = 200
+
+
+def made_once(make: Callable[[], Model], seed: int, *key: Any) -> Model:
+    """
+    A model of one's own: to copy one takes a seventh of the time that its random weights take.
+
+    Args:
+        make: makes the model.
+        seed (`int`): of its weights; what is random next is the same whether the model was made or copied.
+        key: all that the model hangs on, told apart by `repr`.
+    """
+    text = repr((seed, *key))
+    if text not in _made:
+        if len(_made) >= MOST_MADE:
+            _made.clear()
+        torch.manual_seed(seed)
+        _made[text] = make()
+    torch.manual_seed(seed)
+    return copy.deepcopy(_made[text])
+
+
 def tiny_parent(seed: int = 0, **config: Any) -> ViTForImageClassification:
     """A random `ViTForImageClassification`."""
-    torch.manual_seed(seed)
-    return ViTForImageClassification(ViTConfig(**{**TINY_VIT, **config})).eval()
+    config = {**TINY_VIT, **config}
+    return made_once(lambda: ViTForImageClassification(ViTConfig(**config)).eval(), seed, "ViT", config)
 
 
 def tiny_video_classifier(seed: int = 0, **settings: Any) -> TemporalReuseViTForVideoClassification:
     """A video classifier with the weights of `tiny_parent` and the given settings of reuse."""
-    parent = tiny_parent(seed)
-    model = TemporalReuseViTForVideoClassification(TemporalReuseViTConfig.from_parent_config(parent.config, settings))
-    model.load_state_dict(parent.state_dict())
-    return model.eval()
+
+    def make() -> TemporalReuseViTForVideoClassification:
+        parent = tiny_parent(seed)
+        config = TemporalReuseViTConfig.from_parent_config(parent.config, settings)
+        model = TemporalReuseViTForVideoClassification(config)
+        model.load_state_dict(parent.state_dict())
+        return model.eval()
+
+    # Tests register methods of reduction, of which several have the same name.
+    return make() if "reduction" in settings else made_once(make, seed, "ViT with reuse", settings)
 
 
 def tiny_videomae(seed: int = 0, **config: Any) -> VideoMAEForVideoClassification:
     """A random `VideoMAEForVideoClassification`."""
-    torch.manual_seed(seed)
-    return VideoMAEForVideoClassification(VideoMAEConfig(**{**TINY_VIDEOMAE, **config})).eval()
+    config = {**TINY_VIDEOMAE, **config}
+    return made_once(lambda: VideoMAEForVideoClassification(VideoMAEConfig(**config)).eval(), seed, "VideoMAE", config)
 
 
 def make_clip(
@@ -98,6 +138,11 @@ def make_clip(
     Returns:
         `torch.FloatTensor` of shape `(batch, frames, channels, height, width)`.
     """
+    return _clip(batch, frames, tuple(size), patch, channels, seed).clone()
+
+
+@lru_cache(maxsize=200)
+def _clip(batch: int, frames: int, size: tuple[int, int], patch: int, channels: int, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     grid = (size[0] // patch, size[1] // patch)
     video = torch.randn(batch, 1, channels, *size, generator=generator).repeat(1, frames, 1, 1, 1)

@@ -501,6 +501,21 @@ class TemporalReuseCache(ReuseCache):
         if self.owner is not None:
             self.owner = {**self.owner, "batch_size": len(indices)}
 
+    def spread_in_time(self, kept: Sequence[int], frames: int) -> None:
+        """
+        Counts ages in all frames of the last call, where it was planned as one of some of them.
+
+        Args:
+            kept: numbers of the frames that it was planned of, increasing, the first and the last frame among them.
+            frames (`int`): of the call.
+        """
+        if self.streams is not None:
+            age = self.streams.age
+            numbers = torch.tensor(kept, device=age.device)
+            computed = frames - numbers[(len(kept) - age).clamp(min=0)]
+            older = torch.where(age >= NEVER, age, age - len(kept) + frames)
+            self.streams.age = torch.where(age <= len(kept), computed, older)
+
     def _shell(self) -> TemporalReuseCache:
         shell = super()._shell()
         shell._attention = []

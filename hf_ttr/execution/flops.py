@@ -204,6 +204,48 @@ class ReuseReport(ModelOutput):
         self.plan = nn.functional.pad(self.plan, (0, 0, frames, 0))
         self.maps = None if self.maps is None else self.maps.with_kept_frames(frames)
 
+    @classmethod
+    def join(cls, reports: Sequence[ReuseReport]) -> ReuseReport:
+        """The report of several calls on the same streams, one after another, as of one."""
+        sums: dict[str, Any] = {
+            name: torch.stack([report[name] for report in reports]).sum(0)
+            for name in reports[0]
+            if name not in ("computed_share", "plan", "maps")
+        }
+        sums["computed_share"] = sums["computed_tokens"].float() / sums["total_tokens"]
+        if reports[0].plan is not None:
+            sums["plan"] = torch.cat([report["plan"] for report in reports], dim=1)
+        if reports[0].maps is not None:
+            sums["maps"] = TokenMaps.join([report["maps"] for report in reports])
+        return cls(**sums)
+
+    def spread_in_time(self, kept: torch.Tensor, nearest: torch.Tensor) -> None:
+        """
+        Makes the report of some frames one of all, of which the others were left out.
+
+        Args:
+            kept (`torch.LongTensor` of shape `(kept,)`): the frames that the report is of.
+            nearest (`torch.LongTensor` of shape `(frames,)`): for each of all frames the place in `kept` of the one
+                that is nearest.
+        """
+        assert self.computed_tokens is not None and self.total_tokens is not None
+        assert self.dense_multiply_adds is not None and self.reused_by_layer is not None
+        frames = len(nearest)
+        tokens = self.total_tokens // len(kept)
+        self.total_tokens = tokens * frames
+        self.computed_share = self.computed_tokens.float() / self.total_tokens
+        self.dense_multiply_adds = self.dense_multiply_adds // len(kept) * frames
+        self.reused_by_layer = self.reused_by_layer + ((frames - len(kept)) * tokens)[:, None]
+        if self.plan is not None:
+            left_out = self.plan.new_zeros(self.plan.shape[0], frames, self.plan.shape[2])
+            self.plan = left_out.index_copy(1, kept, self.plan)
+        self.maps = None if self.maps is None else self.maps.spread_in_time(kept, nearest)
+
+    def add_planning(self, multiply_adds: int) -> None:
+        """Adds what planning cost each stream."""
+        if self.multiply_adds is not None:
+            self.multiply_adds = self.multiply_adds + multiply_adds
+
     def add_head(self, multiply_adds: int | torch.Tensor, dense: int | None = None) -> None:
         """
         Adds the cost of a head to both sides.

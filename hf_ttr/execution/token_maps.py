@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,42 @@ class TokenMaps(ModelOutput):
         own = torch.arange(frames * tokens, device=self.groups.device).view(1, frames, tokens, 1)
         later = torch.where(self.groups < 0, self.groups, self.groups + frames * tokens)
         return TokenMaps(**maps, groups=torch.cat([own.expand(batch, -1, -1, layers), later], dim=1))
+
+    @classmethod
+    def join(cls, maps: Sequence[TokenMaps]) -> TokenMaps:
+        """The maps of several calls on the same streams, one after another, as of one."""
+        parts, start = [], 0
+        for part in maps:
+            assert part.groups is not None
+            groups = torch.where(part.groups < 0, part.groups, part.groups + start)
+            parts.append({**part, "groups": groups})
+            start += groups.shape[1] * groups.shape[2]
+        return cls(**{name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]})
+
+    def spread_in_time(self, kept: torch.Tensor, nearest: torch.Tensor) -> TokenMaps:
+        """
+        The same of all frames, where it is of some: a frame that was left out is made of the nearest one.
+
+        Args:
+            kept (`torch.LongTensor` of shape `(kept,)`): the frames that the maps are of.
+            nearest (`torch.LongTensor` of shape `(frames,)`): for each of all frames the place of the nearest.
+        """
+        assert self.computed is not None and self.age is not None and self.groups is not None
+        frames, tokens = len(nearest), self.groups.shape[2]
+        all_frames = torch.arange(frames, device=kept.device)
+        is_kept = (kept[nearest] == all_frames)[:, None]
+        # Ages were counted in frames that are kept, which lie this far apart.
+        step = (frames - 1) / max(len(kept) - 1, 1)
+        age = (self.age * step).round().long()[:, nearest] + (kept[nearest] - all_frames).abs()[:, None]
+        # Groups have the numbers of tokens, of which each frame has its own.
+        groups = torch.where(self.groups < 0, 0, self.groups)
+        groups = kept[groups // tokens] * tokens + groups % tokens
+        maps = {
+            "computed": self.computed[:, nearest] & is_kept,
+            "age": age,
+            "groups": torch.where(self.groups < 0, self.groups, groups)[:, nearest],
+        }
+        return TokenMaps(error=None if self.error is None else self.error[:, nearest], **maps)
 
 
 class TokenMapper:

@@ -27,6 +27,7 @@ from ..modeling_outputs import (
     concatenate_outputs,
     map_tensors,
 )
+from ..planning.frame_skipping import FEWEST
 from ..planning.planner import NOTHING_SPENT, Planner
 from ..planning.price import check_thresholds
 from ..reduction.base import FrameReduction, LayerReduction, ModelShape, Reduction
@@ -34,6 +35,7 @@ from ..reduction.frame_merging import merge_frames
 from ..reduction.row_reduction import RowReduction
 from .attending import LayerRun, running
 from .reuse_model import ReuseClassifier, ReuseEncoder, ReuseParts
+from .skipping import encode_with_skipping
 
 
 LayerInputs = Callable[[Callable[[torch.Tensor], torch.Tensor] | None], dict[str, Any]]
@@ -251,6 +253,19 @@ class FrameModel(ReuseEncoder):
         warn_of_slow_dtype(self)  # type: ignore[arg-type]
         settings = as_temporal_reuse_config(temporal_reuse or self.config.temporal_reuse)
         settings.validate_settings()
+        if thresholds is None and self._may_skip(video, settings, kwargs):
+            check_pixels(video)
+            given = {"output_reuse_plan": output_reuse_plan, "output_token_maps": output_token_maps, "reads": reads}
+            return encode_with_skipping(
+                self.encode_frames,
+                video,
+                parts.grid(self, video),
+                settings,
+                past_key_values,
+                use_cache,
+                **given,
+                **kwargs,
+            )
         # What the parent takes for an image holds for every frame.
         options = {
             name: value.repeat_interleave(video.shape[1], 0) if isinstance(value, torch.Tensor) else value
@@ -278,10 +293,7 @@ class FrameModel(ReuseEncoder):
 
         if active or getattr(past_key_values, "_last_layers", None) is not None:
             check_attention_takes_masks(self.config._attn_implementation, video.device.type)
-        if not bool(torch.isfinite(video.sum(dtype=torch.float32))):
-            raise ValueError(
-                "pixel_values holds NaN or infinite values; check how the frames were decoded and scaled."
-            )
+        check_pixels(video)
         output_attentions = bool(kwargs.get("output_attentions", self.config.output_attentions))
         output_all = output_attentions or bool(kwargs.get("output_hidden_states", self.config.output_hidden_states))
         tokens = parts.embed(self, frames, options).unflatten(0, video.shape[:2])
@@ -312,6 +324,17 @@ class FrameModel(ReuseEncoder):
         if not is_off and (use_cache is None or use_cache):
             output.past_key_values = cache
         return output
+
+    def _may_skip(self, video: torch.Tensor, settings: TemporalReuseConfig, options: dict[str, Any]) -> bool:
+        """Whether whole frames of a call may be left out."""
+        records = ("output_attentions", "output_hidden_states")
+        return (
+            settings.skips_frames
+            and video.shape[1] >= FEWEST
+            and not self.training
+            and options.get("attention_mask") is None
+            and not any(options.get(name, getattr(self.config, name)) for name in records)
+        )
 
     def _run_streams(
         self, tokens: torch.Tensor, planner: Planner, cache: TemporalReuseCache, work: _Work
@@ -566,6 +589,15 @@ class ClipClassifier(FrameClassifier):
             loss=loss, logits=logits, frame_logits=frame_logits, **outputs
         )
         return output
+
+
+def check_pixels(video: torch.Tensor) -> None:
+    """
+    Raises:
+        ValueError: if there are values that are not finite, which would stay in the cache; one sentence.
+    """
+    if not bool(torch.isfinite(video.sum(dtype=torch.float32))):
+        raise ValueError("pixel_values holds NaN or infinite values; check how the frames were decoded and scaled.")
 
 
 def as_video(pixel_values: torch.Tensor, channels: int) -> torch.Tensor:

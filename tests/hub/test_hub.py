@@ -36,6 +36,7 @@ from hf_ttr.hub.checkpoints import CheckpointError
 from hf_ttr.hub.remote_code import LOADER
 from hf_ttr.models.register import MODELS
 
+from ..forks import Fork, Forks, forks
 from ..hub_server import TOKEN, HubServer, hub_server
 from ..models.cases import assert_same
 from ..models.test_checkpoints_temporal_reuse_videomae import old_name as old_videomae_name
@@ -560,8 +561,44 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return targets
 
 
+# What every one of them would load, without the package.
+IMPORTS = """
+import json, torch, transformers.pipelines
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForVideoClassification
+from transformers import VideoMAEForVideoClassification, ViTForImageClassification, pipeline
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
+"""
+
+
+@pytest.fixture(scope="module")
+def hub_of_all() -> Iterator[HubServer]:
+    with hub_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the processes have their caches."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def processes(hub_of_all: HubServer, home: Path) -> Iterator[Forks]:
+    """They have no terminal to ask at, caches of their own, and the stand-in for the Hub."""
+    variables = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub_of_all.endpoint, "HF_TOKEN": TOKEN}
+    with forks(IMPORTS, **variables) as running:
+        yield running
+
+
+def printed(process: Fork) -> Any:
+    """What a process prints as JSON."""
+    output, errors = process.communicate(300)
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(output.splitlines()[-1])
+
+
 def run_python(code: str, home: Path, **environment: str) -> Any:
-    """What a fresh process prints as JSON; it has no terminal to ask at, and caches of its own."""
+    """What a fresh process prints as JSON; it has no terminal to ask at."""
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -587,8 +624,12 @@ HOW = {
 
 
 @pytest.mark.parametrize("how", HOW.values(), ids=HOW)
-def test_fresh_process_gives_the_same_logits(how: str, converted: dict[str, Path], tmp_path: Path) -> None:
-    found = run_python(preamble(converted) + how + LOAD, tmp_path)
+def test_fresh_process_gives_the_same_logits(
+    how: str, converted: dict[str, Path], processes: Forks, hub_of_all: HubServer
+) -> None:
+    hub_of_all.log.clear()
+    found = printed(processes.start(preamble(converted) + how + LOAD, stdout=subprocess.PIPE))
+    assert hub_of_all.log == []
     for kind, folder in converted.items():
         model = CLASSES[kind][1].from_pretrained(folder)
         with torch.no_grad():
@@ -599,7 +640,7 @@ def test_fresh_process_gives_the_same_logits(how: str, converted: dict[str, Path
         assert {path.name for path in Path(f"{folder}-again").iterdir()} == files
 
 
-def test_process_without_the_package_is_told_what_to_install(converted: dict[str, Path], tmp_path: Path) -> None:
+def test_process_without_the_package_is_told_what_to_install(converted: dict[str, Path], processes: Forks) -> None:
     # `None` in sys.modules makes an import fail, as where the package is not installed.
     settings = "task, error, options = 'video-classification', ImportError, {'trust_remote_code': True}"
     code = preamble(converted) + f"sys.modules['hf_ttr'] = None\n{settings}\n{REFUSED}"
@@ -607,13 +648,14 @@ def test_process_without_the_package_is_told_what_to_install(converted: dict[str
         "This checkpoint reuses tokens over time, with code that is in the package hf-ttr, which is not installed; "
         "install it with `pip install .` in a clone of it."
     )
-    assert run_python(code, tmp_path) == {message: ["vit"] * 5 + ["videomae"] * 5}
+    found = printed(processes.start(code, stdout=subprocess.PIPE))
+    assert found == {message: ["vit"] * 5 + ["videomae"] * 5}
 
 
-def test_process_that_trusts_nothing_runs_nothing(converted: dict[str, Path], tmp_path: Path) -> None:
+def test_process_that_trusts_nothing_runs_nothing(converted: dict[str, Path], processes: Forks) -> None:
     settings = "task, error, options = 'video-classification', ValueError, {'trust_remote_code': False}"
     code = f"{preamble(converted)}{settings}\n{REFUSED}\nassert 'hf_ttr' not in sys.modules"
-    [[message, kinds]] = run_python(code, tmp_path).items()
+    [[message, kinds]] = printed(processes.start(code, stdout=subprocess.PIPE)).items()
     assert kinds == ["vit"] * 5 + ["videomae"] * 5
     assert "`trust_remote_code=True`" in message
 
@@ -624,17 +666,18 @@ def test_process_that_trusts_nothing_runs_nothing(converted: dict[str, Path], tm
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A stand-in for the Hub, with an account that may write to it."""
+def server(hub_of_all: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """A stand-in for the Hub, empty, with an account that may write to it."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    with hub_server() as server:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.endpoint)
-        yield server
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub_of_all.endpoint)
+    for kept in (hub_of_all.repos, hub_of_all.private, hub_of_all.log):
+        kept.clear()
+    return hub_of_all
 
 
 def test_checkpoint_goes_to_the_hub_and_comes_back(
-    server: HubServer, converted: dict[str, Path], tmp_path: Path
+    server: HubServer, converted: dict[str, Path], processes: Forks, home: Path
 ) -> None:
     for kind, folder in converted.items():
         assert hub.push_to_hub(folder, f"me/{kind}", private=True) == f"{server.endpoint}/me/{kind}"
@@ -653,23 +696,23 @@ for kind, folder in { ({kind: str(path) for kind, path in converted.items()})!r}
         results[kind] = pipe.model(torch.load(folder + ".clip")).logits.tolist()
 print(json.dumps(results))
 """
-    fetched = run_python(code, tmp_path, HF_ENDPOINT=server.endpoint, HF_HUB_OFFLINE="0")
+    fetched = printed(processes.start(code, stdout=subprocess.PIPE))
     assert any("/resolve/" in line for line in server.log)
     for kind, folder in converted.items():
         with torch.no_grad():
             expected = CLASSES[kind][1].from_pretrained(folder)(clip_for(kind)).logits
         assert_same(torch.tensor(fetched[kind]), expected)
-        assert len(list((tmp_path / "hub" / f"models--me--{kind}" / "snapshots").iterdir())) == 1
+        assert len(list((home / "hub" / f"models--me--{kind}" / "snapshots").iterdir())) == 1
     # The first one brings the package, which is then there for the second.
-    [loader] = (tmp_path / "hub" / "models--me--vit" / "snapshots").glob(f"*/{LOADER}.py")
+    [loader] = (home / "hub" / "models--me--vit" / "snapshots").glob(f"*/{LOADER}.py")
     assert loader.read_bytes() == (ROOT / "hf_ttr" / "hub" / f"{LOADER}.py").read_bytes()
     # The cache alone is enough from now on.
     server.log.clear()
-    assert run_python(code, tmp_path, HF_ENDPOINT=server.endpoint) == fetched
+    assert run_python(code, home, HF_ENDPOINT=server.endpoint) == fetched
     assert server.log == []
 
 
-def test_source_may_be_a_repository_of_the_hub(server: HubServer, tmp_path: Path) -> None:
+def test_source_may_be_a_repository_of_the_hub(server: HubServer, processes: Forks, tmp_path: Path) -> None:
     write_source(tmp_path / "source", "videomae", "sharded")
     server.repos["you/plain"] = content_of(tmp_path / "source")
     code = f"""
@@ -677,7 +720,7 @@ import json
 from hf_ttr import hub
 print(json.dumps(hub.convert("you/plain", {str(tmp_path / "target")!r}, {{"threshold": 0.3}}).source))
 """
-    assert run_python(code, tmp_path / "home", HF_ENDPOINT=server.endpoint, HF_HUB_OFFLINE="0") == "you/plain"
+    assert printed(processes.start(code, stdout=subprocess.PIPE)) == "you/plain"
     for path in (tmp_path / "source").glob("model*"):
         copy = tmp_path / "target" / path.name
         assert not copy.is_symlink()
@@ -697,7 +740,7 @@ def test_card_is_uploaded_and_weights_that_are_gone_are_deleted(server: HubServe
     assert {"model.safetensors.index.json", "notes.txt"} <= names
 
 
-def test_models_push_their_loader_too(server: HubServer, tmp_path: Path) -> None:
+def test_models_push_their_loader_too(server: HubServer, processes: Forks, tmp_path: Path) -> None:
     code = f"""
 import json
 import hf_ttr
@@ -709,7 +752,7 @@ model.config.save_pretrained({str(tmp_path / "config")!r}, push_to_hub=True, rep
 hf_ttr.TemporalReuseVideoProcessor().push_to_hub("me/processor")
 print(json.dumps("done"))
 """
-    run_python(code, tmp_path / "home", HF_ENDPOINT=server.endpoint, HF_HUB_OFFLINE="0")
+    printed(processes.start(code, stdout=subprocess.PIPE))
     assert server.repos["me/pushed"].keys() >= {"config.json", "model.safetensors", f"{LOADER}.py"}
     assert server.repos["me/saved"].keys() >= {"config.json", "model.safetensors", f"{LOADER}.py"}
     assert server.repos["me/config"].keys() >= {"config.json", f"{LOADER}.py"}

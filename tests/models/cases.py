@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from transformers.utils import ModelOutput
 from hf_ttr.caching.cache import ReuseCache
 from hf_ttr.models.register import parent_of
 
-from ..tiny import make_clip
+from ..tiny import made_once, make_clip
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ModelCase:
         reads: how many of them the head reads; `None` if it reads all tokens.
         settings: of reuse.
         batch, frames, size, dtype, attention: of the calls.
+        headless: whether what is tested with and without a head is tested without or with one only; `None` for both.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ModelCase:
     size: tuple[int, int] = (24, 24)
     dtype: torch.dtype = torch.float32
     attention: str = "sdpa"
+    headless: bool | None = None
     cache_name: ClassVar[str] = "TemporalReuseCache"
     layers_name: ClassVar[str] = "num_hidden_layers"
 
@@ -86,23 +89,31 @@ class ModelCase:
 
     def parent(self, base: bool = False, seed: int = 0) -> PreTrainedModel:
         """The model of transformers, with random weights."""
-        torch.manual_seed(seed)
         parent: Any = parent_of(self.base if base else self.classifier)
-        config = parent.config_class(**self.config_of(base), attn_implementation=self.attention)
-        return parent(config).to(self.dtype).eval()
+        values = {**self.config_of(base), "attn_implementation": self.attention}
+
+        def make() -> PreTrainedModel:
+            return parent(parent.config_class(**copy.deepcopy(values))).to(self.dtype).eval()
+
+        return made_once(make, seed, type(self), parent, values, self.dtype)
 
     def model(
         self, base: bool = False, single_frames: bool = False, seed: int = 0, **settings: Any
     ) -> PreTrainedModel:
         """The model with reuse, with the weights of `parent`."""
         model_class: Any = self.base if base else self.frame_classifier if single_frames else self.classifier
-        settings = {**self.settings, **settings}
-        config = model_class.config_class(
-            **self.config_of(base), temporal_reuse=settings, attn_implementation=self.attention
-        )
-        model = model_class(config).to(self.dtype)
-        model.load_state_dict(self.parent(base, seed).state_dict())
-        return model.eval()
+        values = {
+            **self.config_of(base),
+            "temporal_reuse": {**self.settings, **settings},
+            "attn_implementation": self.attention,
+        }
+
+        def make() -> PreTrainedModel:
+            model = model_class(model_class.config_class(**copy.deepcopy(values))).to(self.dtype)
+            model.load_state_dict(self.parent(base, seed).state_dict())
+            return model.eval()
+
+        return made_once(make, seed, type(self), model_class, values, self.dtype)
 
     def states(self, output: ModelOutput) -> torch.Tensor:
         """What a model says of every frame: logits, or last hidden states."""
@@ -209,6 +220,11 @@ class WindowCase(ModelCase):
         always = torch.zeros_like(plan)
         always[:, 0, 0] = self.first_is_read
         return always
+
+
+def with_and_without_a_head(cases: Sequence[ModelCase]) -> list[ModelCase]:
+    """Many cases, of which each second one is tested without a head and the others with one."""
+    return [replace(case, headless=bool(number % 2)) for number, case in enumerate(cases)]
 
 
 def run_pieces(

@@ -17,7 +17,7 @@ from hf_ttr.planning.window_plan import PastSlots, WindowPlan
 from hf_ttr.planning.window_planner import WindowPlanner
 
 from ..tiny import TINY_VIDEOMAE, tiny_videomae
-from .cases import WindowCase, assert_near, assert_same
+from .cases import WindowCase, assert_near, assert_same, with_and_without_a_head
 from .modeling_invariants import ClassifierInvariants, WindowReuseInvariants
 from .videomae_reference import run_reference
 
@@ -53,7 +53,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(params=CASES, ids=str)
+@pytest.fixture(params=with_and_without_a_head(CASES), ids=str)
 def case(request: pytest.FixtureRequest) -> WindowCase:
     return request.param
 
@@ -89,9 +89,22 @@ def random_plan(share: float, past: PastSlots | None, interpolate: bool, seed: i
     return WindowPlan.build(sources, past, interpolate)
 
 
-@pytest.mark.parametrize("pooling", [True, False], ids=["mean", "first-token"])
-@pytest.mark.parametrize("interpolate", [False, True], ids=["hold", "interpolate"])
-@pytest.mark.parametrize(("base", "attention"), [(False, "eager"), (True, "sdpa")], ids=["classifier", "base"])
+# Each value of one with each value of the other two.
+@pytest.mark.parametrize(
+    ("base", "attention", "interpolate", "pooling"),
+    [
+        (False, "eager", False, True),
+        (False, "eager", True, False),
+        (True, "sdpa", True, True),
+        (True, "sdpa", False, False),
+    ],
+    ids=[
+        "classifier-hold-mean",
+        "classifier-interpolate-first-token",
+        "base-interpolate-mean",
+        "base-hold-first-token",
+    ],
+)
 @torch.no_grad()
 def test_a_plan_is_carried_out_as_defined(
     monkeypatch: pytest.MonkeyPatch, base: bool, interpolate: bool, attention: str, pooling: bool

@@ -79,14 +79,16 @@ class TestTemporalReuseVideoPrism(WindowReuseInvariants, ClassifierInvariants):
         # The profiler fails at the parent's pooling where there are no gradients.
         super().test_multiply_adds_are_those_that_a_profiler_counts.__wrapped__(self, case, base)
 
+    attentions = ("flex_attention", "registered")
+
     @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-    @pytest.mark.parametrize(("attention", "base"), [("flex_attention", True), ("registered", False)], ids=str)
+    @pytest.mark.parametrize("base", [False, True], ids=["classifier", "base"])
     def test_attention_implementations_agree(
-        self, case: ModelCase, base: bool, attention: str, monkeypatch: pytest.MonkeyPatch
+        self, case: ModelCase, base: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # "sdpa" knows no cap, and the parent refuses it.
         monkeypatch.setattr(modeling_invariants, "eager_attention_forward", eager_attention_forward)
-        super().test_attention_implementations_agree(case, base, attention, monkeypatch)
+        super().test_attention_implementations_agree(case, base, monkeypatch)
 
     @torch.no_grad()
     def test_a_known_stride_with_fresh_streams(self, case: WindowCase) -> None:

@@ -17,7 +17,7 @@ from hf_ttr.planning.plan import ReusePlan
 from hf_ttr.planning.planner import Planner
 
 from ..tiny import TINY_VIT, make_clip
-from .cases import ModelCase, assert_near
+from .cases import ModelCase, assert_near, with_and_without_a_head
 from .modeling_invariants import FrameClassifierInvariants, FrameReuseInvariants, MaskInvariants
 from .vit_reference import run_reference
 
@@ -52,7 +52,8 @@ CAUSAL, BIDIRECTIONAL = vit_cases("causal"), vit_cases("bidirectional")
 BIDIRECTIONAL.append(vit_case("vidtome", "bidirectional", {"reduction": {"method": "vidtome", "chunk": 3}}))
 
 
-@pytest.fixture(params=CAUSAL + BIDIRECTIONAL, ids=str)
+# In this order, what is tested with a head in one mode is tested without in the other.
+@pytest.fixture(params=with_and_without_a_head([*CAUSAL, BIDIRECTIONAL[-1], *BIDIRECTIONAL[:-1]]), ids=str)
 def case(request: pytest.FixtureRequest) -> ModelCase:
     return request.param
 

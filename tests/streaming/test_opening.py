@@ -45,8 +45,7 @@ def test_what_opens_too_late_is_closed() -> None:
     opening = Opening(opener, "door", threading.Event())
     began = time.monotonic()
     opening.close()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
     gate.set()
     assert waited(opening).source is source
-    time.sleep(0.05)
-    assert source._closing.is_set()
+    assert source._closing.wait(10)

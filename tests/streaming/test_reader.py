@@ -207,7 +207,7 @@ def test_close_wakes_who_waits():
     waiting.start()
     time.sleep(0.05)
     reader.close(timeout=0.1)
-    waiting.join(1)
+    waiting.join(5)
     assert got == [None]
     gate.set()
 

@@ -319,7 +319,7 @@ def test_live_iterator_goes_by_the_clock_on_the_wall():
 
     times = [frame.time for frame in open_source(slow(), live=True).frames()]
     assert times[0] == 0
-    assert 0.05 <= times[1] < times[2] - 0.04 < 1
+    assert 0.05 <= times[1] < times[2] - 0.04 < 10
 
 
 def test_times_of_pairs_are_repaired():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import hf_ttr.streaming.decoding as decoding
+import hf_ttr.streaming.reconnection as reconnection
 from hf_ttr.streaming import FrameReader, FrameSource, SourceError, open_source
 from hf_ttr.streaming.reconnection import ReconnectingSource
 from hf_ttr.streaming.states import RECONNECTING
@@ -517,7 +518,8 @@ def test_a_source_that_opens_while_it_is_closed_is_closed():
     assert not reader._thread.is_alive() and opened[0]._closing.is_set() and reader.received == 0
 
 
-def test_close_ends_the_pause_before_the_next_attempt():
+def test_close_ends_the_pause_before_the_next_attempt(monkeypatch):
+    monkeypatch.setattr(reconnection, "FIRST_PAUSE", 50.0)
     data = encode(pictures(30), "ts-mpeg2")
 
     def answer(handler):
@@ -528,8 +530,11 @@ def test_close_ends_the_pause_before_the_next_attempt():
     with serving(answer) as url:
         reader = FrameReader(open_source(url, live=True, timeout=1.0, reconnect=60.0), capacity=100)
         assert reader.get(timeout=5) is not None
-    time.sleep(0.8)
+    end = time.monotonic() + 60
+    while reader.state != RECONNECTING:
+        assert time.monotonic() < end and not reader.ended, reader.error
+        time.sleep(0.01)
     began = time.monotonic()
-    reader.close(timeout=5)
-    assert time.monotonic() - began < 0.5
+    reader.close(timeout=20)
+    assert time.monotonic() - began < 20
     assert not reader._thread.is_alive()
