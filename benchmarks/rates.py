@@ -30,8 +30,16 @@ FRAMES, FEWEST, CLIPS = 33, 9, 2
 STILL = ("bottle-detection.mp4", "demo_skeleton.mp4", "video.avi")
 """Static cameras of which nine patches in ten change by less than two grey levels from frame to frame."""
 KINDS = {"still": "still scenes", "busy": "busy scenes, static cameras", "moving": "moving cameras, hard cuts"}
-CHOSEN = ("bidirectional", "budget", "look_ahead", "causal", "skip_interpolate", "skip_hold", "eventful_full_cls")
-THIN = ("eventful_full_cls",)
+CHOSEN = (
+    "bidirectional",
+    "budget",
+    "look_ahead",
+    "causal",
+    "skip_interpolate",
+    "skip_hold",
+    "eventful_tokenwise_threshold",
+)
+THIN = ("eventful_tokenwise_threshold",)
 TARGETS, SAVINGS = (0.02, 0.05), (4, 8)
 WORSE = 1.05
 """KL over that of frame skipping from which on it counts as worse."""
