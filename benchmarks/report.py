@@ -27,6 +27,7 @@ from . import (
     rates,
     replay,
     scaling,
+    skipping,
     speed_methods,
     speed_reduction,
     speed_videomae,
@@ -99,6 +100,7 @@ def blocks(results: Results) -> Blocks:
         },
         "rates": (("rates",), partial(_with_source, rates.table)),
         "never_worse": (("rates",), partial(_with_source, rates.never_worse)),
+        "frame_skipping": (("frame_skipping",), partial(_with_source, skipping.table)),
         "vit_methods": (("vit",), method_list),
         "videomae_methods": (("videomae_fights",), method_list),
         "vit_halves": (("vit",), half_by_half),
@@ -222,7 +224,18 @@ def make(name: str, results: Results) -> Block | None:
 
 BLOCK = re.compile(r"<!-- results: (\w+) -->.*?<!-- /results -->", re.DOTALL)
 QUICK_RUN = "**From a quick run (`--quick`): it shows that the benchmarks work. The figures measure nothing.**"
-WITH_PLACES = ("ablation", "look_ahead", "clips", "gaps", "motion", "windows", "trained", "trained_windows")
+WITH_PLACES = (
+    "rates",
+    "frame_skipping",
+    "ablation",
+    "look_ahead",
+    "clips",
+    "gaps",
+    "motion",
+    "windows",
+    "trained",
+    "trained_windows",
+)
 """Parts whose tables have a place for every cell."""
 
 
