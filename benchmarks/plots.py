@@ -14,6 +14,7 @@ from .speed_methods import latency_of
 COLOURS = {
     "bidirectional": "#08306b",
     "look_ahead": "#2b8cff",
+    "budget": "#6a51a3",
     "causal": "#00b3a4",
     "reuse": "#08306b",
     "dense": "#000000",

@@ -19,6 +19,7 @@ from .curves import Cost, cost_at_kl, kl_at_cost
 from .fidelity import Methods, _loaders, described, sweep_cells, videos, vit_methods
 from .measures import Clip, Reference
 from .methods.reuse import CausalClip
+from .plots import COLOURS
 from .runner import Cell, Part
 from .table import Block, Table
 
@@ -190,6 +191,41 @@ def never_worse(result: dict[str, Any]) -> Block:
         f"videos, and those on which skipping is nearer to the dense model by more than {WORSE - 1:.0%}.",
         Table(("methods", "fewer", "frames a second", "videos", "mean", "largest", "worse on"), rows),
     ]
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Draws the multiply-adds of each method at the larger KL over the rate, for each kind of scene."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(KINDS), figsize=(10, 3.6), sharey=True)
+    for axis, (kind, title) in zip(axes, KINDS.items()):
+        for key, method in result["methods"].items():
+            found = []
+            for place, rate in enumerate(RATES):
+                names = of_kind(result, rate, kind)
+                curves = curves_of(result, f"{rate}fps", names) if names else {}
+                cost = cost_at_kl(points(curves.get(key, ())), TARGETS[-1])
+                if cost is not None:
+                    found.append((place, 100 * cost.share))
+            if found:
+                width = 2.4 if method["ours"] else 1.2
+                axis.plot(*zip(*found), "o-", color=COLOURS[key], linewidth=width, markersize=4, label=method["title"])
+        axis.set_title(title, loc="left", fontsize=10)
+        axis.set_xlabel("frames a second")
+        axis.set_xticks(range(len(RATES)), [_name(rate) for rate in RATES])
+        axis.set_yscale("log")
+        axis.set_yticks((3, 6, 12, 25, 50, 100), ("3", "6", "12", "25", "50", "100"))
+        axis.minorticks_off()
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel(f"multiply-adds, % of dense, at KL {TARGETS[-1]:g}")
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles, fontsize=7, frameon=False, loc="lower center", ncols=4)
+    figure.tight_layout(rect=(0, 0.12, 1, 1))
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
 
 
 def _about(quick: bool) -> dict[str, Any]:

@@ -274,6 +274,7 @@ def draw(results: Results, images: Path) -> list[Path]:
         ("peak", plots.memory, folder / "memory.png"),
         ("windows", windows.plot, images / "windows.png"),
         ("trained", trained.plot, folder / "trained.png"),
+        ("rates", rates.plot, folder / "rates.png"),
         ("long_run", streams.plot, folder / "long_run.png"),
     ):
         result = results.part(part)

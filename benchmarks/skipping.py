@@ -26,6 +26,8 @@ from .table import Block, Table
 
 
 SAVINGS = (4, 8)
+GRID = (14, 14)
+"""Patches of the model."""
 FACTORS = (0.0, 1.0, 2.0, 4.0, 5.0, 7.0, 10.0, 20.0, float("inf"))
 """Of the error of what is reused: 0 leaves no frame out, and infinity reuses nothing."""
 
@@ -61,7 +63,7 @@ def measure(folder: Path, name: str, rate: int) -> dict[str, Any]:
 def _choices(reuse: Any, dense: Reference, number: int, budget: float) -> list[dict[str, float]]:
     pixels = dense.clips[number].pixels
     frames = len(pixels)
-    gram = inner_products(pixels, (14, 14))
+    gram = inner_products(pixels, GRID)
     whole = max(round(budget * frames), 2)
     found = []
     for count in sorted({frames, *(min(round(gain * whole), frames) for gain in GAINS)}):
