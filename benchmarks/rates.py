@@ -141,6 +141,35 @@ def _name(rate: int) -> str:
     return "own" if rate == RATES[0] else str(rate)
 
 
+SUMMARY = {
+    "clip": ("bidirectional", "skip_interpolate"),
+    "live": ("causal", "skip_hold", "eventful_tokenwise_threshold"),
+}
+"""What a reader of the first page sees: reuse, and the rivals that know as much of the future."""
+
+
+def summary(result: dict[str, Any]) -> Block:
+    """What is saved at which rate, in short."""
+    rows = []
+    for kind, title in KINDS.items():
+        for name, keys in SUMMARY.items():
+            cells = []
+            for rate in RATES:
+                videos = of_kind(result, rate, kind)
+                curves = curves_of(result, f"{rate}fps", videos) if videos else {}
+                ours, *others = (_times(cost_at_kl(points(curves.get(key, ())), TARGETS[-1])) for key in keys)
+                cells.append(f"**{ours}** ({', '.join(others)})" if videos else "")
+            count = len(of_kind(result, RATES[0], kind))
+            rows.append((f"{title} ({count}), {name}", *cells))
+    return [
+        f"Times fewer multiply-adds at a KL of {TARGETS[-1]:g} per frame, {result['model']}, by frames a second. In "
+        "brackets frame skipping, which interpolates logits in clips and holds them live, and for live streams a "
+        "variant of Eventful with a threshold for each gate, which is ours and the best that was found. A dash: not "
+        "reached by a setting that was measured.",
+        Table(("scenes (videos)", *("every frame" if rate == RATES[0] else str(rate) for rate in RATES)), rows),
+    ]
+
+
 def _costs(curves: Curves, key: str) -> str:
     return " / ".join(_times(cost_at_kl(points(curves.get(key, ())), target)) for target in TARGETS)
 

@@ -99,6 +99,7 @@ def blocks(results: Results) -> Blocks:
             for name, (part, subjects, title) in sets.items()
         },
         "rates": (("rates",), partial(_with_source, rates.table)),
+        "rates_summary": (("rates",), rates.summary),
         "never_worse": (("rates",), partial(_with_source, rates.never_worse)),
         "frame_skipping": (("frame_skipping",), partial(_with_source, skipping.table)),
         "vit_methods": (("vit",), method_list),
