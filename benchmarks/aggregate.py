@@ -59,7 +59,9 @@ def curves_of(result: dict[str, Any], name: str, subjects: Sequence[str] | None 
 
 def _mean(setting: float, rows: list[dict[str, Any]]) -> Mean:
     rows = [{**row, "time": row["seconds"] / row["dense_seconds"]} for row in rows]
-    names = [name for name, value in rows[0].items() if isinstance(value, (int, float))]
+    # Of one clip there is no worst.
+    shared = set.intersection(*(set(row) for row in rows))
+    names = [name for name, value in rows[0].items() if isinstance(value, (int, float)) and name in shared]
     worst = max(rows, key=lambda row: row["kl"])
     return Mean(
         setting,

@@ -87,7 +87,7 @@ def headline(
         f"single videos. It needs more on {both('worse')}; of all videos, those beyond static cameras too, on "
         f"{both('all-worse')}.",
         f"Where everything changes from one frame to the next, nothing is saved: {told('speed-changing')}. "
-        "Moving cameras, and frames that are seconds apart, come near to that.",
+        "Moving cameras come near to that, and the further frames are apart, the less there is to reuse.",
     ]
 
 

@@ -28,6 +28,7 @@ from . import (
     rates,
     replay,
     scaling,
+    skipping,
     speed_methods,
     speed_reduction,
     speed_videomae,
@@ -99,10 +100,12 @@ def blocks(results: Results) -> Blocks:
             for name, (part, subjects, title) in sets.items()
         },
         "rates": (("rates",), partial(_with_source, rates.table)),
+        "rates_summary": (("rates",), rates.summary),
         "never_worse": (("rates",), partial(_with_source, rates.never_worse)),
         "dense_outputs": (("dense_outputs",), partial(_with_source, dense_outputs.table)),
         "dense_never_worse": (("dense_outputs",), partial(_with_source, dense_outputs.never_worse)),
         "dense_tried": (("dense_outputs",), partial(_with_source, dense_outputs.what_was_tried)),
+        "frame_skipping": (("frame_skipping",), partial(_with_source, skipping.table)),
         "vit_methods": (("vit",), method_list),
         "videomae_methods": (("videomae_fights",), method_list),
         "vit_halves": (("vit",), half_by_half),
@@ -226,7 +229,18 @@ def make(name: str, results: Results) -> Block | None:
 
 BLOCK = re.compile(r"<!-- results: (\w+) -->.*?<!-- /results -->", re.DOTALL)
 QUICK_RUN = "**From a quick run (`--quick`): it shows that the benchmarks work. The figures measure nothing.**"
-WITH_PLACES = ("ablation", "look_ahead", "clips", "gaps", "motion", "windows", "trained", "trained_windows")
+WITH_PLACES = (
+    "rates",
+    "frame_skipping",
+    "ablation",
+    "look_ahead",
+    "clips",
+    "gaps",
+    "motion",
+    "windows",
+    "trained",
+    "trained_windows",
+)
 """Parts whose tables have a place for every cell."""
 
 
@@ -265,6 +279,7 @@ def draw(results: Results, images: Path) -> list[Path]:
         ("peak", plots.memory, folder / "memory.png"),
         ("windows", windows.plot, images / "windows.png"),
         ("trained", trained.plot, folder / "trained.png"),
+        ("rates", rates.plot, folder / "rates.png"),
         ("long_run", streams.plot, folder / "long_run.png"),
     ):
         result = results.part(part)

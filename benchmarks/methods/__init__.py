@@ -10,11 +10,15 @@ from .eventful import (
     ClsEventfulFull,
     ClsEventfulTokenwise,
     ClsGatedByPreviousFrame,
+    EventfulBeforeNorm,
     EventfulFull,
     EventfulTokenwise,
     GatedByPreviousFrame,
+    ThresholdEventfulFull,
+    ThresholdEventfulTokenwise,
 )
 from .frame_skipping import HeldFrames, InterpolatedFrames
+from .merging import EnergyMerging, PublishedMerging, PublishedSaliency
 from .neuroflow import SurpriseGate
 from .random_drop import RandomDrop
 from .reduction import (
@@ -31,6 +35,8 @@ from .reduction import (
     Salient,
 )
 from .reuse import Bidirectional, Budgeted, Causal, ClipReuse, LookAhead
+from .rollout import RolloutPruning
+from .sampling import AdaptiveSampling
 from .stc import RareReferences, SelectiveCaching
 
 
@@ -49,13 +55,21 @@ VIT: dict[str, type[Method]] = {
     "eventful_tokenwise_cls": ClsEventfulTokenwise,
     "eventful_full_cls": ClsEventfulFull,
     "stgt_cls": ClsGatedByPreviousFrame,
+    "eventful_tokenwise_before": EventfulBeforeNorm,
+    "eventful_tokenwise_threshold": ThresholdEventfulTokenwise,
+    "eventful_full_threshold": ThresholdEventfulFull,
     "stc": SelectiveCaching,
     "stc_rare": RareReferences,
     "neuroflow": SurpriseGate,
+    "rgtp": RolloutPruning,
     "random_drop": RandomDrop,
     "tome": Merged,
+    "tome_published": PublishedMerging,
     "vidtome": MergedAcrossFrames,
     "vid_tldr": Salient,
+    "vid_tldr_published": PublishedSaliency,
+    "pitome": EnergyMerging,
+    "ats": AdaptiveSampling,
     "pruning": Pruned,
     "reuse_tome": ReusedAndMerged,
     "reuse_vidtome": ReusedAndMergedAcrossFrames,
@@ -72,6 +86,8 @@ VIDEOMAE: dict[str, type[Method]] = {
     "tome": Merged,
     "tome_once": MergedCountedOnce,
     "vid_tldr": Salient,
+    "vid_tldr_published": PublishedSaliency,
+    "pitome": EnergyMerging,
     "pruning": Pruned,
     "run_length": Runs,
     "reuse_tome": ClipReusedAndMerged,

@@ -1,7 +1,7 @@
 """
 STA: pruning by semantic-aware temporal accumulation (Ding et al., ICCV 2023).
 
-Written anew from descriptions of the method, without training, on a VideoMAE.
+Written anew after the paper and what its code does, without training, on a VideoMAE.
 """
 
 from __future__ import annotations
@@ -17,18 +17,23 @@ from .clip_model import ClipModel
 
 class TemporalAccumulation(Method):
     """
-    Three times on its way through the layers the clip loses tokens, as many in every tubelet.
+    Behind three of its layers, the first, and those at a third and two thirds, the clip loses tokens.
 
-    What goes has been seen before and means little. Seen before: likeness (cosine) to the tokens that the neighbouring
-    tubelet keeps, each weighted by its own score, so that scores add up along time; forth in the first and last stage,
-    back in the second. Means little: 1 - activation, the mean of the features of a token, scaled to 0..1 within its
-    tubelet. The tubelet at the start of the chain has no neighbour; there those go that are most like another of it.
+    Tokens lie in groups in time: one for each tubelet behind the first of these layers, half as many behind the
+    second, and half of that behind the third (8, 4 and 2 of 16 frames). Each group loses as many tokens, at all three.
+
+    What goes has been seen before and means little. Seen before: the likeness of its key (mean over heads, cosine) to
+    those of the tokens that the group before keeps, as a softmax over the tokens of its own group, each weighted by
+    its own score, so that scores add up along time; forth in the first and last stage, back in the second. Means
+    little: 1 - activation, the sum of the absolute features of a token, scaled to 0..1 within its group. The group at
+    the start of the chain has none before it; there those go that are most like another of it, and the next one
+    compares with all of them.
     """
 
     title = "STA"
     paper = "Ding et al., Prune spatio-temporal tokens by semantic-aware temporal accumulation, ICCV 2023"
-    knob = "share of the tokens dropped at each of three stages"
-    sweep = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    knob = "tokens that each group loses at each of three stages, over those of a tubelet"
+    sweep = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55)
 
     def __init__(self, model: Any, setting: float = 0.2) -> None:
         super().__init__(model, setting)
@@ -42,78 +47,85 @@ class TemporalAccumulation(Method):
         states = parts.embed(pixels, torch.arange(parts.tokens, device=pixels.device))
         self.multiply_adds += parts.times * cost.patch + parts.head(parts.tokens)
         for number, layer in enumerate(parts.layers):
-            for stage in (stage for stage, start in enumerate(self.stages) if start == number):
-                states = self.thinned(states, backwards=stage % 2 == 1)
-            states = layer(states)
-            rows = states.shape[1]
-            self.multiply_adds += cost.rows(rows, rows, rows) // cost.layers
+            self.multiply_adds += cost.layer(states.shape[1], states.shape[1] ** 2)
+            if number in self.stages:
+                states = self.thinned(*with_keys(layer, states), self.stages.index(number))
+            else:
+                states = layer(states)
         return parts.logits(states)
 
-    def thinned(self, states: torch.Tensor, backwards: bool) -> torch.Tensor:
-        """The states `(1, tokens, size)` that a stage keeps."""
-        tubelets = states[0].unflatten(0, (self.parts.times, -1))
-        tokens, size = tubelets.shape[1:]
-        count = tokens - min(round(self.setting * tokens), tokens - 1)
+    def thinned(self, states: torch.Tensor, keys: torch.Tensor, stage: int) -> torch.Tensor:
+        """The states `(1, tokens, size)` that a stage keeps, by keys `(tokens, head size)`."""
+        groups = max(self.parts.times >> stage, 1)
+        grouped, keys = states[0].unflatten(0, (groups, -1)), keys.unflatten(0, (groups, -1))
+        tokens = grouped.shape[1]
+        count = max(tokens - round(self.setting * self.parts.positions), 1)
         if count == tokens:
             return states
-        kept = kept_tokens(tubelets.flip(0) if backwards else tubelets, count)
-        within = tokens // 2 * (tokens - tokens // 2)
-        self.multiply_adds += size * (within + (self.parts.times - 1) * tokens * count)
-        kept = (kept.flip(0) if backwards else kept)[..., None].expand(-1, -1, size)
-        return tubelets.gather(1, kept).flatten(0, 1)[None]
+        is_back = stage == 1
+        directed = [part.flip(0) if is_back else part for part in (grouped, keys)]
+        kept = kept_tokens(directed[0], directed[1], count)
+        later = [tokens, *[count] * groups][: groups - 1]
+        self.multiply_adds += keys.shape[-1] * (tokens // 2 * (tokens - tokens // 2) + tokens * sum(later))
+        kept = (kept.flip(0) if is_back else kept)[..., None].expand(-1, -1, states.shape[-1])
+        return grouped.gather(1, kept).flatten(0, 1)[None]
 
 
-def kept_tokens(tubelets: torch.Tensor, count: int) -> torch.Tensor:
+def with_keys(layer: Any, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The states `(1, tokens, size)` after a layer, and the means over heads of its keys, `(tokens, head size)`."""
+    attention, found = layer.attention.attention, []
+    handle = attention.key.register_forward_hook(lambda module, inputs, output: found.append(output))
+    try:
+        states = layer(states)
+    finally:
+        handle.remove()
+    return states, found[0][0].unflatten(-1, (attention.num_attention_heads, -1)).mean(-2)
+
+
+def kept_tokens(states: torch.Tensor, keys: torch.Tensor, count: int) -> torch.Tensor:
     """
-    Which tokens of every tubelet to keep.
+    Which tokens of every group to keep.
 
     Args:
-        tubelets (`torch.Tensor` of shape `(times, tokens, size)`): states, in the order in which scores add up.
-        count (`int`): tokens to keep of each tubelet.
+        states (`torch.Tensor` of shape `(groups, tokens, size)`): in the order in which scores add up.
+        keys (`torch.Tensor` of shape `(groups, tokens, head size)`): of the same tokens.
+        count (`int`): tokens to keep of each group.
 
     Returns:
-        `torch.LongTensor` of shape `(times, count)`, increasing within a tubelet.
+        `torch.LongTensor` of shape `(groups, count)`, in the order of the paper's code: what goes first, last.
     """
-    directions = normalize(tubelets, dim=-1)
-    meaningless = 1 - activation(tubelets)
-    kept = [lowest(likeness_within(directions[0]), count)]
-    score = meaningless[0]
-    for time in range(1, len(tubelets)):
-        before = kept[-1]
-        likeness = (directions[time] @ directions[time - 1, before].T).clamp(min=0)
-        weights = score[before] / score[before].sum().clamp(min=1e-12)
-        score = (likeness * weights).sum(-1) * meaningless[time]
-        kept.append(lowest(score, count))
+    directions, meaningless = normalize(keys, dim=-1), 1 - activation(states)
+    kept = [unlike_others(directions[0])[:count]]
+    before, weights = directions[0], keys.new_ones(keys.shape[1])
+    for time in range(1, len(states)):
+        likeness = (directions[time] @ before.T).softmax(0)
+        score = (likeness * weights).sum(-1)
+        kept.append((score * meaningless[time]).topk(count, largest=False).indices)
+        before, weights = directions[time, kept[-1]], score[kept[-1]]
+        weights = weights / weights.sum()
     return torch.stack(kept)
 
 
-def activation(tubelets: torch.Tensor) -> torch.Tensor:
-    """The feature activation map: the mean feature of every token `(times, tokens, size)`, scaled to 0..1."""
-    means = tubelets.mean(-1)
-    low, high = means.amin(-1, keepdim=True), means.amax(-1, keepdim=True)
-    return (means - low) / (high - low).clamp(min=1e-12)
+def activation(states: torch.Tensor) -> torch.Tensor:
+    """The feature activation map: the sum of the absolute features `(groups, tokens, size)`, scaled to 0..1."""
+    sums = states.abs().sum(-1)
+    low, high = sums.amin(-1, keepdim=True), sums.amax(-1, keepdim=True)
+    return (sums - low) / (high - low).clamp(min=1e-12)
 
 
-def likeness_within(directions: torch.Tensor) -> torch.Tensor:
+def unlike_others(directions: torch.Tensor) -> torch.Tensor:
     """
-    How like a token is to another of its tubelet, which stays if this one goes.
+    The tokens of a group, those last that are most like another of it, which stays if they go.
 
     As in token merging, every second token is compared with the tokens between; those go only when all of the others
-    are gone, so they score lower than any likeness.
+    are gone.
 
     Args:
-        directions (`torch.Tensor` of shape `(tokens, size)`): states of length 1.
+        directions (`torch.Tensor` of shape `(tokens, head size)`): keys of length 1.
 
     Returns:
-        `torch.Tensor` of shape `(tokens,)`.
+        `torch.LongTensor` of shape `(tokens,)`.
     """
-    likeness = directions[::2] @ directions[1::2].T
-    result = directions.new_empty(len(directions))
-    result[::2] = likeness.amax(1)
-    result[1::2] = likeness.amax(0) - 4
-    return result
-
-
-def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """The `count` lowest of the scores, increasing by place."""
-    return scores.topk(count, largest=False).indices.sort().values
+    best = (directions[::2] @ directions[1::2].T).amax(1)
+    places = torch.arange(len(directions), device=directions.device)
+    return torch.cat([places[1::2], places[::2][best.argsort()]])

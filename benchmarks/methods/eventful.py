@@ -10,13 +10,20 @@ they are read from is stale. So there is each variant with CLS always let throug
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 
+from hf_ttr.execution.flops import TransformerCost
+
 from .base import StreamMethod
 from .buffers import Buffer
-from .frames import FrameModel, attend, split_heads
+from .frames import FrameModel, attend, finished, split_heads
+
+
+THRESHOLDS = (0.025, 0.035, 0.05, 0.07, 0.1, 0.15, 0.3, 0.6)
+"""From almost dense to very sparse."""
 
 
 class TokenGate:
@@ -82,48 +89,102 @@ class ClsPreviousFrameGate(ClsGate, PreviousFrameGate):
     """The same with references of the frame before."""
 
 
+class ThresholdGate(TokenGate):
+    """
+    Lets CLS through in any case, and every token that differs by more than a threshold from its reference.
+
+    Args:
+        threshold (`float`): share of the mean norm of the gate's tokens in the first frame.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__(0)
+        self.threshold = threshold
+        self.scale: Any = None
+
+    def choose(self, tokens: torch.Tensor) -> torch.Tensor | None:
+        """See `TokenGate.choose`; as many as there are."""
+        if self.reference is None:
+            self.scale = tokens.norm(dim=-1).mean()
+            return None
+        passes = self.error(tokens) > self.threshold * self.scale
+        passes[0] = True
+        return passes.nonzero().squeeze(-1)
+
+
 class TokenwiseBlock:
     """
     A layer whose token-wise operations run on the tokens that the gates let through; attention is dense.
 
-    A gate stands before queries, keys and values, one before the output projection, and one before the MLP, each after
-    the layer norm and with a buffer behind; the residual stream stays dense.
+    A gate stands before queries, keys and values, one before the output projection, and one before the MLP, each with
+    a buffer behind; the residual stream stays dense. The first and the last see what comes out of a layer norm, or, in
+    a variant of ours, what goes into it, and what they let through is normed then.
 
     Args:
         layer: the layer of a ViT.
-        count (`int`): tokens that every gate lets through.
-        gate (`type`): the kind of gates.
+        cost: the parts of the model.
+        make_gate: makes a gate.
+        before_norm (`bool`): whether gates see what goes into the layer norms.
+
+    Attributes:
+        multiply_adds (`int`): of the last call.
     """
 
-    def __init__(self, layer: Any, count: int, gate: type[TokenGate]) -> None:
-        self.layer = layer
-        self.gates = [gate(count) for _ in range(3)]
+    def __init__(
+        self, layer: Any, cost: TransformerCost, make_gate: Callable[[], TokenGate], before_norm: bool = False
+    ) -> None:
+        self.layer, self.cost, self.before_norm = layer, cost, before_norm
+        self.gates = [make_gate() for _ in range(3)]
         self.buffers = [Buffer() for _ in range(5)]
+        self.multiply_adds = 0
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """The states `(tokens, size)` of the next frame after the layer."""
-        layer, attention = self.layer, self.layer.attention
+        layer, attention, cost = self.layer, self.layer.attention, self.cost
         first, second, third = self.gates
-        rows, index = first.select(layer.layernorm_before(states))
-        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        rows, index = self.normed(first, states, layer.layernorm_before)
+        self.multiply_adds = len(rows) * (cost.key_value + cost.query_output // 2)
         queries, keys, values = (
-            buffer.update(projection(rows), index) for projection, buffer in zip(projections, self.buffers)
+            buffer.update(projection(rows), index)
+            for projection, buffer in zip((attention.q_proj, attention.k_proj, attention.v_proj), self.buffers)
         )
         rows, index = second.select(self.attend(queries, keys, values, index))
+        self.multiply_adds += len(rows) * (cost.query_output // 2)
         states = states + self.buffers[3].update(attention.o_proj(rows), index)
-        rows, index = third.select(layer.layernorm_after(states))
+        rows, index = self.normed(third, states, layer.layernorm_after)
+        self.multiply_adds += len(rows) * cost.mlp
         return states + self.buffers[4].update(layer.mlp(rows), index)
+
+    def normed(
+        self, gate: TokenGate, states: torch.Tensor, norm: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What a gate lets through of the states `(tokens, size)`, normed, and which they are."""
+        if not self.before_norm:
+            return gate.select(norm(states))
+        rows, index = gate.select(states)
+        return norm(rows), index
+
+    def last(self, states: torch.Tensor) -> torch.Tensor:
+        """
+        CLS `(1, size)` after the last layer: keys and values of the tokens that the first gate lets through, and the
+        rest of CLS alone. As the other gates have nothing else to choose from, CLS passes them.
+        """
+        layer, attention = self.layer, self.layer.attention
+        rows, index = self.normed(self.gates[0], states, layer.layernorm_before)
+        self.multiply_adds = len(rows) * self.cost.key_value + self.cost.row
+        keys, values = (
+            buffer.update(projection(rows), index)
+            for projection, buffer in zip((attention.k_proj, attention.v_proj), self.buffers)
+        )
+        query = attention.q_proj(layer.layernorm_before(states[:1]))
+        return finished(layer, states[:1], self.attend(query, keys, values, index))
 
     def attend(
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, changed: torch.Tensor | None
     ) -> torch.Tensor:
-        """What all tokens read from all tokens, `(tokens, size)`."""
+        """What queries `(queries, size)`, of all tokens or of CLS, read from all tokens; adds to `multiply_adds`."""
+        self.multiply_adds += len(queries) * len(keys) * self.cost.pair
         return attend(queries, keys, values, self.layer.attention)
-
-    @staticmethod
-    def pairs(tokens: int, count: int) -> int:
-        """Pairs of a query and a key that a frame after the first costs."""
-        return tokens * tokens
 
 
 class DeltaBlock(TokenwiseBlock):
@@ -136,41 +197,58 @@ class DeltaBlock(TokenwiseBlock):
 
     Attributes:
         values_gate (`TokenGate`): chooses the tokens by which the second product is corrected.
+        anew (`bool`): whether a product is computed anew where correcting it costs as much: where half of the tokens
+            or more have changed. Not as published.
     """
 
-    def __init__(self, layer: Any, count: int, gate: type[TokenGate]) -> None:
-        super().__init__(layer, count, gate)
-        self.values_gate = gate(count)
+    anew = False
+
+    def __init__(
+        self, layer: Any, cost: TransformerCost, make_gate: Callable[[], TokenGate], before_norm: bool = False
+    ) -> None:
+        super().__init__(layer, cost, make_gate, before_norm)
+        self.values_gate = make_gate()
         self.scores = self.probabilities = self.read = torch.empty(0)
 
     def attend(
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, changed: torch.Tensor | None
     ) -> torch.Tensor:
-        """What all tokens read from all tokens, `(tokens, size)`."""
+        """See `TokenwiseBlock.attend`; two terms correct the second product, rows and columns the first."""
         attention = self.layer.attention
-        query, key = split_heads(queries * attention.scaling, attention)[0], split_heads(keys, attention)[0]
-        if changed is None:
+        query, key = split_heads(queries * attention.scaling, attention), split_heads(keys, attention)
+        if changed is None or len(queries) == 1 or self.is_many(changed, keys):
             self.scores = query @ key.mT
+            pairs = len(queries) * len(keys)
         else:
             self.scores.index_copy_(1, changed, query[:, changed] @ key.mT)
             self.scores.index_copy_(2, changed, query @ key[:, changed].mT)
+            pairs = 2 * len(keys) * len(changed)
         probabilities = self.scores.softmax(-1)
         index, reference = self.values_gate.choose(values), self.values_gate.reference
-        if index is None or reference is None:
-            self.probabilities, self.read = probabilities, probabilities @ split_heads(values, attention)[0]
+        if index is None or reference is None or self.is_many(index, keys):
+            self.probabilities, self.read = probabilities, probabilities @ split_heads(values, attention)
+            pairs += len(queries) * len(keys)
         else:
-            old, new = (split_heads(rows[index], attention)[0] for rows in (reference, values))
+            old, new = (split_heads(rows[index], attention) for rows in (reference, values))
             columns = probabilities[:, :, index]
             shift = columns - self.probabilities[:, :, index]
             self.read = torch.baddbmm(torch.baddbmm(self.read, columns, new - old), shift, old)
             self.probabilities.index_copy_(2, index, columns)
+            pairs += 2 * len(queries) * len(index)
         self.values_gate.remember(values, index)
+        # A pair stands for both products.
+        self.multiply_adds += pairs * (self.cost.pair // 2)
         return self.read.transpose(0, 1).flatten(1)
 
-    @staticmethod
-    def pairs(tokens: int, count: int) -> int:
-        """Rows and columns of the first product, and two terms of the second."""
-        return 2 * tokens * count
+    def is_many(self, changed: torch.Tensor, tokens: torch.Tensor) -> bool:
+        """Whether so many tokens changed that computing a product anew costs no more."""
+        return self.anew and 2 * len(changed) >= len(tokens)
+
+
+class AnewBlock(DeltaBlock):
+    """The same, and never dearer than dense attention."""
+
+    anew = True
 
 
 class EventfulTokenwise(StreamMethod):
@@ -182,6 +260,7 @@ class EventfulTokenwise(StreamMethod):
     sweep = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)
     block: ClassVar[type[TokenwiseBlock]] = TokenwiseBlock
     gate: ClassVar[type[TokenGate]] = TokenGate
+    before_norm: ClassVar[bool] = False
 
     def __init__(self, model: Any, setting: float = 0.25) -> None:
         super().__init__(model, setting)
@@ -191,21 +270,23 @@ class EventfulTokenwise(StreamMethod):
 
     def reset(self) -> None:
         """Empties gates and buffers."""
-        self.blocks = [self.block(layer, self.count, self.gate) for layer in self.parts.layers]
-        self.is_first = True
+        self.blocks = [
+            self.block(layer, self.parts.cost, self.make_gate, self.before_norm) for layer in self.parts.layers
+        ]
+
+    def make_gate(self) -> TokenGate:
+        """A gate."""
+        return self.gate(self.count)
 
     def advance(self, frame: torch.Tensor) -> torch.Tensor:
         """Everything in the first frame, then what changed."""
         parts = self.parts
         states = parts.embed(frame)[0]
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             states = block(states)
-        rows = parts.tokens if self.is_first else self.count
-        pairs = parts.tokens**2 if self.is_first else self.block.pairs(parts.tokens, self.count)
-        layer = rows * (parts.cost.key_value + parts.cost.row) + pairs * parts.cost.pair
-        self.multiply_adds += parts.outside + parts.cost.layers * layer
-        self.is_first = False
-        return parts.logits(states[None])
+        cls = self.blocks[-1].last(states)
+        self.multiply_adds += parts.outside + sum(block.multiply_adds for block in self.blocks)
+        return parts.logits(cls[None])
 
 
 class EventfulFull(EventfulTokenwise):
@@ -242,3 +323,40 @@ class ClsGatedByPreviousFrame(GatedByPreviousFrame):
 
     title = "STGT gate, CLS always"
     gate = ClsPreviousFrameGate
+
+
+class EventfulBeforeNorm(ClsEventfulTokenwise):
+    """
+    A variant of ours: the gates see what goes into the layer norms.
+
+    A norm scales tokens of little norm up, and noise in them with it, which then takes the places of what changed.
+    """
+
+    title = "Eventful, token-wise, CLS always, before the norm"
+    paper = "a variant of ours, after Dutson et al. 2023"
+    before_norm = True
+
+
+class ThresholdEventfulTokenwise(EventfulBeforeNorm):
+    """
+    A variant of ours: as before, and each gate lets through what differs by more than a threshold of its own.
+
+    The threshold is `h` times the mean norm of what the gate saw in the first frame, `h` the same for all gates and
+    videos (the paper has one constant for all gates). A still frame costs little then, and one in which much changes
+    gets what it needs.
+    """
+
+    title = "Eventful, token-wise, threshold"
+    knob = "threshold, over the mean norm of a gate's tokens in the first frame"
+    sweep = THRESHOLDS
+
+    def make_gate(self) -> TokenGate:
+        """A gate."""
+        return ThresholdGate(self.setting)
+
+
+class ThresholdEventfulFull(ThresholdEventfulTokenwise):
+    """Attention is kept up to date as well, or computed anew where that costs less."""
+
+    title = "Eventful, full, threshold"
+    block = AnewBlock

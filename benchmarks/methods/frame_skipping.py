@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from .base import Method
-from .dense import Dense, DenseStream
+from .base import Method, StreamMethod
+from .frames import whole_frames
 
 
 SHARES = (0.75, 0.5, 0.35, 0.25, 0.18, 0.12, 0.06, 0.03)
 
 
-class HeldFrames(DenseStream):
-    """The dense model on evenly spaced frames, the first among them; its last logits stand for the frames between."""
+class HeldFrames(StreamMethod):
+    """Evenly spaced frames computed whole, the first among them; the last logits stand for the frames between."""
 
     title = "frame skipping, logits held"
     knob = "share of the frames computed"
     sweep = SHARES
+
+    def __init__(self, model: Any, setting: float = 0.5) -> None:
+        super().__init__(model, setting)
+        self.reset()
 
     def reset(self) -> None:
         """Starts with a computed frame."""
@@ -26,13 +32,14 @@ class HeldFrames(DenseStream):
     def advance(self, frame: torch.Tensor) -> torch.Tensor:
         """Computes the frame if its turn has come: when the share of the frames so far reaches the next number."""
         if self.frame == 0 or int(self.frame * self.setting) > int((self.frame - 1) * self.setting):
-            self.held = super().advance(frame)
+            self.held, spent = whole_frames(self.model, frame)
+            self.multiply_adds += spent
         self.frame += 1
         return self.held
 
 
 class InterpolatedFrames(Method):
-    """The dense model on evenly spaced frames, first and last among them; logits between lie on straight lines."""
+    """Evenly spaced frames computed whole, first and last among them; logits between lie on straight lines."""
 
     title = "frame skipping, logits interpolated"
     knob = "share of the frames computed"
@@ -41,9 +48,9 @@ class InterpolatedFrames(Method):
     def run(self, pixels: torch.Tensor) -> torch.Tensor:
         """The chosen frames in one batch, and the others from them."""
         chosen = evenly_spaced(len(pixels), self.setting).to(pixels.device)
-        dense = Dense(self.model).measured(pixels[chosen])
-        self.multiply_adds += dense.multiply_adds
-        return interpolated(dense.logits, chosen, len(pixels))
+        logits, spent = whole_frames(self.model, pixels[chosen])
+        self.multiply_adds += spent
+        return interpolated(logits, chosen, len(pixels))
 
 
 def evenly_spaced(frames: int, share: float) -> torch.Tensor:

@@ -1,4 +1,11 @@
-"""What a frame costs, and the parts of a ViT, for methods that put them together in another way."""
+"""
+What a frame costs, and the parts of a ViT, for methods that put them together in another way.
+
+One rule holds for the last layer, in this package and in every method here: a ViT's head reads CLS alone, so the last
+layer computes the keys and values that the method wants computed, and queries, output projection and MLP of CLS, in
+all frames, those that a method computes whole included. Attention there is one query to all keys. The dense model is
+what transformers runs, with a whole last layer; shares are over that.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import ViTForImageClassification
 
 from hf_ttr.execution.flops import TransformerCost
 from hf_ttr.models.register import stand_in_for
@@ -77,18 +85,60 @@ class FrameModel:
         return self.model.classifier(self.model.vit.layernorm(states[:, 0]))
 
     def through_layers(self, states: torch.Tensor) -> torch.Tensor:
-        """The states `(frames, tokens, size)` after all layers, in which all given tokens of a frame meet."""
-        for layer in self.layers:
+        """CLS `(frames, 1, size)` after all layers, in which all given tokens `(frames, tokens, size)` meet."""
+        for layer in self.layers[:-1]:
             states = layer(states)
-        return states
+        layer = self.layers[-1]
+        attention, normed = layer.attention, layer.layernorm_before(states)
+        keys, values = attention.k_proj(normed), attention.v_proj(normed)
+        return finished(layer, states[:, :1], attend(attention.q_proj(normed[:, :1]), keys, values, attention))
+
+    def multiply_adds(self, rows: int) -> int:
+        """Of a frame of which so many tokens go through all layers, as in `through_layers`."""
+        return self.outside + (self.cost.layers - 1) * self.cost.layer(rows, rows**2) + self.last_layer(rows, rows)
+
+    def last_layer(self, rows: int, keys: int) -> int:
+        """Multiply-adds of the last layer: so many rows of keys and values computed, so many read by CLS."""
+        return self.cost.layer_of_few(rows, keys, 1)
+
+
+def whole_frames(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """
+    Frames that a method computes whole.
+
+    Args:
+        model: the model; the last layer of a `ViTForImageClassification` is computed for CLS alone.
+        pixels (`torch.Tensor` of shape `(frames, channels, height, width)`): the frames.
+
+    Returns:
+        Logits `(frames, labels)`, and multiply-adds.
+    """
+    if not isinstance(model, ViTForImageClassification):
+        logits = [model(part).logits for part in pixels.split(CHUNK)]
+        return torch.cat(logits), FrameCost.of(model).dense(len(pixels))
+    parts = FrameModel(model)
+    logits = [parts.logits(parts.through_layers(parts.embed(part))) for part in pixels.split(CHUNK)]
+    return torch.cat(logits), len(pixels) * parts.multiply_adds(parts.tokens)
 
 
 def split_heads(rows: torch.Tensor, attention: Any) -> torch.Tensor:
-    """Rows `(rows, heads * size)` of queries, keys or values as `(1, heads, rows, size)`."""
-    return rows.view(len(rows), -1, attention.head_dim).transpose(0, 1)[None]
+    """Rows `(..., rows, heads * size)` of queries, keys or values as `(..., heads, rows, size)`."""
+    return rows.unflatten(-1, (-1, attention.head_dim)).transpose(-3, -2)
 
 
 def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, attention: Any) -> torch.Tensor:
-    """What rows of queries read from rows of keys and values, before the output projection; heads side by side."""
+    """
+    What rows of queries read from rows of keys and values, before the output projection; heads side by side.
+
+    Args:
+        queries, keys, values (`torch.Tensor` of shape `(..., rows, heads * size)`): with or without frames in front.
+    """
     query, key, value = (split_heads(part, attention) for part in (queries, keys, values))
-    return scaled_dot_product_attention(query, key, value, scale=attention.scaling)[0].transpose(0, 1).flatten(1)
+    read = scaled_dot_product_attention(query, key, value, scale=attention.scaling)
+    return read.transpose(-3, -2).flatten(-2)
+
+
+def finished(layer: Any, states: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+    """Rows `(..., rows, size)` after a layer, from those before it and what they read in attention."""
+    states = states + layer.attention.o_proj(read)
+    return states + layer.mlp(layer.layernorm_after(states))

@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity
 
 from .base import StreamMethod
 from .buffers import Buffer
-from .frames import FrameModel, attend
+from .frames import FrameModel, attend, finished
 
 
 RATE = 0.01
@@ -56,8 +56,7 @@ class SurpriseGate(StreamMethod):
             index = torch.cat([index.new_zeros(1), 1 + index])
             tokens = tokens[:, index]
         rows, layers = tokens.shape[1], cost.layers - 1
-        self.multiply_adds += parts.outside + layers * cost.rows(rows, rows, rows) // cost.layers
-        self.multiply_adds += rows * cost.key_value + cost.row + parts.tokens * cost.pair
+        self.multiply_adds += parts.outside + layers * cost.layer(rows, rows**2) + parts.last_layer(rows, parts.tokens)
         for layer in parts.layers[:-1]:
             tokens = layer(tokens)
         return parts.logits(self.read(tokens[0], index)[None])
@@ -68,8 +67,7 @@ class SurpriseGate(StreamMethod):
         attention, normed = layer.attention, layer.layernorm_before(states)
         keys = self.keys.update(attention.k_proj(normed), index)
         values = self.values.update(attention.v_proj(normed), index)
-        cls = states[:1] + attention.o_proj(attend(attention.q_proj(normed[:1]), keys, values, attention))
-        return cls + layer.mlp(layer.layernorm_after(cls))
+        return finished(layer, states[:1], attend(attention.q_proj(normed[:1]), keys, values, attention))
 
     def active(self, patches: torch.Tensor) -> torch.Tensor | None:
         """Which of the embeddings `(patches, size)` are surprising, `None` for all; the mean then follows them."""

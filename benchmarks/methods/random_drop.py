@@ -35,5 +35,5 @@ class RandomDrop(Method):
             tokens = parts.embed(part)
             tokens = tokens.gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
             logits.append(parts.logits(parts.through_layers(tokens)))
-        self.multiply_adds += len(pixels) * (parts.outside + parts.cost.rows(rows, rows, rows))
+        self.multiply_adds += len(pixels) * parts.multiply_adds(rows)
         return torch.cat(logits)

@@ -85,7 +85,7 @@ class Salient(ReducedTokens):
     """vid-TLDR."""
 
     title = "vid-TLDR"
-    paper = "Choi et al., vid-TLDR, CVPR 2024"
+    paper = "after Choi et al., vid-TLDR, CVPR 2024"
     knob = "share of the tokens merged in the first three layers"
     sweep = (0.1, 0.25, 0.4, 0.55, 0.65, 0.73)
     parts: ClassVar[tuple[float, ...]] = (6 / 9, 2 / 9, 1 / 9)

@@ -6,6 +6,7 @@ Written anew from a description of the method.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from .base import StreamMethod
-from .frames import FrameModel, attend
+from .frames import FrameModel, attend, finished
 
 
 @dataclass
@@ -55,25 +56,30 @@ class SelectiveCaching(StreamMethod):
         """The next frame is a reference frame."""
         self.frame = 0
         self.references: list[LayerReference] = []
+        self.last: Any = None
 
     def advance(self, frame: torch.Tensor) -> torch.Tensor:
         """A reference frame, or one that leans on it."""
         parts, cost = self.parts, self.parts.cost
         states = parts.embed(frame)[0]
+        layer_pairs = parts.tokens * cost.pair
         if self.frame % self.interval == 0:
             self.references.clear()
-            for layer in parts.layers:
+            for layer in parts.layers[:-1]:
                 states, reference = reference_layer(layer, states)
                 self.references.append(reference)
-            layer_cost = parts.tokens * (cost.key_value + cost.row + parts.tokens * cost.pair)
+            cls, *self.last = last_layer(parts.layers[-1], states)
+            rows, key_value = parts.tokens, parts.tokens * cost.key_value
         else:
-            for layer, reference in zip(parts.layers, self.references):
+            for layer, reference in zip(parts.layers[:-1], self.references):
                 states = dependent_layer(layer, states, reference, self.count)
-            key, rows = cost.key_value // 2, self.count + 1
-            layer_cost = parts.tokens * key + rows * (key + cost.row + parts.tokens * cost.pair)
-        self.multiply_adds += parts.outside + cost.layers * layer_cost
+            cls, *_ = last_layer(parts.layers[-1], states, self.last, self.count)
+            rows = self.count + 1
+            key_value = (parts.tokens + rows) * cost.key_value // 2
+        self.multiply_adds += parts.outside + cost.layers * key_value
+        self.multiply_adds += ((cost.layers - 1) * rows + 1) * (cost.row + layer_pairs)
         self.frame += 1
-        return parts.logits(states[None])
+        return parts.logits(cls[None])
 
 
 class RareReferences(SelectiveCaching):
@@ -104,6 +110,32 @@ def dependent_layer(layer: Any, states: torch.Tensor, reference: LayerReference,
     states = states + reference.attended.index_copy(0, index, attended)
     fed_forward = layer.mlp(layer.layernorm_after(states[index]))
     return states + reference.fed_forward.index_copy(0, index, fed_forward)
+
+
+def last_layer(
+    layer: Any, states: torch.Tensor, reference: Sequence[torch.Tensor] | None = None, count: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    The last layer, of which CLS alone is computed.
+
+    Args:
+        layer: the layer.
+        states (`torch.Tensor` of shape `(tokens, size)`): of all tokens.
+        reference (`Sequence[torch.Tensor]`, *optional*): keys and values of the reference frame, unless this is one.
+        count (`int`): patches whose values are computed otherwise.
+
+    Returns:
+        CLS `(1, size)`, and keys and values `(tokens, size)`.
+    """
+    attention, normed = layer.attention, layer.layernorm_before(states)
+    keys = attention.k_proj(normed)
+    if reference is None:
+        values = attention.v_proj(normed)
+    else:
+        index = turned_away(keys, reference[0], count)
+        values = reference[1].index_copy(0, index, attention.v_proj(normed[index]))
+    read = attend(attention.q_proj(normed[:1]), keys, values, attention)
+    return finished(layer, states[:1], read), keys, values
 
 
 def turned_away(keys: torch.Tensor, reference: torch.Tensor, count: int) -> torch.Tensor:

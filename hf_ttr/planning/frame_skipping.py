@@ -107,11 +107,17 @@ def predicted_error(gram: torch.Tensor, kept: torch.Tensor, budget: float) -> fl
         kept (`torch.LongTensor` of shape `(kept,)`): the frames that are not left out.
         budget (`float`): share of the tokens of all frames that may be computed.
     """
+    reused, skipped = errors_of(gram, kept, budget)
+    return REUSE_FACTOR * reused + skipped
+
+
+def errors_of(gram: torch.Tensor, kept: torch.Tensor, budget: float) -> tuple[float, float]:
+    """The two parts of `predicted_error`: mean squared errors inside the frames that are kept, and between them."""
     frames = gram.shape[-1]
     kept = kept.to(gram.device)
     corners = torch.zeros(1, 1, frames, dtype=torch.bool, device=gram.device).index_fill(2, kept, True)
-    skipping = float(polyline_error(gram, corners.expand(-1, len(gram), -1)).mean())
-    return REUSE_FACTOR * reuse_error(gram[:, kept][:, :, kept], budget * frames / len(kept)) + skipping
+    skipped = float(polyline_error(gram, corners.expand(-1, len(gram), -1)).mean())
+    return reuse_error(gram[:, kept][:, :, kept], budget * frames / len(kept)), skipped
 
 
 def reuse_error(gram: torch.Tensor, share: float) -> float:

@@ -56,11 +56,14 @@ class Observed:
     Attributes:
         states (`torch.Tensor` of shape `(rows, hidden_size)`): after attention and its residual sum.
         sizes (`torch.FloatTensor` of shape `(rows,)`): how many tokens each row stands for.
+        weights (`torch.FloatTensor` of shape `(rows,)`, *optional*): the sum of the weights (`RowChange.weights`) of
+            all that became each row; `sizes` as long as no method gave any.
         keys (`torch.Tensor` of shape `(rows, head_dim)`, *optional*): mean over heads.
         importance (`torch.FloatTensor` of shape `(rows,)`, *optional*): attention that each row receives among the
             rows of its set, from the first token where there is one, else from all; mean over heads.
         sharpness (`torch.FloatTensor` of shape `(rows,)`, *optional*): sum of a log(a) over the attention that each
-            row gives to the rows of its set, mean over heads: 0 for all attention on one of them.
+            row gives to the rows of its set, each counted once, where a is the mean over heads: 0 for all attention on
+            one of them.
     """
 
     states: torch.Tensor
@@ -68,6 +71,7 @@ class Observed:
     keys: torch.Tensor | None = None
     importance: torch.Tensor | None = None
     sharpness: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
 
 
 class Reduction(ABC):

@@ -65,6 +65,7 @@ class RowReduction:
         self.counts, self.merged, self.left_out = [counts], [[0] * len(counts)], [[0] * len(counts)]
         self.whole_counts = [model.tokens]
         self._steps: list[list[tuple[LayerReduction, list[int]]]] = []
+        self._weights: torch.Tensor | None = None
         self._members = torch.ones(len(self.sets), dtype=torch.float32, device=device)
         self._has_merged = False
         self._observed: dict[str, torch.Tensor] = {}
@@ -159,7 +160,8 @@ class RowReduction:
             return states
         rows = states.flatten(0, 1)
         for method, removed in self._steps[layer]:
-            observed = Observed(rows, self.sizes, **self._observed)
+            weights = self.sizes if self._weights is None else self._weights
+            observed = Observed(rows, self.sizes, weights=weights, **self._observed)
             change = method.change(layer, self.sets, removed, observed, self.model.protected)
             if is_foreign(method):
                 check_change(method, layer, change, self.sets, removed, rows, self.model.protected)
@@ -242,22 +244,27 @@ class RowReduction:
         """Attention among the rows of some sets, head by head; `query` and `key` are `(rows, heads, dim)`."""
         heads, is_first = key.shape[1], self.model.has_first_token
         for group in self.sets.padded(numbers):
-            bias = self.key_sizes[group.rows].log().masked_fill(~group.is_row, -torch.inf)[:, None]
+            is_row = group.is_row[:, None]
+            bias = self.key_sizes[group.rows].log()[:, None].masked_fill(~is_row, -torch.inf)
             asking = group.rows[:, :1] if self._first_tokens_suffice(needs) else group.rows
             counted = (self.sizes[asking] * group.is_row[:, : asking.shape[1]])[..., None]
-            totals = {name: bias.new_zeros(group.rows.shape) for name in needs}
+            importance = bias.new_zeros(group.rows.shape)
+            mean = bias.new_zeros((*asking.shape, group.rows.shape[1]) if "sharpness" in needs else 0)
             for head in range(heads):
                 scores = query[asking, head] @ key[group.rows, head].transpose(1, 2)
-                scores = soft_capped(scores.float() * scaling, softcap) + bias
+                scores = soft_capped(scores.float() * scaling, softcap)
                 if pair_bias is not None and tokens is not None:
                     scores = scores + pair_bias[head][tokens[asking][:, :, None], tokens[group.rows][:, None]]
-                weights = scores.softmax(-1)
                 if "importance" in needs:
-                    totals["importance"] += weights[:, 0] if is_first else (weights * counted).sum(1)
+                    weights = (scores + bias).softmax(-1)
+                    importance += weights[:, 0] if is_first else (weights * counted).sum(1)
                 if "sharpness" in needs:
-                    totals["sharpness"] += torch.special.xlogy(weights, weights).sum(-1)
-            for name, total in totals.items():
-                self._observed[name][group.rows[group.is_row]] = total[group.is_row] / heads
+                    mean += scores.masked_fill(~is_row, -torch.inf).softmax(-1) / heads
+            if "importance" in needs:
+                self._observed["importance"][group.rows[group.is_row]] = importance[group.is_row] / heads
+            if "sharpness" in needs:
+                sharpness = torch.special.xlogy(mean, mean).sum(-1)
+                self._observed["sharpness"][group.rows[group.is_row]] = sharpness[group.is_row]
 
     def _apply(self, change: RowChange, rows: torch.Tensor, removed: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """The rows after a change, and which of those before it they are."""
@@ -271,6 +278,10 @@ class RowReduction:
         if len(change.sources):
             targets = step[change.targets]
             weights = self.sizes if change.weights is None else change.weights
+            if self._weights is not None or change.weights is not None:
+                carried = self._weights if change.weights is None else change.weights
+                assert carried is not None
+                self._weights = carried[kept].index_add(0, targets, carried[change.sources])
             given = weights[change.sources]
             total = weights[kept].index_add(0, targets, given)
             sizes = sizes.index_add(0, targets, self.sizes[change.sources])
@@ -280,6 +291,8 @@ class RowReduction:
             result = result.index_add_(0, targets, rows.index_select(0, change.sources) * shares)
             step[change.sources] = targets
             self._has_merged = True
+        elif self._weights is not None:
+            self._weights = self._weights[kept]
         if change.left_out is not None:
             step[change.left_out] = -1
         self.sizes, self._members = sizes, members

@@ -25,6 +25,10 @@ class ToMe(LayerReduction):
     After attention in each layer, every second row looks for the one among the others whose key is most like its own
     (mean over heads, cosine). The `r` pairs that are most alike become one row each, the mean of all tokens in them.
 
+    Rows keep the order of their positions here, and a merged one the place of the row that was found. The paper's code
+    puts the rows that were looked among behind the others; so, from the second layer on, other rows look for one
+    another than there. Nothing else differs; the benchmarks have both.
+
     Args:
         r (`int` or `list[int]`, defaults to 8):
             Rows that each layer merges away, at most half of them; a list has a number for each layer. Where a frame

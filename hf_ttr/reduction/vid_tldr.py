@@ -13,25 +13,29 @@ from .rows import RowChange, RowSets, padded_size
 from .tome import match, share_of
 
 
-SHARES = (600 / 1568, 200 / 1568, 100 / 1568)
-"""Of the tokens of a set, what each of the first layers merges away: the numbers of the paper for its 1,568."""
+SHARES = (600 / 2352, 200 / 2352, 100 / 2352)
+"""Of the tokens of a set, what each of the first layers merges away: the paper's numbers for 12 frames of 196."""
 
 
 @register_reduction
 @dataclass(frozen=True)
 class VidTLDR(LayerReduction):
     """
-    Training-free merging by saliency (Choi et al., vid-TLDR, CVPR 2024).
+    Training-free merging by saliency, after Choi et al., vid-TLDR, CVPR 2024.
 
     The first layers already tell the background: its attention is spread, that of what matters is sharp. Rows are
     matched as in token merging, by their states; a row that is merged into another counts there by its saliency, the
-    sharpness of its attention from 0 (least in its set) to 1, and not at all below the mean. So background vanishes
+    sharpness of its attention (mean over heads) from 0, at the mean of its set or below, to 1. So background vanishes
     instead of blurring what it is merged with.
+
+    As in the paper, what was merged counts in later means by the saliency that it had. In attention it counts as often
+    as it has positions, as all merged rows do here, since a cache holds its keys and values at each of them; the paper
+    takes the sum of saliencies there too. Rows stay in the order of their positions (see `ToMe`).
 
     Args:
         r (`list[int]`, *optional*):
             Rows that each of the first layers merges away, at most half of them. By default the paper's 600, 200 and
-            100 of 1,568, and as large a share of other numbers.
+            100 of 2,352 (12 frames), and as large a share of other numbers.
 
     Example:
 
@@ -39,12 +43,12 @@ class VidTLDR(LayerReduction):
     >>> from hf_ttr.reduction import VidTLDR
 
     >>> VidTLDR().per_layer(tokens=1568)
-    [600, 200, 100]
+    [400, 133, 67]
     ```
     """
 
     method: ClassVar[str] = "vid_tldr"
-    paper: ClassVar[str] = "Choi et al., vid-TLDR, CVPR 2024"
+    paper: ClassVar[str] = "after Choi et al., vid-TLDR, CVPR 2024"
     needs: ClassVar[frozenset[str]] = frozenset({"sharpness"})
 
     r: tuple[int, ...] | None = None
@@ -85,10 +89,10 @@ class VidTLDR(LayerReduction):
 
     def change(self, layer: int, sets: RowSets, removed: list[int], observed: Observed, protected: int) -> RowChange:
         """See `LayerReduction.change`."""
-        assert observed.sharpness is not None
+        assert observed.sharpness is not None and observed.weights is not None
         sources, targets = match(observed.states, sets, removed, protected)
         saliency = saliency_of(observed.sharpness, sets, removed)
-        weights = observed.sizes.index_copy(0, sources, observed.sizes[sources] * saliency[sources])
+        weights = observed.weights.index_copy(0, sources, observed.weights[sources] * saliency[sources])
         return RowChange(sources, targets, weights=weights)
 
     def multiply_adds(self, count: int, model: ModelShape) -> int:
@@ -98,7 +102,7 @@ class VidTLDR(LayerReduction):
 
 def saliency_of(sharpness: torch.Tensor, sets: RowSets, removed: list[int]) -> torch.Tensor:
     """
-    From 0 for the least sharp row of each set to 1 for the sharpest, and 0 below the mean.
+    From 0 for rows of each set that are no sharper than its mean to 1 for the sharpest.
 
     Args:
         sharpness (`torch.FloatTensor` of shape `(rows,)`): of all rows.
@@ -111,10 +115,9 @@ def saliency_of(sharpness: torch.Tensor, sets: RowSets, removed: list[int]) -> t
     saliency = torch.zeros_like(sharpness)
     for group in sets.padded([number for number, count in enumerate(removed) if count]):
         values = sharpness[group.rows]
-        least = values.masked_fill(~group.is_row, torch.inf).amin(-1, keepdim=True)
         most = values.masked_fill(~group.is_row, -torch.inf).amax(-1, keepdim=True)
-        scaled = (values - least) / (most - least).clamp(min=torch.finfo(values.dtype).tiny)
-        mean = (scaled * group.is_row).sum(-1, keepdim=True) / group.is_row.sum(-1, keepdim=True)
-        scaled = torch.where(scaled < mean, 0, scaled)
+        mean = (values * group.is_row).sum(-1, keepdim=True) / group.is_row.sum(-1, keepdim=True)
+        # The paper scales to 0..1 first, of which nothing is left after this.
+        scaled = (values - mean).clamp(min=0) / (most - mean).clamp(min=torch.finfo(values.dtype).tiny)
         saliency[group.rows[group.is_row]] = scaled[group.is_row]
     return saliency

@@ -24,8 +24,10 @@ class VidToMe(FrameReduction):
     In each chunk of frames the rows of all frames but one look for the most similar row (cosine of the embeddings) of
     that one, wherever it lies, and the most similar pairs become one row each (local tokens). Then those that are left
     in all chunks but one do the same with that one (global tokens). A merged row goes through all layers once, and its
-    state stands at the place of each of its tokens ("unmerging"). The paper takes a frame at random; here it is the
-    one of which most is computed, that in the middle of several.
+    state stands at the place of each of its tokens ("unmerging") behind the last. The paper merges for attention
+    alone: it unmerges right behind it, and matches anew in each block, so that tokens of one row stay apart elsewhere;
+    averaged through all layers they save the MLPs as well, and lose more. The paper takes a frame at random; here it
+    is the one of which most is computed, that in the middle of several.
 
     With reuse a chunk is of frames, but only what is computed of them merges. Chunks begin anew with every call, so
     frames that come one by one are not merged.

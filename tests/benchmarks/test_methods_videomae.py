@@ -9,7 +9,7 @@ import torch
 
 import hf_ttr
 from benchmarks.methods import VIDEOMAE
-from benchmarks.methods.accumulation import TemporalAccumulation, activation, kept_tokens
+from benchmarks.methods.accumulation import TemporalAccumulation, activation, kept_tokens, unlike_others
 from benchmarks.methods.clip_dropping import FewerFrames, RandomTokens, RunLength, Tubes, tubelet_changes
 from benchmarks.methods.clip_model import ClipModel
 from benchmarks.methods.reuse import ClipReuse
@@ -143,58 +143,57 @@ def test_what_blind_methods_keep(model: Any, pixels: torch.Tensor) -> None:
 # STA
 
 
-def test_accumulation_drops_its_share_at_each_stage(model: Any, pixels: torch.Tensor) -> None:
+def test_accumulation_drops_as_many_of_each_group(model: Any, pixels: torch.Tensor) -> None:
     method, counts = TemporalAccumulation(model, 0.25), []
     handles = [
-        layer.register_forward_pre_hook(lambda _, inputs: counts.append(inputs[0].shape[1]))
+        layer.register_forward_hook(lambda _, inputs, output: counts.append(output.shape[1]))
         for layer in method.parts.layers
     ]
+    logits, hook = [], method.parts.model.fc_norm.register_forward_pre_hook(lambda *_: logits.append(len(counts)))
     method.clip(pixels)
-    for handle in handles:
+    for handle in (*handles, hook):
         handle.remove()
-    assert method.stages == (0, 1, 2)
-    # Of 36 tokens of a tubelet 9 go, of 27 then 7, of 20 then 5.
-    assert counts == [TIMES * 27, TIMES * 20, TIMES * 15]
+    assert method.stages == (0, 1, 2) and logits == [3]
+    # Behind the first layer each of 4 groups of 36 tokens loses 9, behind the second each of 2 groups of 54.
+    assert counts == [TIMES * 36, TIMES * 27, 2 * 45]
+    states, keys = torch.randn(2, 1, 90, 32)
+    assert method.thinned(states, keys[0], 2).shape[1] == 81
 
 
 def test_accumulation_drops_what_was_seen_and_keeps_what_is_new() -> None:
     one, two, three, four = torch.eye(4)
-    tubelets = torch.stack([torch.stack([one, one, two, three]), torch.stack([one, two, three, four])])
-    kept = kept_tokens(tubelets, 3)
-    # At the start one of the two that are alike goes; later the new token stays whatever else goes.
-    assert kept[0].tolist() == [1, 2, 3]
-    assert 3 in kept[1].tolist()
-    kept = kept_tokens(tubelets, 2)
-    assert kept[0].tolist() == kept[1].tolist() == [1, 3]
+    keys = 9 * torch.stack([torch.stack([one, two, one, three]), torch.stack([one, two, three, four])])
+    # At the start one of the two that are alike goes; later the new token goes last.
+    assert unlike_others(torch.stack([one, one, two, three])).tolist() == [1, 3, 2, 0]
+    kept = kept_tokens(torch.ones(2, 4, 5), keys, 3)
+    assert kept[0].tolist() == [1, 3, 2] or kept[0].tolist() == [1, 3, 0]
+    assert kept[1][0] == 3
 
 
-def test_accumulation_keeps_active_tokens() -> None:
-    token = torch.arange(1.0, 9.0)
-    tubelets = (token * torch.tensor([1.0, 3.0, 2.0, 1.5])[:, None]).repeat(3, 1, 1)
-    assert_close(activation(tubelets)[0] / activation(tubelets)[0].max(), torch.tensor([0.0, 1.0, 0.5, 0.25]))
-    kept = kept_tokens(tubelets, 2)
-    assert kept[1].tolist() == kept[2].tolist() == [1, 2]
+def test_scores_add_up_as_in_the_paper() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states, keys = (torch.randn(3, 6, size, generator=generator) for size in (5, 4))
+    directions, meaningless = keys / keys.norm(dim=-1, keepdim=True), 1 - activation(states)
+    kept = kept_tokens(states, keys, 4)
+    score = (directions[1] @ directions[0].T).softmax(0).sum(1)
+    assert kept[1].tolist() == (score * meaningless[1]).argsort()[:4].tolist()
+    weights = score[kept[1]] / score[kept[1]].sum()
+    score = (directions[2] @ directions[1, kept[1]].T).softmax(0) @ weights
+    assert kept[2].tolist() == (score * meaningless[2]).argsort()[:4].tolist()
 
 
-def test_accumulation_runs_both_ways_along_time(model: Any) -> None:
-    method = TemporalAccumulation(model, 0.5)
-    states = torch.randn(1, TIMES * 6, 32, generator=torch.Generator().manual_seed(0))
-    mirrored = states.unflatten(1, (TIMES, 6)).flip(1).flatten(1, 2)
-    forth, back = method.thinned(states, backwards=False), method.thinned(mirrored, backwards=True)
-    assert torch.equal(forth, back.unflatten(1, (TIMES, 3)).flip(1).flatten(1, 2))
-    assert not torch.equal(forth, method.thinned(states, backwards=True))
+def test_activation_is_the_sum_of_what_is_felt() -> None:
+    token = torch.tensor([1.0, -2.0, 3.0])
+    states = (token * torch.tensor([1.0, -3.0, 2.0, 1.5])[:, None])[None]
+    assert_close(activation(states), torch.tensor([[0.0, 1.0, 0.5, 0.25]]))
 
 
-def test_accumulation_turns_round_in_the_second_stage(
-    model: Any, pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    method, directions = TemporalAccumulation(model, 0.25), []
-    thinned = method.thinned
-
-    def spy(states: torch.Tensor, backwards: bool) -> torch.Tensor:
-        directions.append(backwards)
-        return thinned(states, backwards)
-
-    monkeypatch.setattr(method, "thinned", spy)
-    method.clip(pixels)
-    assert directions == [False, True, False]
+def test_accumulation_turns_round_in_the_second_stage(model: Any) -> None:
+    method = TemporalAccumulation(model, 0.1)
+    generator = torch.Generator().manual_seed(0)
+    states, keys = (torch.randn(2 * 8, size, generator=generator) for size in (32, 8))
+    turned_states, turned_keys = (part.unflatten(0, (2, 8)).flip(0).flatten(0, 1) for part in (states, keys))
+    back = method.thinned(states[None], keys, 1)[0]
+    forth = kept_tokens(turned_states.unflatten(0, (2, 8)), turned_keys.unflatten(0, (2, 8)), 4)
+    assert torch.equal(back[4:], turned_states[:8][forth[0]]) and torch.equal(back[:4], turned_states[8:][forth[1]])
+    assert not torch.equal(back, method.thinned(states[None], keys, 0)[0][: len(back)])

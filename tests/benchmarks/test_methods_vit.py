@@ -15,13 +15,15 @@ from benchmarks.methods.eventful import (
     EventfulFull,
     EventfulTokenwise,
     PreviousFrameGate,
+    ThresholdGate,
     TokenGate,
 )
 from benchmarks.methods.frame_skipping import HeldFrames, InterpolatedFrames
+from benchmarks.methods.frames import FrameModel
 from benchmarks.methods.neuroflow import FLOOR, SurpriseGate
 from benchmarks.methods.random_drop import RandomDrop
 from benchmarks.methods.reuse import Bidirectional, Causal, LookAhead
-from benchmarks.methods.stc import RareReferences, SelectiveCaching, dependent_layer, reference_layer
+from benchmarks.methods.stc import RareReferences, SelectiveCaching, dependent_layer, last_layer, reference_layer
 from hf_ttr.models.vit.modeling_temporal_reuse_vit import ViTParts
 
 from ..tiny import TINY_VIT, make_clip, tiny_parent
@@ -32,7 +34,8 @@ FRAMES = 12
 SWEPT = [key for key in VIT if not key.startswith("dense")]
 # Methods that leave tokens out, or merge them, in every frame.
 NOT_DENSE_WHEN_STILL = (
-    *("random_drop", "neuroflow", "tome", "vidtome", "vid_tldr", "pruning"),
+    *("random_drop", "neuroflow", "tome", "vidtome", "vid_tldr", "pruning", "rgtp"),
+    *("tome_published", "vid_tldr_published", "pitome", "ats"),
     *("reuse_tome", "reuse_vidtome", "reuse_pruning"),
 )
 
@@ -110,6 +113,41 @@ def test_a_still_scene_keeps_its_logits(key: str, model: Any, pixels: torch.Tens
     assert_close(logits, dense_logits(model, still))
 
 
+# The last layer
+
+
+@torch.no_grad()
+def test_a_last_layer_for_cls_alone_leaves_it_as_it_is(model: Any, pixels: torch.Tensor) -> None:
+    parts = FrameModel(model)
+    states = parts.embed(pixels)[:, [0, 4, 9, 30]]
+    whole = states
+    for layer in parts.layers:
+        whole = layer(whole)
+    assert_close(parts.through_layers(states), whole[:, :1])
+    cost = parts.cost
+    assert cost.dense(1, 37) + parts.head - parts.multiply_adds(37) == 36 * (cost.row + 37 * cost.pair)
+
+
+@pytest.mark.parametrize("key", [key for key in VIT if key.endswith(("cls", "_before", "_threshold"))])
+def test_gates_in_the_last_layer_leave_cls_as_it_is(key: str, model: Any, pixels: torch.Tensor) -> None:
+    method: Any = VIT[key](model, 0.3)
+    logits = method.clip(pixels)
+    method.reset()
+    method.blocks[-1].last = method.blocks[-1]
+    assert_close(torch.cat([method.step(frame) for frame in pixels.split(1)]), logits)
+
+
+@torch.no_grad()
+def test_stc_in_the_last_layer_leaves_cls_as_it_is(model: Any) -> None:
+    layer = model.vit.layers[-1]
+    torch.manual_seed(0)
+    states, now = torch.randn(2, 37, 32)
+    whole, reference = reference_layer(layer, states)
+    cls, *last = last_layer(layer, states)
+    assert_close(cls, whole[:1])
+    assert_close(last_layer(layer, now, last, 9)[0], dependent_layer(layer, now, reference, 9)[:1])
+
+
 def test_names_are_unique() -> None:
     assert len({method.title for method in VIT.values()}) == len(VIT)
 
@@ -165,7 +203,8 @@ def test_interpolated_frames_lie_between_exact_ones(model: Any, noise: torch.Ten
 
 @pytest.mark.parametrize("key", [key for key in VIT if key.startswith(("eventful", "stgt"))])
 def test_eventful_with_all_tokens_is_dense(key: str, model: Any, noise: torch.Tensor) -> None:
-    assert_close(VIT[key](model, 1.0).clip(noise), dense_logits(model, noise))
+    setting = 0.0 if "threshold" in key else 1.0
+    assert_close(VIT[key](model, setting).clip(noise), dense_logits(model, noise))
 
 
 def test_a_slow_drift_opens_the_gate_but_not_that_of_the_previous_frame() -> None:
@@ -210,6 +249,15 @@ def test_cls_always_passes_and_is_one_of_the_count(gate: type[TokenGate]) -> Non
     gates.select(torch.zeros(4, 1))
     rows, index = gates.select(torch.tensor([[0.0], [1.0], [3.0], [2.0]]))
     assert sorted(rows.flatten().tolist()) == [0.0, 3.0] and sorted(index.tolist()) == [0, 2]  # type: ignore
+
+
+def test_a_threshold_is_a_share_of_the_mean_norm_in_the_first_frame() -> None:
+    gate = ThresholdGate(0.5)
+    gate.select(torch.tensor([[1.0], [3.0], [-2.0], [2.0]]))
+    rows, index = gate.select(torch.tensor([[1.0], [4.5], [-3.0], [2.9]]))
+    assert index.tolist() == [0, 1] and rows.tolist() == [[1.0], [4.5]]  # type: ignore[union-attr]
+    # What did not pass is still compared with the first frame.
+    assert gate.select(torch.tensor([[1.0], [4.5], [-3.1], [2.9]]))[1].tolist() == [0, 2]  # type: ignore[union-attr]
 
 
 # STC
