@@ -83,7 +83,7 @@ class Interpolated(States):
 
     title = "frame skipping, outputs interpolated"
     knob = "share of the frames computed"
-    sweep = (0.3, 0.25, 0.21, 0.15, 0.12, 0.09)
+    sweep: ClassVar[tuple[float, ...]] = (0.3, 0.25, 0.21, 0.15, 0.12, 0.09)
 
     def run(self, pixels: torch.Tensor) -> torch.Tensor:
         """The chosen frames, and the others from them."""
@@ -116,7 +116,7 @@ class Reused(States):
 
     title = "reuse, by threshold"
     knob = "threshold"
-    sweep = (0.1, 0.25, 0.6)
+    sweep: ClassVar[tuple[float, ...]] = (0.1, 0.25, 0.6)
     settings: ClassVar[dict[str, Any]] = {}
     changes: ClassVar[Changes] = ()
 
@@ -245,8 +245,9 @@ def cells(quick: bool) -> Iterator[Cell]:
     def run(name: str, rate: int, method: type[States], setting: float) -> dict[str, Any]:
         return clip(name, rate).measured(method, setting)
 
-    for set_name, rate in RATES.items():
-        methods = {**METHODS, **(tried() if set_name == "own" else {})}
+    sets: list[tuple[str, dict[str, type[States]]]] = [(name, METHODS) for name in RATES]
+    for set_name, methods in [*sets, ("own", {**tried()})]:
+        rate = RATES[set_name]
         for name in names[:2] if quick else names:
             if clips_at(folder / name, rate):
                 for key, method in methods.items():
@@ -348,9 +349,9 @@ def table(result: dict[str, Any]) -> Block:
             videos_there = {
                 video: of_methods
                 for video, of_methods in curves(result, name).items()
-                if all(kl_at_cost(of_methods.get(key, ()), 1 / saving) is not None for key in METHODS)
+                if all(kl_at_cost(of_methods.get(key, ()), 1 / saving) is not None for key in AT_SAVINGS)
             }
-            for key, method in METHODS.items():
+            for key in AT_SAVINGS:
                 figures = []
                 for figure, form in FIGURES.items():
                     of_figure = curves(result, name, figure)
@@ -358,7 +359,7 @@ def table(result: dict[str, Any]) -> Block:
                     figures.append(
                         format(fmean(value for value in found if value is not None), form) if found else "-"
                     )
-                rows.append((f"{saving}x", method.title, str(len(videos_there)), *figures))
+                rows.append((f"{saving}x", METHODS[key].title, str(len(videos_there)), *figures))
         lines += [f"{title}:", Table(("fewer", "method", "videos", *HEADINGS), rows)]
     return [
         "A ViT-S/14 that was trained to predict where people look, up to 33 frames of each video, at equal "
@@ -430,6 +431,8 @@ def points_at(result: dict[str, Any], video: str, method: str, setting: float) -
 
 
 OURS = ("budget", "tokens_only", "threshold")
+AT_SAVINGS = ("budget", "tokens_only", "skip_interpolate", "skip_hold")
+"""Methods that can be asked for a share of the multiply-adds."""
 TITLES = {"own": "At the videos' own rate", "5fps": "At 5 frames a second"}
 FIGURES = {"distance": ".5f", "map_kl": ".5f", "map_correlation": ".4f", "map_error": ".5f"}
 HEADINGS = ("distance", "KL of maps", "correlation of maps", "error of maps")
