@@ -246,7 +246,8 @@ def cells(quick: bool) -> Iterator[Cell]:
         return clip(name, rate).measured(method, setting)
 
     sets: list[tuple[str, dict[str, type[States]]]] = [(name, METHODS) for name in RATES]
-    for set_name, methods in [*sets, ("own", {**tried()})]:
+    sets.append(("own", {**tried()}))
+    for set_name, methods in sets:
         rate = RATES[set_name]
         for name in names[:2] if quick else names:
             if clips_at(folder / name, rate):
