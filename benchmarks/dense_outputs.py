@@ -412,7 +412,7 @@ def what_was_tried(result: dict[str, Any]) -> Block:
                 if ratios:
                     _, mean, largest, _ = in_short(ratios)
                     lost = sum(ratio > NEARER for ratio in ratios.values())
-                    cells_of_row.append(f"{mean} ({largest}, {lost})")
+                    cells_of_row.append(f"{mean} ({largest}, {lost} of {len(ratios)})")
                 else:
                     cells_of_row.append("-")
         rows.append((title, *cells_of_row))

@@ -70,7 +70,9 @@ def test_tables_name_the_videos_on_which_skipping_is_nearer() -> None:
     assert f"| 4x | {Interpolated.title} | 2 | 0.04000 | 0.04000 | 0.9000 | 0.04000 |" in as_markdown(
         dense_outputs.table(result)
     )
-    assert "| as for CLS | 0.50 (0.50, 0) | 2.00 (2.00, 1) |" in as_markdown(dense_outputs.what_was_tried(result))
+    assert "| as for CLS | 0.50 (0.50, 0 of 1) | 2.00 (2.00, 1 of 1) |" in as_markdown(
+        dense_outputs.what_was_tried(result)
+    )
 
 
 def test_an_onnx_file_is_read_without_its_package() -> None:
