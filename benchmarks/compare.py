@@ -56,6 +56,7 @@ CLIP_DIVERGENCE = Tolerance(
     1e-6,
     "of the mean over its frames, in which their differences cancel: 25 % at most in those cells",
 )
+CORRELATION = Tolerance("correlation", 0.0, 0.001, "near 1; what is missing of it follows the divergence of the maps")
 LABELS = Tolerance(
     "labels",
     0.0,
@@ -108,6 +109,9 @@ KINDS: dict[str, Tolerance] = {
             "logit_error",
             "embedding_error",
             "feature_distance",
+            "distance",
+            "map_kl",
+            "map_error",
         ),
         DIVERGENCE,
     ),
@@ -125,6 +129,7 @@ KINDS: dict[str, Tolerance] = {
         LABELS,
     ),
     "clip_kl": CLIP_DIVERGENCE,
+    "map_correlation": CORRELATION,
     **dict.fromkeys(("flicker", "dense_flicker"), FLICKER),
     "wall_clock_ratio": WALL_CLOCK,
     **dict.fromkeys(("memory_mib", "cache_mib"), STATE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,10 @@ from .reduction.base import ModelShape, Reduction, as_reductions
 
 REPRESENTATIVES = ("spread", "interpolate", "middle", "start")
 DEFAULT_THRESHOLD, DEFAULT_WINDOW_THRESHOLD = 0.1, 0.4
+CONTEXT_WEIGHT, DENSE_CONTEXT_WEIGHT = 0.3, 4.0
+"""`context_weight` by default, and where all outputs are read; see `docs/benchmarks/dense_outputs.md`."""
+WHOLE_FRAME = 2**20 + 1
+"""A `context_size` beyond any grid."""
 
 
 class TemporalReuseConfig(PretrainedConfig):
@@ -42,6 +47,11 @@ class TemporalReuseConfig(PretrainedConfig):
             Of frames, in mode `"bidirectional"` with a `compute_budget` and no threshold: whether some frames of a
             call may be left out whole, their outputs interpolated, where that is predicted to be nearer to the dense
             model. The first and the last frame of a call are never left out.
+        dense_outputs (`bool`, *optional*):
+            Of frames, in mode `"bidirectional"`: whether the outputs of all tokens are read, as for detection or
+            segmentation. Positions then count alike, and what changes anywhere in the frame counts everywhere: in
+            place of what `saliency_weight`, `context_weight` and `context_size` say. Left out, it is so where a model
+            hands out all tokens (a bare model), and not where it has a head that classifies.
         max_age (`int`, *optional*, defaults to 24):
             A token is recomputed at the latest after this many frames, or windows; `None` sets no limit.
         saliency_weight (`float`, defaults to 0.5):
@@ -96,9 +106,10 @@ class TemporalReuseConfig(PretrainedConfig):
         threshold: float | None = None,
         compute_budget: float | None = None,
         frame_skipping: bool = True,
+        dense_outputs: bool | None = None,
         max_age: int | None = 24,
         saliency_weight: float = 0.5,
-        context_weight: float = 0.3,
+        context_weight: float = CONTEXT_WEIGHT,
         context_size: int = 5,
         scene_cut: float = 0.6,
         representative: str = "spread",
@@ -118,6 +129,7 @@ class TemporalReuseConfig(PretrainedConfig):
         self.threshold = threshold
         self.compute_budget = compute_budget
         self.frame_skipping = frame_skipping
+        self.dense_outputs = dense_outputs
         self.max_age = max_age
         self.saliency_weight = saliency_weight
         self.context_weight = context_weight
@@ -169,6 +181,8 @@ class TemporalReuseConfig(PretrainedConfig):
         )
         for name in ("frame_skipping", "sliding"):
             self._require(name, isinstance(getattr(self, name), bool), "true or false")
+        is_known = self.dense_outputs is None or isinstance(self.dense_outputs, bool)
+        self._require("dense_outputs", is_known, "true, false, or None")
 
     def _require(self, name: str, condition: bool, allowed: str) -> None:
         if not condition:
@@ -204,6 +218,20 @@ class TemporalReuseConfig(PretrainedConfig):
         # With a threshold, what is spent is not known before it is planned.
         has_budget = self.threshold is None and self.compute_budget is not None and self.compute_budget < 1
         return self.frame_skipping and has_budget and self.mode == "bidirectional"
+
+    def for_outputs(self, all_tokens: bool) -> TemporalReuseConfig:
+        """
+        The settings in force where so much of the outputs is read; see `dense_outputs`.
+
+        Args:
+            all_tokens (`bool`): whether the model hands out all of them.
+        """
+        is_dense = all_tokens if self.dense_outputs is None else self.dense_outputs
+        own = copy.copy(self)
+        own.dense_outputs = is_dense and self.mode == "bidirectional"
+        if own.dense_outputs:
+            own.saliency_weight, own.context_weight, own.context_size = 0.0, DENSE_CONTEXT_WEIGHT, WHOLE_FRAME
+        return own
 
     def settings_to_dict(self) -> dict[str, Any]:
         """The settings alone, as JSON can hold them."""
@@ -244,6 +272,7 @@ _FIELDS = (
     "threshold",
     "compute_budget",
     "frame_skipping",
+    "dense_outputs",
     "max_age",
     "saliency_weight",
     "context_weight",

@@ -16,7 +16,7 @@ from ..display import shown
 
 
 EVERY_MODEL = ("mode", "threshold", "compute_budget", "max_age", "context_weight", "context_size")
-FRAMES_ONLY = ("frame_skipping", "saliency_weight", "scene_cut")
+FRAMES_ONLY = ("frame_skipping", "dense_outputs", "saliency_weight", "scene_cut")
 CLIPS_ONLY = ("representative", "drift_weight", "window_weight", "sliding")
 """Settings that any model reads, that one of frames reads, and that one of clips reads; all read `reduction`."""
 WALL_CLOCK = "wall-clock"

@@ -33,6 +33,8 @@ def neighbourhood_mean(values: torch.Tensor, grid: tuple[int, int], size: int) -
     Returns:
         `torch.Tensor` of the same shape.
     """
+    if size >= 2 * max(grid) - 1:
+        return values.mean(1, keepdim=True).expand_as(values)
     maps = _window_sum(_window_sum(values.unflatten(1, grid), 1, size), 2, size)
     ones = values.new_ones(1, *grid)
     count = _window_sum(_window_sum(ones, 1, size), 2, size)

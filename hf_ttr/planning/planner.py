@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..configuration import TemporalReuseConfig
+from ..configuration import CONTEXT_WEIGHT, TemporalReuseConfig
 from .bidirectional import choose_corners, content_alpha
 from .causal import choose_changed
 from .importance import saliency_weights
@@ -112,6 +112,9 @@ class Planner:
             weights = saliency_weights(past.saliency, self.config.saliency_weight)
         # Errors are relative to the norm of the embeddings; small weights are sooner scaled than large embeddings.
         weights = weights / scale[:, None]
+        if self.config.dense_outputs:
+            # What counts everywhere is no more in the mean than what counts nearby alone.
+            weights = weights * ((1 + CONTEXT_WEIGHT) / (1 + self.config.context_weight)) ** 0.5
         features = patches[:, :MAX_FRAMES].float()
         reference = age = debt = None
         if past is not None:
