@@ -110,7 +110,7 @@ class Reused(States):
     The whole clip in one call, with a threshold.
 
     Attributes:
-        settings: others than by default.
+        settings: others than by default, with outputs that are read of all tokens.
         changes: what else is another than in the package: module or class, name, and stand-in.
     """
 
@@ -123,7 +123,7 @@ class Reused(States):
     def __init__(self, model: Any, setting: float = 0.1, known: torch.Tensor | None = None) -> None:
         super().__init__(model, setting, known)
         knob = "threshold" if self.knob == "threshold" else "compute_budget"
-        self.reuse: Any = hf_ttr.with_temporal_reuse(model, {knob: setting, **self.settings})
+        self.reuse: Any = hf_ttr.with_temporal_reuse(model, {knob: setting, "dense_outputs": True, **self.settings})
 
     def run(self, pixels: torch.Tensor) -> torch.Tensor:
         """All frames."""

@@ -47,11 +47,10 @@ class TemporalReuseConfig(PretrainedConfig):
             Of frames, in mode `"bidirectional"` with a `compute_budget` and no threshold: whether some frames of a
             call may be left out whole, their outputs interpolated, where that is predicted to be nearer to the dense
             model. The first and the last frame of a call are never left out.
-        dense_outputs (`bool`, *optional*):
+        dense_outputs (`bool`, defaults to `False`):
             Of frames, in mode `"bidirectional"`: whether the outputs of all tokens are read, as for detection or
             segmentation. Positions then count alike, and what changes anywhere in the frame counts everywhere: in
-            place of what `saliency_weight`, `context_weight` and `context_size` say. Left out, it is so where a model
-            hands out all tokens (a bare model), and not where it has a head that classifies.
+            place of what `saliency_weight`, `context_weight` and `context_size` say.
         max_age (`int`, *optional*, defaults to 24):
             A token is recomputed at the latest after this many frames, or windows; `None` sets no limit.
         saliency_weight (`float`, defaults to 0.5):
@@ -106,7 +105,7 @@ class TemporalReuseConfig(PretrainedConfig):
         threshold: float | None = None,
         compute_budget: float | None = None,
         frame_skipping: bool = True,
-        dense_outputs: bool | None = None,
+        dense_outputs: bool = False,
         max_age: int | None = 24,
         saliency_weight: float = 0.5,
         context_weight: float = CONTEXT_WEIGHT,
@@ -179,10 +178,8 @@ class TemporalReuseConfig(PretrainedConfig):
             self.representative in REPRESENTATIVES,
             f"one of {', '.join(map(repr, REPRESENTATIVES))}",
         )
-        for name in ("frame_skipping", "sliding"):
+        for name in ("frame_skipping", "dense_outputs", "sliding"):
             self._require(name, isinstance(getattr(self, name), bool), "true or false")
-        is_known = self.dense_outputs is None or isinstance(self.dense_outputs, bool)
-        self._require("dense_outputs", is_known, "true, false, or None")
 
     def _require(self, name: str, condition: bool, allowed: str) -> None:
         if not condition:
@@ -219,16 +216,10 @@ class TemporalReuseConfig(PretrainedConfig):
         has_budget = self.threshold is None and self.compute_budget is not None and self.compute_budget < 1
         return self.frame_skipping and has_budget and self.mode == "bidirectional"
 
-    def for_outputs(self, all_tokens: bool) -> TemporalReuseConfig:
-        """
-        The settings in force where so much of the outputs is read; see `dense_outputs`.
-
-        Args:
-            all_tokens (`bool`): whether the model hands out all of them.
-        """
-        is_dense = all_tokens if self.dense_outputs is None else self.dense_outputs
+    def in_force(self) -> TemporalReuseConfig:
+        """The same with the weights that `dense_outputs` stands for, where they are asked for and heard."""
         own = copy.copy(self)
-        own.dense_outputs = is_dense and self.mode == "bidirectional"
+        own.dense_outputs = self.dense_outputs and self.mode == "bidirectional"
         if own.dense_outputs:
             own.saliency_weight, own.context_weight, own.context_size = 0.0, DENSE_CONTEXT_WEIGHT, WHOLE_FRAME
         return own

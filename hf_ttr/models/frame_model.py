@@ -213,7 +213,7 @@ class FrameModel(ReuseEncoder):
             use_cache,
             output_reuse_plan,
             output_token_maps,
-            as_temporal_reuse_config(temporal_reuse or self.config.temporal_reuse).for_outputs(all_tokens=True),
+            temporal_reuse,
             thresholds,
             **kwargs,
         )
@@ -253,7 +253,7 @@ class FrameModel(ReuseEncoder):
         warn_of_slow_dtype(self)  # type: ignore[arg-type]
         settings = as_temporal_reuse_config(temporal_reuse or self.config.temporal_reuse)
         settings.validate_settings()
-        settings = settings.for_outputs(all_tokens=False)
+        settings = settings.in_force()
         if thresholds is None and self._may_skip(video, settings, kwargs):
             check_pixels(video)
             given = {"output_reuse_plan": output_reuse_plan, "output_token_maps": output_token_maps, "reads": reads}

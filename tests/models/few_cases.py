@@ -37,7 +37,7 @@ def few_cases(kind: type[ModelCase] = ModelCase, **options: Any) -> list[ModelCa
         options: what is the same in all of them.
     """
     # The clips are noise, in which a wide neighbourhood finds a change everywhere.
-    near = {"dense_outputs": False, "context_weight": 0.1, "context_size": 3}
+    near = {"context_weight": 0.1, "context_size": 3}
     return [
         kind(name="threshold", settings={"mode": "causal", **near}, **options),
         kind(

@@ -34,7 +34,7 @@ def _fixture(cases: Sequence[ModelCase]) -> Any:
 
 TINY_FRAMES: dict[str, Any] = {**TINY_VIT, "num_hidden_layers": 2}
 # The clips are noise, in which a wide neighbourhood finds a change everywhere.
-NEAR: dict[str, Any] = {"dense_outputs": False, "context_weight": 0.1, "context_size": 3}
+NEAR: dict[str, Any] = {"context_weight": 0.1, "context_size": 3}
 BUDGET: dict[str, Any] = {"compute_budget": 0.4, **NEAR}
 TOME: dict[str, Any] = {**NEAR, "reduction": {"method": "tome", "r": 4}}
 PRUNING: dict[str, Any] = {**NEAR, "reduction": {"method": "pruning", "keep": 0.6, "layers": [0]}}

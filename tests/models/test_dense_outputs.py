@@ -22,37 +22,27 @@ def alike(plan: torch.Tensor, other: torch.Tensor) -> bool:
     return bool((plan == other).float().mean() > 0.97) and abs(int(plan.sum()) - int(other.sum())) < 5
 
 
+@pytest.mark.parametrize("is_bare", [True, False])
 @torch.no_grad()
-def test_a_bare_model_counts_all_positions_alike_unless_told() -> None:
-    model, video = tiny_video_classifier().base_model, make_clip(batch=1, frames=9)
+def test_positions_count_alike_and_what_changes_anywhere_counts(is_bare: bool) -> None:
+    model: Any = tiny_video_classifier().base_model if is_bare else tiny_video_classifier()
+    video = make_clip(batch=1, frames=9)
 
     def plan(**settings: Any) -> torch.Tensor:
         found: torch.Tensor = model(video, output_reuse_plan=True, temporal_reuse={**BUDGET, **settings}).reuse.plan
         return found
 
-    assert alike(plan(), plan(dense_outputs=False, **OWN))
-    assert alike(plan(), plan(saliency_weight=2.0, context_size=3))
-    assert not alike(plan(), plan(dense_outputs=False))
-
-
-@torch.no_grad()
-def test_a_classifier_does_so_if_told() -> None:
-    model, video = tiny_video_classifier(), make_clip(batch=1, frames=9)
-
-    def plan(**settings: Any) -> torch.Tensor:
-        found: torch.Tensor = model(video, output_reuse_plan=True, temporal_reuse={**BUDGET, **settings}).reuse.plan
-        return found
-
-    assert alike(plan(), plan(dense_outputs=False))
     assert alike(plan(dense_outputs=True), plan(**OWN))
+    assert alike(plan(dense_outputs=True), plan(dense_outputs=True, saliency_weight=2.0, context_size=3))
+    assert not alike(plan(dense_outputs=True), plan())
 
 
 @pytest.mark.parametrize("mode", ["causal", "off"])
 def test_other_modes_stay_as_they_are(mode: str) -> None:
-    settings = hf_ttr.TemporalReuseConfig(mode=mode, saliency_weight=0.7)
-    found = settings.for_outputs(all_tokens=True)
+    settings = hf_ttr.TemporalReuseConfig(mode=mode, saliency_weight=0.7, dense_outputs=True)
+    found = settings.in_force()
     assert (found.saliency_weight, found.context_size, found.dense_outputs) == (0.7, 5, False)
-    assert settings.dense_outputs is None
+    assert settings.dense_outputs
 
 
 def test_a_neighbourhood_beyond_the_grid_is_the_whole_frame() -> None:

@@ -15,12 +15,7 @@ from tests.tiny import tiny_parent, tiny_video_classifier
 
 FRAMES = 9
 KEPT = (0, 3, 5, 8)
-SETTINGS: dict[str, Any] = {
-    "compute_budget": 0.3,
-    "dense_outputs": False,
-    "context_weight": 0.1,
-    "context_size": 3,
-}
+SETTINGS: dict[str, Any] = {"compute_budget": 0.3, "context_weight": 0.1, "context_size": 3}
 
 
 def clip(batch: int = 1, frames: int = FRAMES, seed: int = 0) -> torch.Tensor:
