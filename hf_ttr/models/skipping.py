@@ -113,9 +113,14 @@ def _join_streams(
     caches: list[Any] = [part.past_key_values for part in parts]
     order = streams.argsort()
     joined = map_tensors(concatenate_outputs(parts, dim=0), lambda tensor: tensor[order.to(tensor.device)])
-    if cache is None:
-        cache = type(caches[0]).join(caches)
-        cache.batch_select_indices(order)
+    if cache is None or cache.streams is None:
+        filled = type(caches[0]).join(caches)
+        filled.batch_select_indices(order)
+        if cache is None:
+            cache = filled
+        else:
+            # One that was handed in empty is filled, like any other.
+            vars(cache).update(vars(filled))
     else:
         for own, part in zip(streams.split([each.batch_size for each in caches]), caches):
             cache.put(own, part)

@@ -104,6 +104,16 @@ def test_a_cache_goes_on_in_place(chosen: list[list[int]]) -> None:
 
 
 @torch.no_grad()
+def test_an_empty_cache_is_filled(chosen: list[list[int]]) -> None:
+    model, video = tiny_video_classifier(**SETTINGS), clip(2)
+    chosen[:] = [[0, 4, 8], [0, 2, 8]]
+    cache = hf_ttr.TemporalReuseCache(num_layers=3)
+    assert model(video, past_key_values=cache).past_key_values is cache and cache.batch_size == 2
+    expected = model(clip(2, 1, seed=1), past_key_values=model(video).past_key_values).frame_logits
+    torch.testing.assert_close(model(clip(2, 1, seed=1), past_key_values=cache).frame_logits, expected)
+
+
+@torch.no_grad()
 def test_ages_are_counted_in_frames_of_the_video(chosen: list[list[int]]) -> None:
     model = tiny_video_classifier(**{**SETTINGS, "compute_budget": 0.2})
     output = model(clip(), output_reuse_plan=True)
