@@ -22,7 +22,7 @@ def run(code: str) -> None:
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Forks]:
     """With what takes long of that which neither transformers nor this package is."""
-    with forks("import scipy.optimize, torch._dynamo, torch.distributed.tensor, torch.export") as running:
+    with forks("import torch._dynamo, torch.distributed.tensor, torch.export") as running:
         yield running
 
 
