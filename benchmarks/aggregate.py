@@ -81,7 +81,16 @@ def is_baseline(methods: dict[str, Any], key: str) -> bool:
     return not methods[key]["ours"] and not key.startswith("dense")
 
 
-FRAME_BY_FRAME = ("random_drop", "tome", "vid_tldr", "pruning")
+FRAME_BY_FRAME = (
+    "random_drop",
+    "tome",
+    "tome_published",
+    "vid_tldr",
+    "vid_tldr_published",
+    "pitome",
+    "ats",
+    "pruning",
+)
 """Methods that run in batches, but look at each frame of a ViT by itself; a stream could have them, too."""
 
 

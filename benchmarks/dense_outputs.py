@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from statistics import fmean, geometric_mean
+from statistics import fmean
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -28,19 +28,17 @@ from .fidelity import videos
 from .methods.base import Method
 from .methods.frame_skipping import evenly_spaced, interpolated
 from .methods.frames import CHUNK
-from .rates import FRAMES, clips_at
+from .rates import FRAMES, WORSE, clips_at, in_short
 from .runner import Cell, Part
 from .saliency import FOLDER, Decoder, load_saliency
+from .sweep_tables import SAVINGS
 from .table import Block, Table
 
 
 RATES = {"own": 30, "5fps": 5}
 """What the sets are called, and the rates as `rates.clips_at` knows them."""
-SAVINGS = (4, 8)
 BUDGETS_TRIED = (0.25, 0.125)
 """At which what was tried is measured."""
-NEARER = 1.05
-"""Distance over that of frame skipping from which on it counts as lost."""
 Changes = tuple[tuple[Any, str, Any], ...]
 
 
@@ -101,8 +99,8 @@ class Held(Interpolated):
     def run(self, pixels: torch.Tensor) -> torch.Tensor:
         """The chosen frames, and each again until the next one."""
         chosen = evenly_spaced(len(pixels), self.setting)
-        last = torch.searchsorted(chosen, torch.arange(len(pixels)), right=True) - 1
-        return self.dense(pixels, chosen)[last]
+        before, _, _ = frame_skipping.places_between(chosen, len(pixels))
+        return self.dense(pixels, chosen)[before]
 
 
 class Reused(States):
@@ -383,16 +381,9 @@ def never_worse(result: dict[str, Any]) -> Block:
     return [
         "Cosine distance of the outputs of patches over that of frame skipping with interpolated outputs, at the same "
         "multiply-adds: geometric mean and largest over the videos, and those on which skipping is nearer by more "
-        f"than {NEARER - 1:.0%}.",
+        f"than {WORSE - 1:.0%}.",
         Table(("method", "fewer", "frames a second", "videos", "mean", "largest", "lost on"), rows),
     ]
-
-
-def in_short(ratios: dict[str, float]) -> tuple[str, str, str, str]:
-    """Number of videos, geometric mean, largest, and the names of those that are lost."""
-    lost = sorted(((ratio, video) for video, ratio in ratios.items() if ratio > NEARER), reverse=True)
-    named = ", ".join(f"{video} ({ratio:.2f})" for ratio, video in lost) or "none"
-    return str(len(ratios)), f"{geometric_mean(ratios.values()):.2f}", f"{max(ratios.values()):.2f}", named
 
 
 def what_was_tried(result: dict[str, Any]) -> Block:
@@ -411,7 +402,7 @@ def what_was_tried(result: dict[str, Any]) -> Block:
                         ratios[video] = max(found[1], SMALLEST) / other
                 if ratios:
                     _, mean, largest, _ = in_short(ratios)
-                    lost = sum(ratio > NEARER for ratio in ratios.values())
+                    lost = sum(ratio > WORSE for ratio in ratios.values())
                     cells_of_row.append(f"{mean} ({largest}, {lost} of {len(ratios)})")
                 else:
                     cells_of_row.append("-")

@@ -146,7 +146,7 @@ def middle_two(sweep: Sequence[float]) -> Sequence[float]:
 def _vit_cells(quick: bool) -> Iterable[Cell]:
     folder = real_data()
     directory = folder / "models" / "vit-tiny-tin200"
-    processor, model = _loaders(directory, ViTForImageClassification, frame_sampling_rate=1)
+    processor, model = loaders(directory, ViTForImageClassification, frame_sampling_rate=1)
 
     @lru_cache(maxsize=1)
     def reference(frames: int, video: str) -> tuple[Any, Reference]:
@@ -166,7 +166,7 @@ def _vit_cells(quick: bool) -> Iterable[Cell]:
 def _across_frames_cells(quick: bool) -> Iterable[Cell]:
     folder = real_data()
     directory = folder / "models" / "vit-tiny-tin200"
-    processor, model = _loaders(directory, ViTForImageClassification, frame_sampling_rate=1)
+    processor, model = loaders(directory, ViTForImageClassification, frame_sampling_rate=1)
     frames = QUICK_FRAMES if quick else MERGED_FRAMES
 
     @lru_cache(maxsize=1)
@@ -190,7 +190,7 @@ def _fight_cells(
     """Labelled clips of surveillance cameras through models that know other classes: agreement."""
     folder = real_data()
     directory = folder / "models" / f"{model_name}-tiny-tin200"
-    processor, model = _loaders(directory, model_class)
+    processor, model = loaders(directory, model_class)
 
     @lru_cache(maxsize=1)
     def reference(subject: str) -> tuple[Any, Reference]:
@@ -212,7 +212,7 @@ def _videomae_fight_cells(quick: bool) -> Iterable[Cell]:
 def _demo_cells(quick: bool) -> Iterable[Cell]:
     """The model and the clip that ship with the package."""
     assets = ROOT / "hf_ttr" / "assets"
-    processor, load = _loaders(assets / "vit-demo", hf_ttr.TemporalReuseViTForVideoClassification)
+    processor, load = loaders(assets / "vit-demo", hf_ttr.TemporalReuseViTForVideoClassification)
     frames = 8 if quick else 64
 
     @lru_cache(maxsize=1)
@@ -283,7 +283,7 @@ def scripts(name: str = "make_demo_assets") -> Any:
         sys.path.remove(str(ROOT / "scripts"))
 
 
-def _loaders(directory: Path, model_class: Any, **settings: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def loaders(directory: Path, model_class: Any, **settings: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """Functions that load the processor and the model of a directory on the first call."""
 
     @lru_cache(maxsize=1)

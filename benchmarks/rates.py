@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from math import exp, log
 from pathlib import Path
-from statistics import mean
+from statistics import geometric_mean
 from typing import Any
 
 from transformers import ViTForImageClassification
@@ -16,11 +15,12 @@ from hf_ttr.video import read_frames
 from .aggregate import Curves, curves_of, points, subjects_of
 from .common import real_data
 from .curves import Cost, cost_at_kl, kl_at_cost
-from .fidelity import Methods, _loaders, described, sweep_cells, videos, vit_methods
+from .fidelity import Methods, described, loaders, sweep_cells, videos, vit_methods
 from .measures import Clip, Reference
 from .methods.reuse import CausalClip
 from .plots import COLOURS
 from .runner import Cell, Part
+from .sweep_tables import SAVINGS, TARGETS
 from .table import Block, Table
 
 
@@ -41,9 +41,8 @@ CHOSEN = (
     "eventful_tokenwise_threshold",
 )
 THIN = ("eventful_tokenwise_threshold",)
-TARGETS, SAVINGS = (0.02, 0.05), (4, 8)
 WORSE = 1.05
-"""KL over that of frame skipping from which on it counts as worse."""
+"""KL, or another distance, over that of frame skipping from which on it counts as worse."""
 
 
 def methods() -> Methods:
@@ -66,7 +65,7 @@ def cells(quick: bool) -> Iterable[Cell]:
 
 def loader(folder: Path, chosen: dict[str, list[list[int]]]) -> Callable[[str], tuple[Any, Reference]]:
     """The model and the dense results of a video, of which these frames are the clips; the last one is kept."""
-    processor, model = _loaders(folder / "models" / "vit-tiny-tin200", ViTForImageClassification)
+    processor, model = loaders(folder / "models" / "vit-tiny-tin200", ViTForImageClassification)
 
     @lru_cache(maxsize=1)
     def reference(name: str) -> tuple[Any, Reference]:
@@ -201,25 +200,20 @@ def never_worse(result: dict[str, Any]) -> Block:
         for saving in SAVINGS:
             for rate in RATES:
                 ratios = against_skipping(result, ours, rival, rate, saving)
-                if not ratios:
-                    continue
-                worse = sorted((ratio, name) for name, ratio in ratios.items() if ratio > WORSE)
-                rows.append(
-                    (
-                        pair,
-                        f"{saving}x",
-                        _name(rate),
-                        str(len(ratios)),
-                        f"{exp(mean(log(ratio) for ratio in ratios.values())):.2f}",
-                        f"{max(ratios.values()):.2f}",
-                        ", ".join(f"{name} ({ratio:.2f})" for ratio, name in reversed(worse)) or "none",
-                    )
-                )
+                if ratios:
+                    rows.append((pair, f"{saving}x", _name(rate), *in_short(ratios)))
     return [
         f"KL per frame over that of frame skipping at the same multiply-adds: geometric mean and largest over the "
         f"videos, and those on which skipping is nearer to the dense model by more than {WORSE - 1:.0%}.",
         Table(("methods", "fewer", "frames a second", "videos", "mean", "largest", "worse on"), rows),
     ]
+
+
+def in_short(ratios: dict[str, float]) -> tuple[str, str, str, str]:
+    """Number of videos, geometric mean, largest, and the names of those that are worse."""
+    worse = sorted(((ratio, video) for video, ratio in ratios.items() if ratio > WORSE), reverse=True)
+    named = ", ".join(f"{video} ({ratio:.2f})" for ratio, video in worse) or "none"
+    return str(len(ratios)), f"{geometric_mean(ratios.values()):.2f}", f"{max(ratios.values()):.2f}", named
 
 
 def plot(result: dict[str, Any], path: Path) -> None:

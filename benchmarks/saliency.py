@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def load_decoder(folder: Path = FOLDER) -> Decoder:
     return decoder
 
 
+@lru_cache(maxsize=1)
 def load_saliency(folder: Path = FOLDER) -> tuple[Any, Decoder, str]:
     """
     The model, its decoder, and what tells its weights from others.

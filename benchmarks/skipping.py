@@ -13,7 +13,7 @@ import torch
 
 import hf_ttr
 from hf_ttr.models.skipping import settings_for
-from hf_ttr.planning.frame_skipping import GAINS, REUSE_FACTOR, errors_of, evenly_spaced, inner_products
+from hf_ttr.planning.frame_skipping import REUSE_FACTOR, candidates, errors_of, inner_products
 
 from .common import kl_divergence, real_data
 from .curves import Point, kl_at_cost
@@ -22,10 +22,10 @@ from .measures import Reference
 from .methods.frame_skipping import SHARES, InterpolatedFrames, interpolated
 from .rates import CLIPS, FRAMES, RATES, WORSE, clips_at, loader
 from .runner import Cell, Part
+from .sweep_tables import SAVINGS
 from .table import Block, Table
 
 
-SAVINGS = (4, 8)
 GRID = (14, 14)
 """Patches of the model."""
 FACTORS = (0.0, 1.0, 2.0, 4.0, 5.0, 7.0, 10.0, 20.0, float("inf"))
@@ -64,10 +64,9 @@ def _choices(reuse: Any, dense: Reference, number: int, budget: float) -> list[d
     pixels = dense.clips[number].pixels
     frames = len(pixels)
     gram = inner_products(pixels, GRID)
-    whole = max(round(budget * frames), 2)
     found = []
-    for count in sorted({frames, *(min(round(gain * whole), frames) for gain in GAINS)}):
-        kept = evenly_spaced(frames, count)
+    for kept in reversed(candidates(frames, budget)):
+        count = len(kept)
         settings = hf_ttr.TemporalReuseConfig(compute_budget=budget)
         output = reuse(pixels[None, kept], temporal_reuse=settings_for(settings, count, frames), use_cache=False)
         logits = interpolated(output.frame_logits[0], kept, frames)

@@ -218,8 +218,10 @@ class TemporalReuseConfig(PretrainedConfig):
 
     def in_force(self) -> TemporalReuseConfig:
         """The same with the weights that `dense_outputs` stands for, where they are asked for and heard."""
+        if not self.dense_outputs:
+            return self
         own = copy.copy(self)
-        own.dense_outputs = self.dense_outputs and self.mode == "bidirectional"
+        own.dense_outputs = self.mode == "bidirectional"
         if own.dense_outputs:
             own.saliency_weight, own.context_weight, own.context_size = 0.0, DENSE_CONTEXT_WEIGHT, WHOLE_FRAME
         return own

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from hf_ttr.planning import frame_skipping
+
 from .base import Method, StreamMethod
 from .frames import whole_frames
 
@@ -55,8 +57,7 @@ class InterpolatedFrames(Method):
 
 def evenly_spaced(frames: int, share: float) -> torch.Tensor:
     """The frames to compute, at least the first and the last: `torch.LongTensor`, increasing."""
-    count = min(max(round(frames * share), 2), frames)
-    return torch.linspace(0, frames - 1, count).round().long()
+    return frame_skipping.evenly_spaced(frames, min(max(round(frames * share), 2), frames))
 
 
 def interpolated(logits: torch.Tensor, chosen: torch.Tensor, frames: int) -> torch.Tensor:
@@ -71,9 +72,5 @@ def interpolated(logits: torch.Tensor, chosen: torch.Tensor, frames: int) -> tor
     Returns:
         `torch.Tensor` of shape `(frames, labels)`.
     """
-    times = torch.arange(frames, device=chosen.device)
-    right = torch.searchsorted(chosen, times)
-    left = torch.where(chosen[right] > times, right - 1, right)
-    gap = (chosen[right] - chosen[left]).clamp(min=1)
-    weight = ((times - chosen[left]) / gap).to(logits.dtype)
-    return torch.lerp(logits[left], logits[right], weight[:, None])
+    left, right, share = frame_skipping.places_between(chosen, frames)
+    return torch.lerp(logits[left], logits[right], share.to(logits.dtype)[:, None])

@@ -19,6 +19,8 @@ from transformers import ViTForImageClassification
 from hf_ttr.execution.flops import TransformerCost
 from hf_ttr.models.register import stand_in_for
 
+from .layers import LayerParts
+
 
 CHUNK = 64
 """Frames that run as one batch at most: enough to fill the machine, and memory stays bounded."""
@@ -140,5 +142,4 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, atte
 
 def finished(layer: Any, states: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
     """Rows `(..., rows, size)` after a layer, from those before it and what they read in attention."""
-    states = states + layer.attention.o_proj(read)
-    return states + layer.mlp(layer.layernorm_after(states))
+    return LayerParts.of(layer).finished(states, read)

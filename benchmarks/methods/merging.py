@@ -140,7 +140,9 @@ def merge(states: torch.Tensor, sizes: torch.Tensor, pairs: Pairs, first: int) -
     return torch.cat([head, merged], 1), torch.cat([head_sizes, total.gather(1, pairs.kept)], 1)
 
 
-def matched(features: torch.Tensor, looking: torch.Tensor, found: torch.Tensor, count: int) -> Pairs:
+def matched(
+    features: torch.Tensor, looking: torch.Tensor, found: torch.Tensor, count: int, *, in_order: bool
+) -> Pairs:
     """
     Bipartite soft matching.
 
@@ -148,12 +150,15 @@ def matched(features: torch.Tensor, looking: torch.Tensor, found: torch.Tensor, 
         features (`torch.Tensor` of shape `(batch, rows, dim)`): what is compared, by cosine.
         looking, found (`torch.LongTensor` of shape `(rows,)`): rows that look for the most similar one of others.
         count (`int`): how many find it.
+        in_order (`bool`): whether those that do not stay in the order of their places, not of their likeness.
     """
     features = normalize(features, dim=-1)
     best, choice = (features[:, looking] @ features[:, found].mT).max(-1)
     order = best.argsort(dim=-1, descending=True)
     sources, targets = looking[order[:, :count]], found[choice.gather(1, order[:, :count])]
-    return Pairs(sources, targets, torch.cat([looking[order[:, count:]], found.expand(len(features), -1)], 1))
+    left = looking[order[:, count:]]
+    left = left.sort(1).values if in_order else left
+    return Pairs(sources, targets, torch.cat([left, found.expand(len(features), -1)], 1))
 
 
 class PublishedMerging(Merging):
@@ -174,12 +179,8 @@ class PublishedMerging(Merging):
         places = torch.arange(rows, device=seen.keys.device)
         looking, found = places[self.first :: 2], places[1 - self.first :: 2]
         self.multiply_adds += batch * len(looking) * len(found) * size
-        pairs = matched(seen.keys, looking, found, count)
-        if self.first:
-            # There rows are sorted that CLS is one of.
-            left = len(looking) - count
-            pairs.kept = torch.cat([pairs.kept[:, :left].sort(1).values, pairs.kept[:, left:]], 1)
-        return pairs
+        # There rows are sorted that CLS is one of.
+        return matched(seen.keys, looking, found, count, in_order=self.first > 0)
 
 
 class PublishedSaliency(Merging):
@@ -208,9 +209,7 @@ class PublishedSaliency(Merging):
         places = torch.arange(rows, device=seen.states.device)
         looking, found = places[::2], places[1::2]
         self.multiply_adds += batch * len(looking) * len(found) * size
-        pairs = matched(seen.states, looking, found, count)
-        left = len(looking) - count
-        pairs.kept = torch.cat([pairs.kept[:, :left].sort(1).values, pairs.kept[:, left:]], 1)
+        pairs = matched(seen.states, looking, found, count, in_order=True)
         attention = seen.scores.softmax(-1).mean(1)
         sharpness = torch.special.xlogy(attention, attention).sum(-1)
         mean, most = sharpness.mean(-1, keepdim=True), sharpness.amax(-1, keepdim=True)

@@ -194,13 +194,8 @@ class ReuseReport(ModelOutput):
         Args:
             frames (`int`): how many; the report is of whole frames, and holds its plan.
         """
-        assert self.plan is not None and self.computed_tokens is not None and self.total_tokens is not None
-        assert self.dense_multiply_adds is not None and self.reused_by_layer is not None
-        _, computed, tokens = self.plan.shape
-        self.total_tokens = self.total_tokens + frames * tokens
-        self.computed_share = self.computed_tokens.float() / self.total_tokens
-        self.dense_multiply_adds = self.dense_multiply_adds // computed * (computed + frames)
-        self.reused_by_layer = self.reused_by_layer + frames * tokens
+        assert self.plan is not None
+        self._count_frames(self.plan.shape[1], frames)
         self.plan = nn.functional.pad(self.plan, (0, 0, frames, 0))
         self.maps = None if self.maps is None else self.maps.with_kept_frames(frames)
 
@@ -228,18 +223,21 @@ class ReuseReport(ModelOutput):
             nearest (`torch.LongTensor` of shape `(frames,)`): for each of all frames the place in `kept` of the one
                 that is nearest.
         """
-        assert self.computed_tokens is not None and self.total_tokens is not None
-        assert self.dense_multiply_adds is not None and self.reused_by_layer is not None
-        frames = len(nearest)
-        tokens = self.total_tokens // len(kept)
-        self.total_tokens = tokens * frames
-        self.computed_share = self.computed_tokens.float() / self.total_tokens
-        self.dense_multiply_adds = self.dense_multiply_adds // len(kept) * frames
-        self.reused_by_layer = self.reused_by_layer + ((frames - len(kept)) * tokens)[:, None]
+        self._count_frames(len(kept), len(nearest) - len(kept))
         if self.plan is not None:
-            left_out = self.plan.new_zeros(self.plan.shape[0], frames, self.plan.shape[2])
+            left_out = self.plan.new_zeros(self.plan.shape[0], len(nearest), self.plan.shape[2])
             self.plan = left_out.index_copy(1, kept, self.plan)
         self.maps = None if self.maps is None else self.maps.spread_in_time(kept, nearest)
+
+    def _count_frames(self, frames: int, more: int) -> None:
+        """Makes a report of so many frames one of more, of which nothing was computed."""
+        assert self.computed_tokens is not None and self.total_tokens is not None
+        assert self.dense_multiply_adds is not None and self.reused_by_layer is not None
+        added = self.total_tokens // frames * more
+        self.total_tokens = self.total_tokens + added
+        self.computed_share = self.computed_tokens.float() / self.total_tokens
+        self.dense_multiply_adds = self.dense_multiply_adds // frames * (frames + more)
+        self.reused_by_layer = self.reused_by_layer + added[:, None]
 
     def add_planning(self, multiply_adds: int) -> None:
         """Adds what planning cost each stream."""

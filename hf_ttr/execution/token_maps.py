@@ -45,14 +45,14 @@ class TokenMaps(ModelOutput):
         """The same with so many frames in front, of tokens that an earlier call computed and that are their own."""
         assert self.groups is not None
         maps = {
-            name: torch.nn.functional.pad(tensor, (0, 0, frames, 0))
+            name: tensor.new_zeros(tensor.shape[0], frames, tensor.shape[2])
             for name, tensor in self.items()
             if name != "groups"
         }
         batch, _, tokens, layers = self.groups.shape
         own = torch.arange(frames * tokens, device=self.groups.device).view(1, frames, tokens, 1)
-        later = torch.where(self.groups < 0, self.groups, self.groups + frames * tokens)
-        return TokenMaps(**maps, groups=torch.cat([own.expand(batch, -1, -1, layers), later], dim=1))
+        kept = TokenMaps(**maps, groups=own.expand(batch, -1, -1, layers))
+        return TokenMaps.join([kept, self])
 
     @classmethod
     def join(cls, maps: Sequence[TokenMaps]) -> TokenMaps:

@@ -254,7 +254,10 @@ class FrameModel(ReuseEncoder):
         settings = as_temporal_reuse_config(temporal_reuse or self.config.temporal_reuse)
         settings.validate_settings()
         settings = settings.in_force()
-        if thresholds is None and self._may_skip(video, settings, kwargs):
+        recorded = ("output_attentions", "output_hidden_states")
+        output_all = any(kwargs.get(name, getattr(self.config, name)) for name in recorded)
+        is_plain = self.training or kwargs.get("attention_mask") is not None or output_all
+        if thresholds is None and settings.skips_frames and video.shape[1] >= FEWEST and not is_plain:
             check_pixels(video)
             given = {"output_reuse_plan": output_reuse_plan, "output_token_maps": output_token_maps, "reads": reads}
             return encode_with_skipping(
@@ -295,8 +298,6 @@ class FrameModel(ReuseEncoder):
         if active or getattr(past_key_values, "_last_layers", None) is not None:
             check_attention_takes_masks(self.config._attn_implementation, video.device.type)
         check_pixels(video)
-        output_attentions = bool(kwargs.get("output_attentions", self.config.output_attentions))
-        output_all = output_attentions or bool(kwargs.get("output_hidden_states", self.config.output_hidden_states))
         tokens = parts.embed(self, frames, options).unflatten(0, video.shape[:2])
         cache = self._cache_for(past_key_values, video, tokens, reads)
         planner = Planner(
@@ -325,17 +326,6 @@ class FrameModel(ReuseEncoder):
         if not is_off and (use_cache is None or use_cache):
             output.past_key_values = cache
         return output
-
-    def _may_skip(self, video: torch.Tensor, settings: TemporalReuseConfig, options: dict[str, Any]) -> bool:
-        """Whether whole frames of a call may be left out."""
-        records = ("output_attentions", "output_hidden_states")
-        return (
-            settings.skips_frames
-            and video.shape[1] >= FEWEST
-            and not self.training
-            and options.get("attention_mask") is None
-            and not any(options.get(name, getattr(self.config, name)) for name in records)
-        )
 
     def _run_streams(
         self, tokens: torch.Tensor, planner: Planner, cache: TemporalReuseCache, work: _Work

@@ -12,7 +12,7 @@ from ..caching.cache import TemporalReuseCache
 from ..configuration import TemporalReuseConfig
 from ..execution.flops import ReuseReport
 from ..modeling_outputs import TemporalReuseModelOutput, concatenate_outputs, map_tensors
-from ..planning.frame_skipping import between, choose_frames, planning_cost
+from ..planning.frame_skipping import choose_frames, places_between, planning_cost
 from ..planning.planner import MAX_FRAMES
 
 
@@ -96,12 +96,10 @@ def spread_in_time(output: TemporalReuseModelOutput, kept: tuple[int, ...], fram
     """
     states: Any = output.last_hidden_state
     numbers = torch.tensor(kept, device=states.device)
-    corners = torch.zeros(frames, dtype=torch.bool, device=states.device).index_fill(0, numbers, True)
-    left, right, share = between(corners)
-    place = corners.cumsum(0) - 1
+    left, right, share = places_between(numbers, frames)
     shares = share.to(states.dtype)[:, None, None]
-    output.last_hidden_state = torch.lerp(states[:, place[left]], states[:, place[right]], shares)
-    output.reuse.spread_in_time(numbers, place[torch.where(share > 0.5, right, left)])
+    output.last_hidden_state = torch.lerp(states[:, left], states[:, right], shares)
+    output.reuse.spread_in_time(numbers, torch.where(share > 0.5, right, left))
     output.past_key_values.spread_in_time(kept, frames)
     return output
 

@@ -60,15 +60,16 @@ def planning_cost(grid: tuple[int, int], video: torch.Tensor) -> int:
 
 
 def _choose(gram: torch.Tensor, budget: float) -> list[int]:
-    frames = gram.shape[-1]
+    # Where nothing moves all are as good, and no frame is left out.
+    best = min(candidates(gram.shape[-1], budget), key=lambda kept: predicted_error(gram, kept, budget))
+    return best.tolist()
+
+
+def candidates(frames: int, budget: float) -> list[torch.Tensor]:
+    """The frames that may be kept of so many, each as `evenly_spaced` returns them: first all, then ever fewer."""
     whole = max(round(budget * frames), 2)
     counts = {frames, *(min(round(gain * whole), frames) for gain in GAINS)}
-    # Where nothing moves all are as good, and no frame is left out.
-    best = min(
-        (evenly_spaced(frames, count) for count in sorted(counts, reverse=True)),
-        key=lambda kept: predicted_error(gram, kept, budget),
-    )
-    return best.tolist()
+    return [evenly_spaced(frames, count) for count in sorted(counts, reverse=True)]
 
 
 def evenly_spaced(frames: int, count: int) -> torch.Tensor:
@@ -118,6 +119,24 @@ def errors_of(gram: torch.Tensor, kept: torch.Tensor, budget: float) -> tuple[fl
     corners = torch.zeros(1, 1, frames, dtype=torch.bool, device=gram.device).index_fill(2, kept, True)
     skipped = float(polyline_error(gram, corners.expand(-1, len(gram), -1)).mean())
     return reuse_error(gram[:, kept][:, :, kept], budget * frames / len(kept)), skipped
+
+
+def places_between(kept: torch.Tensor, frames: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    Where frames lie between those that are kept.
+
+    Args:
+        kept (`torch.LongTensor` of shape `(kept,)`): numbers of frames, increasing, the first and the last among them.
+        frames (`int`): number of frames.
+
+    Returns:
+        Three tensors of shape `(frames,)`: the place in `kept` of the frame before each, or itself, and of the one
+        after; and the share of the latter, a `torch.FloatTensor`, linear in time.
+    """
+    corners = torch.zeros(frames, dtype=torch.bool, device=kept.device).index_fill(0, kept, True)
+    left, right, share = between(corners)
+    place = corners.cumsum(0) - 1
+    return place[left], place[right], share
 
 
 def reuse_error(gram: torch.Tensor, share: float) -> float:
