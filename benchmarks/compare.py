@@ -145,6 +145,8 @@ KINDS: dict[str, Tolerance] = {
             "results",
             "different_labels",
             "different_computed_shares",
+            "cuts",
+            "caught",
         ),
         COUNT,
     ),
@@ -177,8 +179,10 @@ NOT_JUDGED = {
         "of a machine, not of a method; the seconds of sweeps are of one run each",
     ),
     **dict.fromkeys(
-        ("setting", "threshold", "last_threshold", "r", "pieces", "stride", "rows", "runs"), "says what was measured"
+        ("setting", "threshold", "last_threshold", "r", "pieces", "stride", "rows", "runs", "minutes"),
+        "says what was measured",
     ),
+    **dict.fromkeys(("whole", "whole_of_age"), "a token that rounding decides on makes a frame whole, or not"),
     "realised": "the quotient of two that are judged",
     "accuracy_per_class": "parts of an accuracy that is judged",
     "mib_after_each_frame": "the last of them is judged",

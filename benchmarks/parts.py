@@ -12,6 +12,7 @@ from . import (
     heads,
     image_merging,
     linear_kernels,
+    long_streams,
     look_ahead,
     memory,
     motion,
@@ -65,4 +66,5 @@ PARTS: tuple[Part, ...] = (
     streams.LONG_PART,
     streams.MANY_PART,
     streams.GUARD_PART,
+    long_streams.PART,
 )

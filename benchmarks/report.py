@@ -18,6 +18,7 @@ from . import (
     heads,
     image_merging,
     linear_kernels,
+    long_streams,
     look_ahead,
     memory,
     motion,
@@ -120,6 +121,10 @@ def blocks(results: Results) -> Blocks:
         "long_run": (("long_run",), partial(_with_plot, "long_run", streams.long_table)),
         "heads": (("heads",), partial(_with_source, heads.table)),
         "calibration": (("calibration",), partial(_with_source, calibration.table)),
+        "long_alone": (("long_streams",), partial(_with_source, long_streams.alone_table)),
+        "long_joint": (("long_streams",), partial(_with_source, long_streams.joint_table)),
+        "long_light": (("long_streams",), partial(_with_source, long_streams.light_table)),
+        "long_loops": (("long_streams",), partial(_with_source, long_streams.loop_table)),
         "guard": (("guard",), partial(_with_source, streams.guard_table)),
         "many_streams": (("many_streams",), partial(_with_source, streams.many_table)),
         "headline": (("vit", "speed", "videomae_motion", "replay"), partial(headlines.headline, results)),
@@ -230,6 +235,7 @@ def make(name: str, results: Results) -> Block | None:
 BLOCK = re.compile(r"<!-- results: (\w+) -->.*?<!-- /results -->", re.DOTALL)
 QUICK_RUN = "**From a quick run (`--quick`): it shows that the benchmarks work. The figures measure nothing.**"
 WITH_PLACES = (
+    "long_streams",
     "rates",
     "frame_skipping",
     "ablation",

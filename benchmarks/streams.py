@@ -132,7 +132,7 @@ def _long_run(periods: int) -> dict[str, Any]:
                     {
                         "frames": result.number + 1,
                         "seconds": time.perf_counter() - begin,
-                        "resident_mib": _resident_bytes() / MIB,
+                        "resident_mib": resident_bytes() / MIB,
                         "files": len(os.listdir("/proc/self/fd")),
                         "kl": sum(divergences) / len(divergences),
                         "largest_kl": max(divergences),
@@ -150,7 +150,8 @@ def _logits(result: StreamResult, names: list[str]) -> torch.Tensor:
     return torch.tensor([scores[name] for name in names]).clamp(min=1e-30).log()
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """Memory of this process that is in use."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
