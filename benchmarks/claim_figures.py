@@ -8,7 +8,9 @@ from functools import lru_cache
 from statistics import geometric_mean, mean, median
 from typing import Any
 
-from . import ablation, bootstrap, clips, gaps
+from hf_ttr.configuration import DEFAULT_THRESHOLD
+
+from . import ablation, bootstrap, clips, gaps, long_streams
 from .aggregate import Versus, curves_of, is_baseline, points, subjects_of, versus, versus_by_video
 from .bootstrap import Interval, Resampled
 from .compare import WALL_CLOCK
@@ -283,6 +285,55 @@ def realised(reused: bool, results: Results) -> Figure:
     found = [row["realised"] for row in ([row for row in rows if "and ToMe" in row["key"][1]] if reused else alone)]
     of = "* | reuse, *, and ToMe, *" if reused else "all without reuse"
     return Figure(spread((min(found), max(found)), "{:.0%}"), f"speed_reduction: {of}", reason=NOT_KEPT)
+
+
+def caught(results: Results) -> Figure:
+    """How many cuts from one video to the next are computed whole, in any order and at any threshold."""
+    rows = long_streams.of_kind(part_of(results, "long_streams"), "joint")
+    found, cuts = (sum(row[name] for row in rows) for name in ("caught", "cuts"))
+    return Figure(f"{found} of {cuts}", "long_streams: joint | *", reason="a count")
+
+
+def behind_cuts(worst: bool, results: Results) -> Figure:
+    """
+    KL behind a cut at the default threshold over that of the same frames in streams of their own, in either order.
+
+    Args:
+        worst: of the video on which it grows most, or of all frames that lie `AFTER_CUT` frames and more behind one.
+        results: the measured.
+    """
+    rows = long_streams.of_kind(part_of(results, "long_streams"), "joint")
+    rows = [row for row in rows if float(row["key"][2]) == DEFAULT_THRESHOLD]
+    if worst:
+        videos = [(name, one) for row in rows for name, one in row["videos"].items()]
+        # Where next to nothing is lost, a quotient says nothing.
+        grown = [(one["kl"] / one["alone"]["kl"], name) for name, one in videos if one["alone"]["kl"] > 1e-3]
+        text = "{:.1f} times ({})".format(*max(grown))
+    else:
+        later = [row["zones"][long_streams.ZONES[-1]] for row in rows]
+        ratios = [zone["kl"] / zone["alone"]["kl"] for zone in later]
+        text = spread((min(ratios), max(ratios)), "{:.1f}") + " times"
+    return Figure(text, "long_streams: joint | *", reason=FEW)
+
+
+def drifted(results: Results) -> Figure:
+    """The largest change of KL from the second part of a loop to any later one; the first has a beginning."""
+    rows = long_streams.of_kind(part_of(results, "long_streams"), "looped")
+    found = [abs(one["kl"] / row["periods"][1]["kl"] - 1) for row in rows for one in row["periods"][2:]]
+    return Figure(f"{max(found):.1%}", "long_streams: looped | *", reason="the largest")
+
+
+def looped_minutes(results: Results) -> Figure:
+    """How long the loops are at the videos' own rates."""
+    rows = long_streams.of_kind(part_of(results, "long_streams"), "looped")
+    return Figure(f"{sum(row['minutes'] for row in rows):.0f} minutes", "long_streams: looped | *", reason="a sum")
+
+
+def lit(change: str, value: str, results: Results) -> Figure:
+    """KL, or the share of the multiply-adds, under a change of light over that as recorded; means of the videos."""
+    rows = long_streams.of_kind(part_of(results, "long_streams"), "light")
+    means = [mean(row[value] for row in rows if row["key"][1] == one) for one in (change, "as recorded")]
+    return Figure(f"{means[0] / means[1]:.1f} times", f"long_streams: light | {change}, as recorded | *", reason=FEW)
 
 
 def _there(value: Any) -> Any:

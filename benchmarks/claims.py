@@ -22,6 +22,7 @@ from .sweep_tables import LIGHT_SAVINGS, TARGETS
 
 README, INDEX = "README.md", "docs/index.md"
 MEASURED, STATIC, PLANNING = "docs/results.md", "docs/benchmarks/static_cameras.md", "docs/planning.md"
+LONG = "docs/benchmarks/long_streams.md"
 REDUCTION, VIDEOMAE = "docs/reduction.md", "docs/videomae.md"
 REPORT, POSTER = "docs/report/report.tex", "docs/poster/poster.tex"
 FRONT, PAPERS, TABLES = (README, INDEX), (REPORT, POSTER), (MEASURED, STATIC)
@@ -207,6 +208,22 @@ CLAIMS: tuple[Claim, ...] = (
         (REDUCTION,),
         "The divergence of merging across frames is {figure} times that of reuse.",
         partial(figures.nearer, "across_frames", "merged", ("bidirectional", "vidtome"), LIGHT_SAVINGS),
+    ),
+    Claim("long-cuts", (LONG,), "{figure} cuts are caught", figures.caught),
+    Claim("long-behind-cuts", (LONG,), "{figure} the KL of fresh streams", partial(figures.behind_cuts, False)),
+    Claim("long-worst-video", (LONG,), "on the worst video {figure}", partial(figures.behind_cuts, True)),
+    Claim("long-drift", (LONG,), "KL changes by {figure} at most", figures.drifted),
+    Claim("long-minutes", (LONG,), "{figure} of video", figures.looped_minutes),
+    *(
+        Claim(f"long-{value}-{change.replace(' ', '-')}", (LONG,), "{figure}", partial(figures.lit, change, value))
+        for change, value in (
+            ("dark start", "kl"),
+            ("grey start", "share"),
+            ("lamp", "kl"),
+            ("exposure", "kl"),
+            ("mains", "share"),
+            ("noise", "share"),
+        )
     ),
     Claim(
         "reduction-realised",

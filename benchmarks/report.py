@@ -235,7 +235,6 @@ def make(name: str, results: Results) -> Block | None:
 BLOCK = re.compile(r"<!-- results: (\w+) -->.*?<!-- /results -->", re.DOTALL)
 QUICK_RUN = "**From a quick run (`--quick`): it shows that the benchmarks work. The figures measure nothing.**"
 WITH_PLACES = (
-    "long_streams",
     "rates",
     "frame_skipping",
     "ablation",
