@@ -188,6 +188,15 @@ def against_skipping(result: dict[str, Any], ours: str, rival: str, rate: int, s
     return ratios
 
 
+def at_all_rates(result: dict[str, Any], ours: str, rival: str, saving: int) -> dict[tuple[str, int], float]:
+    """The same by video and rate."""
+    return {
+        (video, rate): ratio
+        for rate in RATES
+        for video, ratio in against_skipping(result, ours, rival, rate, saving).items()
+    }
+
+
 PAIRS = (("budget", "skip_interpolate"), ("bidirectional", "skip_interpolate"), ("causal", "skip_hold"))
 
 
