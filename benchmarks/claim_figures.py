@@ -228,6 +228,7 @@ def nearest_skipping(ours: str, results: Results) -> Figure:
     return Figure(text, f"rates: vit {rate}fps | {ours}, frame skipping | * | {video}", reason="one case")
 
 
+@lru_cache(maxsize=8)
 def _skipping(ours: str, results: Results) -> dict[int, dict[tuple[str, int], float]]:
     part, rival = part_of(results, "rates"), dict(rates.PAIRS)[ours]
     found = {saving: rates.at_all_rates(part, ours, rival, saving) for saving in SAVINGS}

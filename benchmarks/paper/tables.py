@@ -62,8 +62,8 @@ def equal_kl(results: Results) -> str:
     curves = {name: curves_of(parts[name], SETS[name][1]) for name in names}
     methods = parts["static"]["methods"]
     rows = []
-    for key in curves["static"]:
-        if key.startswith("dense"):
+    for key in methods:
+        if key.startswith("dense") or key not in curves["static"]:
             continue
         title = SHORT.get(methods[key]["title"], methods[key]["title"])
         cells = []
