@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from .curves import Cost, Point, cost_or_mixed
+from .curves import Cost, Point, cost_or_mixed, value_at_cost
 
 
 @dataclass
@@ -74,6 +74,11 @@ def _mean(setting: float, rows: list[dict[str, Any]]) -> Mean:
 def points(curve: Iterable[Mean], cost: str = "share") -> list[Point]:
     """Cost (`"share"` of the multiply-adds, or `"time"`) and KL of each setting."""
     return [(entry.values[cost], entry.values["kl"]) for entry in curve]
+
+
+def value_at(curve: Iterable[Mean], name: str, share: float) -> float | None:
+    """Another mean at a share of the multiply-adds, between settings as `value_at_cost` has it."""
+    return value_at_cost([(entry.values["share"], entry.values[name]) for entry in curve], share)
 
 
 def is_baseline(methods: dict[str, Any], key: str) -> bool:

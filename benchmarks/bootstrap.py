@@ -138,8 +138,12 @@ class Resampled:
 
     def value(self, key: str, value: str, target: float) -> np.ndarray:
         """A value of a method at the cost that it needs for a KL, in each draw, `(draws,)`."""
+        return self.value_at(key, value, self.costs(key, target))
+
+    def value_at(self, key: str, value: str, cost: np.ndarray | float) -> np.ndarray:
+        """A value of a method at a cost, or one for each draw, in each draw, `(draws,)`."""
         shares, values = self.means(key, "share"), self.means(key, value)
         order = np.argsort(shares, axis=1, kind="stable")
         shares, values = (np.take_along_axis(array, order, axis=1) for array in (np.log(shares), values))
-        at = np.log(self.costs(key, target))
+        at = np.broadcast_to(np.log(cost), len(shares))
         return np.array([np.interp(*curve) for curve in zip(at, shares, values)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,12 +11,13 @@ from typing import Any
 
 from hf_ttr.configuration import DEFAULT_THRESHOLD
 
-from . import ablation, bootstrap, clips, gaps, long_streams
-from .aggregate import Versus, curves_of, is_baseline, points, subjects_of, versus, versus_by_video
+from . import ablation, bootstrap, clips, dense_outputs, gaps, long_streams, rates
+from .aggregate import Versus, curves_of, is_baseline, points, rivals, subjects_of, value_at, versus, versus_by_video
 from .bootstrap import Interval, Resampled
 from .compare import WALL_CLOCK
-from .curves import Cost, cost_or_mixed, kl_at_cost, value_at_cost
+from .curves import Cost, cost_or_mixed, kl_at_cost
 from .store import ResultError, Results, part_of
+from .sweep_tables import SAVINGS
 
 
 VIT, ALL = ("real",), ("real", "moving")
@@ -149,9 +151,46 @@ def at_cost(key: str, value: str, target: float, results: Results) -> Figure:
     """A share of the frames at the cost for a KL."""
     curve = _there(curves_of(part_of(results, "vit"), "real").get(key))
     at = cost_or_mixed(points(curve), target).share
-    found = _there(value_at_cost([(entry.values["share"], entry.values[value]) for entry in curve], at))
     draws = bootstrap.interval(resampled(results).value(key, value, target))
+    return Figure(f"{_there(value_at(curve, value, at)):.1%}", cells(key), spread(draws, "{:.1%}"))
+
+
+def rival_at_cost(ours: str, value: str, target: float, results: Results) -> Figure:
+    """The same of the best rival of a method, at the cost that the rival needs for the KL."""
+    return at_cost(rival_of(results, ours, target), value, target, results)
+
+
+def at_saving(key: str, value: str, fewer: float, results: Results) -> Figure:
+    """A share of the frames at so many times fewer multiply-adds."""
+    found = _there(value_at(_there(curves_of(part_of(results, "vit"), "real").get(key)), value, 1 / fewer))
+    draws = bootstrap.interval(resampled(results).value_at(key, value, 1 / fewer))
     return Figure(f"{found:.1%}", cells(key), spread(draws, "{:.1%}"))
+
+
+def labels_of_rivals(ours: str, fewer: float, results: Results) -> Figure:
+    """Which rival of a method is nearest in KL at so many times fewer multiply-adds, and which keeps most labels."""
+    part = part_of(results, "vit")
+    curves = curves_of(part, "real")
+    others = {key: curves[key] for key in rivals(part["methods"], ours) if key in curves}
+    kls = {key: kl for key, curve in others.items() if (kl := kl_at_cost(points(curve), 1 / fewer)) is not None}
+    _there(kls or None)
+    nearest = min(kls, key=kls.__getitem__)
+    most = max(kls, key=lambda key: _there(value_at(others[key], "agreement", 1 / fewer)))
+
+    def named(key: str) -> str:
+        return f"{part['methods'][key]['title']} (KL {kls[key]:.3f})"
+
+    def kept(key: str) -> str:
+        figure = at_saving(key, "agreement", fewer, results)
+        return f"{figure.text} ({figure.interval})"
+
+    ends = (
+        f", and no other keeps more labels, {kept(most)}"
+        if most == nearest
+        else f" and keeps {kept(nearest)} of the labels; {named(most)} keeps the most, {kept(most)}"
+    )
+    found = ", ".join(dict.fromkeys((nearest, most)))
+    return Figure(f"{named(nearest)} is the nearest{ends}", cells(found), reason="said in it")
 
 
 def dense_flicker(results: Results) -> Figure:
@@ -173,6 +212,50 @@ def worst(ours: str, target: float, sets: tuple[str, ...], results: Results) -> 
     end = at_least.get((found.own.at_most, found.best.at_most), "")
     text = f"`{found.video}`: {found.own.share:.1%} against {found.best.share:.1%} ({title}{end})"
     return Figure(text, f"vit: * | {ours}, {found.rival} | * | {found.video}", reason="one video")
+
+
+def nearer_skipping(ours: str, results: Results) -> Figure:
+    """In how many cases, each of a video, a rate and a saving, frame skipping is nearer to the dense model."""
+    ratios = [ratio for found in _skipping(ours, results).values() for ratio in found.values()]
+    worse = sum(ratio > rates.WORSE for ratio in ratios)
+    return Figure(f"{worse} of {len(ratios)}", f"rates: * | {ours}, frame skipping | * | *", reason="a count")
+
+
+def nearest_skipping(ours: str, results: Results) -> Figure:
+    """The case in which it is nearest in proportion: the KL of a method over that of frame skipping."""
+    found = {(*case, saving): ratio for saving, of in _skipping(ours, results).items() for case, ratio in of.items()}
+    video, rate, saving = max(found, key=found.__getitem__)
+    at = "every frame" if rate == rates.RATES[0] else f"{rate} frames a second"
+    text = f"{found[video, rate, saving]:.2f} times its KL (`{video}`, {at}, {saving}x fewer)"
+    return Figure(text, f"rates: vit {rate}fps | {ours}, frame skipping | * | {video}", reason="one case")
+
+
+@lru_cache(maxsize=8)
+def _skipping(ours: str, results: Results) -> dict[int, dict[tuple[str, int], float]]:
+    part, rival = part_of(results, "rates"), dict(rates.PAIRS)[ours]
+    found = {saving: rates.at_all_rates(part, ours, rival, saving) for saving in SAVINGS}
+    return _there(found if any(found.values()) else None)
+
+
+def dense_quotient(method: str, name: str, fewer: int, results: Results) -> Figure:
+    """Distance of the outputs of patches over that of frame skipping: the geometric mean of the videos."""
+    ratios = _there(dense_outputs.against_skipping(part_of(results, "dense_outputs"), name, method, fewer) or None)
+    low, high = (math.exp(end) for end in bootstrap.of_mean(math.log(ratio) for ratio in ratios.values()))
+    text, of = f"{geometric_mean(ratios.values()):.2f}", f"{method}, skip_interpolate"
+    return Figure(text, f"dense_outputs: dinov2 {name} | {of} | *", spread((low, high), "{:.2f}"))
+
+
+def dense_lost(method: str, results: Results) -> Figure:
+    """The videos on which frame skipping is nearer at any rate and saving, those first that lose most."""
+    part, largest = part_of(results, "dense_outputs"), dict[str, float]()
+    for name in dense_outputs.RATES:
+        for saving in SAVINGS:
+            for video, ratio in dense_outputs.against_skipping(part, name, method, saving).items():
+                largest[video] = max(ratio, largest.get(video, 0.0))
+    lost = sorted((video for video in largest if largest[video] > rates.WORSE), key=lambda video: -largest[video])
+    named = ", ".join(f"`{video}`" for video in lost)
+    text = f"{len(lost)} of {len(_there(largest or None))} videos" + (f" ({named})" if lost else "")
+    return Figure(text, f"dense_outputs: * | {method}, skip_interpolate | *", reason="a count")
 
 
 def half(videos: slice, ours: str, target: float, results: Results) -> Figure:
@@ -211,7 +294,7 @@ def motions(fewer: float, who: str, results: Results) -> Figure:
     curves = curves_of(part, "motion")
 
     def accuracy(key: str) -> float | None:
-        return value_at_cost([(one.values["share"], one.values["accuracy"]) for one in curves[key]], 1 / fewer)
+        return value_at(curves[key], "accuracy", 1 / fewer)
 
     others = {key: value for key in curves if is_baseline(part["methods"], key) and (value := accuracy(key))}
     key = max(others, key=others.__getitem__, default="") if who in ("rival", "name") else who

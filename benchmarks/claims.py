@@ -17,7 +17,7 @@ from pathlib import Path
 from . import claim_figures as figures
 from .claim_figures import ALL, VIT, Figure
 from .store import ResultError, Results
-from .sweep_tables import LIGHT_SAVINGS, TARGETS
+from .sweep_tables import LIGHT_SAVINGS, SAVINGS, TARGETS
 
 
 README, INDEX = "README.md", "docs/index.md"
@@ -26,10 +26,13 @@ LONG = "docs/benchmarks/long_streams.md"
 REDUCTION, VIDEOMAE = "docs/reduction.md", "docs/videomae.md"
 REPORT, POSTER = "docs/report/report.tex", "docs/poster/poster.tex"
 FRONT, PAPERS, TABLES = (README, INDEX), (REPORT, POSTER), (MEASURED, STATIC)
+RATES, DENSE = ("docs/benchmarks/rates.md", REPORT), ("docs/benchmarks/dense_outputs.md", REPORT)
 MODES = {"live": "causal", "ahead": "look_ahead", "clips": "bidirectional"}
 """What is compared with what: streams with methods that know no future, the others with all methods."""
 KL = TARGETS[0]
 """Of the headlines."""
+FEWER = SAVINGS[0]
+"""Times fewer multiply-adds at which labels are compared."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ ALSO: dict[str, tuple[str, ...]] = {
     "live-range": (*FRONT, *PAPERS),
     "live-worse": FRONT,
     "live-all-worse": (*FRONT, REPORT),
-    "live-all-worst": (README, REPORT),
+    "live-all-worst": (README, *PAPERS),
     "ahead-quotient": (REPORT,),
     "ahead-quotient-0.05": (REPORT,),
     "clips-saving": FRONT,
@@ -108,6 +111,14 @@ def _against(mode: str, target: float) -> Iterator[Claim]:
             yield Claim(name, files, sentence, figure)
 
 
+def _labels() -> Iterator[Claim]:
+    """How many labels reuse and its rivals keep in streams, at equal KL and at equal multiply-adds."""
+    sentence, ours = "{figure} ({interval})", MODES["live"]
+    yield Claim("live-rival-labels", (REPORT,), sentence, partial(figures.rival_at_cost, ours, "agreement", KL))
+    yield Claim(f"live-{FEWER}x-labels", (REPORT,), sentence, partial(figures.at_saving, ours, "agreement", FEWER))
+    yield Claim(f"live-{FEWER}x-others", (REPORT,), "{figure}", partial(figures.labels_of_rivals, ours, FEWER))
+
+
 AGAINST = tuple(claim for mode in MODES for target in TARGETS for claim in _against(mode, target))
 MERGING = (
     *(f"and ToMe, r = {r} in each layer" for r in (1, 2, 4)),
@@ -122,6 +133,25 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("clips-labels", (*FRONT, REPORT), LABELS, partial(figures.at_cost, "bidirectional", "agreement", KL)),
     Claim("clips-flicker", (*FRONT, REPORT), FLICKER, partial(figures.at_cost, "bidirectional", "flicker", KL)),
     Claim("dense-flicker", (*FRONT, *PAPERS), "the dense model's in {figure} ({interval})", figures.dense_flicker),
+    *_labels(),
+    *(
+        claim
+        for name, ours in (("budget", "budget"), ("clips", "bidirectional"), ("live", "causal"))
+        for claim in (
+            Claim(f"skipping-nearer-{name}", (*RATES, POSTER), "{figure}", partial(figures.nearer_skipping, ours)),
+            Claim(f"skipping-nearest-{name}", RATES, "{figure}", partial(figures.nearest_skipping, ours)),
+        )
+    ),
+    *(
+        Claim(
+            f"dense-outputs-{fewer}x",
+            DENSE,
+            "{figure} ({interval})",
+            partial(figures.dense_quotient, "budget", "own", fewer),
+        )
+        for fewer in SAVINGS
+    ),
+    Claim("dense-outputs-lost", DENSE, "{figure}", partial(figures.dense_lost, "budget")),
     Claim(
         "skipping",
         FRONT,

@@ -339,26 +339,37 @@ def against_skipping(result: dict[str, Any], name: str, method: str, saving: flo
     return ratios
 
 
+def means(result: dict[str, Any], name: str, saving: float) -> tuple[int, dict[str, dict[str, float]]]:
+    """
+    Means over the videos on which all of `AT_SAVINGS` get to so many times fewer multiply-adds.
+
+    Returns:
+        The number of videos, and by method and measure the mean; nothing without videos.
+    """
+    of_figures = {figure: curves(result, name, figure) for figure in FIGURES}
+    there = [
+        video
+        for video, of_methods in curves(result, name).items()
+        if all(kl_at_cost(of_methods.get(key, ()), 1 / saving) is not None for key in AT_SAVINGS)
+    ]
+
+    def mean(figure: str, key: str) -> float:
+        found = (value_at_cost(of_figures[figure][video][key], 1 / saving) for video in there)
+        return fmean(value for value in found if value is not None)
+
+    return len(there), {key: {figure: mean(figure, key) for figure in FIGURES} for key in AT_SAVINGS if there}
+
+
 def table(result: dict[str, Any]) -> Block:
     """Means over the videos at equal multiply-adds, of every measure."""
     lines: Block = []
     for name, title in TITLES.items():
         rows = []
         for saving in SAVINGS:
-            videos_there = {
-                video: of_methods
-                for video, of_methods in curves(result, name).items()
-                if all(kl_at_cost(of_methods.get(key, ()), 1 / saving) is not None for key in AT_SAVINGS)
-            }
+            count, found = means(result, name, saving)
             for key in AT_SAVINGS:
-                figures = []
-                for figure, form in FIGURES.items():
-                    of_figure = curves(result, name, figure)
-                    found = [value_at_cost(of_figure[video][key], 1 / saving) for video in videos_there]
-                    figures.append(
-                        format(fmean(value for value in found if value is not None), form) if found else "-"
-                    )
-                rows.append((f"{saving}x", METHODS[key].title, str(len(videos_there)), *figures))
+                figures = (format(found[key][figure], form) if found else "-" for figure, form in FIGURES.items())
+                rows.append((f"{saving}x", METHODS[key].title, str(count), *figures))
         lines += [f"{title}:", Table(("fewer", "method", "videos", *HEADINGS), rows)]
     return [
         "A ViT-S/14 that was trained to predict where people look, up to 33 frames of each video, at equal "

@@ -21,6 +21,7 @@ from .sweep_tables import (
     equal_kl,
     kl_text,
     knows,
+    labels_said,
     online_first,
 )
 from .table import Block, Table
@@ -81,7 +82,8 @@ def frames(subjects: str, title: str, plot: str, result: dict[str, Any]) -> Bloc
     return [
         picture("KL to the dense model over multiply-adds", f"{plot}_few"),
         f"{result['model']}, {count} {title}: multiply-adds in % of the dense model's for the same KL, the methods of "
-        f"this package, the {SHOWN_BASELINES} best others that know no future and the best that does. {MIXED}{ONLINE}",
+        f"this package, the {SHOWN_BASELINES} best others that know no future and the best that does. "
+        f"{labels_said(curves, methods)} {MIXED}{ONLINE}",
         equal_kl(curves, methods, shown),
     ]
 

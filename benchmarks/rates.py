@@ -179,13 +179,25 @@ def _times(cost: Cost | None) -> str:
 
 def against_skipping(result: dict[str, Any], ours: str, rival: str, rate: int, saving: int) -> dict[str, float]:
     """KL of one method over that of another at equal multiply-adds, by video, where both get there."""
-    ratios = {}
-    for name in subjects_of(result, f"{rate}fps"):
-        curves = curves_of(result, f"{rate}fps", [name])
+    ratios, subjects = {}, f"{rate}fps"
+    # Of few rows, as each video looks through all of them.
+    pair = [row for row in result["rows"] if row["key"][1] in (ours, rival)]
+    few = {"rows": [row for row in pair if row["key"][0].endswith(f" {subjects}")]}
+    for name in subjects_of(few, subjects):
+        curves = curves_of(few, subjects, [name])
         own, other = (kl_at_cost(points(curves.get(key, ())), 1 / saving) for key in (ours, rival))
         if own is not None and other is not None:
             ratios[name] = own / other
     return ratios
+
+
+def at_all_rates(result: dict[str, Any], ours: str, rival: str, saving: int) -> dict[tuple[str, int], float]:
+    """The same by video and rate."""
+    return {
+        (video, rate): ratio
+        for rate in RATES
+        for video, ratio in against_skipping(result, ours, rival, rate, saving).items()
+    }
 
 
 PAIRS = (("budget", "skip_interpolate"), ("bidirectional", "skip_interpolate"), ("causal", "skip_hold"))

@@ -7,8 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from . import plots
-from .aggregate import Curves, Mean, best_baseline, curves_of, is_baseline, is_online, points, rivals, subjects_of
-from .curves import Cost, cost_or_mixed, kl_at_cost, value_at_cost
+from .aggregate import (
+    Curves,
+    Mean,
+    best_baseline,
+    curves_of,
+    is_baseline,
+    is_online,
+    points,
+    rivals,
+    subjects_of,
+    value_at,
+)
+from .curves import Cost, cost_or_mixed, kl_at_cost
 from .speed_methods import emphasised
 from .table import Block, Table
 
@@ -16,6 +27,8 @@ from .table import Block, Table
 TARGETS = (0.02, 0.05)
 SAVINGS = (4, 8)
 TIMES = (0.5, 0.25)
+LABEL_SAVINGS = (2, *SAVINGS)
+"""Where labels are shown beside KL: at the first of them the methods of papers are still at home."""
 LIGHT_SAVINGS = (1.3, 2, 3)
 """Where methods that merge or leave out tokens of a clip are at home."""
 SHOWN_BASELINES = 4
@@ -80,13 +93,14 @@ def matched(subjects: str, title: str, name: str, result: dict[str, Any]) -> Blo
     lines: Block = [
         f"{result['model']}, {title} ({what}): multiply-adds in % of the dense model at equal KL, and KL at equal "
         "multiply-adds and at equal wall-clock. KL is the mean per frame; between settings it is interpolated on "
-        f"logarithmic axes. A dash: the sweep does not reach there. {MIXED}{of_frames(methods) * ONLINE}",
+        "logarithmic axes. A dash: the sweep does not reach there. "
+        f"{labels_said(curves, methods)} {MIXED}{of_frames(methods) * ONLINE}",
         Table(
             (
                 "method",
                 *of_frames(methods) * ["knows"],
                 *(f"multiply-adds at KL {target:g}" for target in TARGETS),
-                *(f"KL at {saving}x fewer" for saving in SAVINGS),
+                *(f"{saving}x fewer: {labels_heading(methods)}" for saving in LABEL_SAVINGS),
                 *(f"KL at {time:.0%} of the time" for time in TIMES),
             ),
             (
@@ -116,9 +130,33 @@ def _matched_row(curves: Curves, methods: dict[str, Any], key: str) -> list[str]
         emphasised(methods, key),
         *of_frames(methods) * [knows(methods, key)],
         *(cost_text(cost_or_mixed(points(curve), target)) for target in TARGETS),
-        *(kl_text(kl_at_cost(points(curve), 1 / saving)) for saving in SAVINGS),
+        *(labels_text(methods, curve, saving) for saving in LABEL_SAVINGS),
         *(kl_text(kl_at_cost(points(curve, "time"), time)) for time in TIMES),
     ]
+
+
+def labels_text(methods: dict[str, Any], curve: list[Mean], saving: float) -> str:
+    """KL, the share of labels that are kept and, of frames, flicker at so many times fewer multiply-adds."""
+    kl = kl_at_cost(points(curve), 1 / saving)
+    found = [value_at(curve, name, 1 / saving) for name in ("agreement", "flicker")[: 1 + of_frames(methods)]]
+    return "; ".join([kl_text(kl), *(f"{value:.1%}" for value in found if value is not None)])
+
+
+def labels_heading(methods: dict[str, Any]) -> str:
+    """What `labels_text` has."""
+    return f"KL; labels kept{of_frames(methods) * '; flicker'}"
+
+
+def labels_said(curves: Curves, methods: dict[str, Any]) -> str:
+    """What that means, and the flicker of the dense model."""
+    if not of_frames(methods):
+        return "Labels kept: the share of the clips with the dense model's label."
+    flicker = next(iter(curves.values()))[0].values["dense_flicker"]
+    return (
+        "Labels kept: the share of the frames with the dense model's label; flicker: of those whose label is not that "
+        f"of the frame before (dense {flicker:.1%}), which is low as well where outputs are held. A lower KL need not "
+        "keep more labels."
+    )
 
 
 def compared_with(methods: dict[str, Any]) -> str:
@@ -199,7 +237,8 @@ def at_equal_kl(result: dict[str, Any]) -> Block:
     ours = [key for key in curves if methods[key]["ours"]]
     return [
         f"Multiply-adds in % of the dense model's at equal KL divergence from it per frame: a real ViT-Tiny, "
-        f"{len(found)} videos of static cameras, up to {result['frames']} frames of each. {MIXED}{ONLINE}",
+        f"{len(found)} videos of static cameras, up to {result['frames']} frames of each. "
+        f"{labels_said(curves, methods)} {MIXED}{ONLINE}",
         equal_kl(curves, methods, [*ours, *best_others(curves, methods)]),
     ]
 
@@ -216,14 +255,21 @@ def best_others(curves: Curves, methods: dict[str, Any]) -> list[str]:
 
 
 def equal_kl(curves: Curves, methods: dict[str, Any], keys: Iterable[str]) -> Table:
-    """What some methods need at each of `TARGETS`, those first that know no future."""
+    """What some methods need at each of `TARGETS`, and labels at equal cost; first those that know no future."""
+    saving = SAVINGS[0]
     return Table(
-        ("method", "knows", *(f"at KL {target:g}" for target in TARGETS)),
+        (
+            "method",
+            "knows",
+            *(f"at KL {target:g}" for target in TARGETS),
+            f"{saving}x fewer: {labels_heading(methods)}",
+        ),
         (
             (
                 emphasised(methods, key),
                 knows(methods, key),
                 *(cost_text(cost_or_mixed(points(curves[key]), target)) for target in TARGETS),
+                labels_text(methods, curves[key], saving),
             )
             for key in online_first(methods, keys)
         ),
@@ -251,10 +297,7 @@ def at_savings(subjects: str, title: str, result: dict[str, Any]) -> Block:
         kl = kl_at_cost(points(curve), share)
         if kl is None:
             return "-"
-        labels, time = (
-            value_at_cost([(entry.values["share"], entry.values[name]) for entry in curve], share)
-            for name in (right, "time")
-        )
+        labels, time = (value_at(curve, name, share) for name in (right, "time"))
         assert labels is not None and time is not None
         return f"{kl:.4f}; {labels:.1%}; {1 / time:.2f}x"
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import mean
+from statistics import geometric_mean, mean
 from typing import Any
 
-from .. import ablation
-from ..aggregate import curves_of, is_online, points
-from ..curves import cost_at_kl, kl_at_cost
+from .. import ablation, dense_outputs, rates
+from ..aggregate import curves_of, is_online, points, value_at
+from ..curves import Cost, cost_at_kl, kl_at_cost
 from ..store import Results, part_of
-from ..sweep_tables import TARGETS
+from ..sweep_tables import SAVINGS, TARGETS
 from ..table import escaped
-from .numbers import SETS, cost_text, divergence, times
+from .numbers import SETS, cost_text, divergence, percent, times
 
 
 SHORT = {
@@ -22,6 +22,10 @@ SHORT = {
     "Eventful, token-wise, CLS always": "Eventful, token-wise*",
     "Eventful, full, CLS always": "Eventful, full*",
     "STGT gate, CLS always": "STGT gate*",
+    "Eventful, token-wise, CLS always, before the norm": "Eventful, before norm*",
+    "Eventful, token-wise, threshold": "Eventful, thresholds*",
+    "Eventful, full, threshold": "Eventful, full, thresholds*",
+    "ToMe, rows in the paper's order": "ToMe, the paper's order",
     "frame skipping, logits interpolated": "skip, interpolated",
     "frame skipping, logits held": "skip, held",
     "pruning by attention": "pruning (EViT)",
@@ -33,6 +37,10 @@ def tables(results: Results) -> dict[str, str]:
     """Every table as a `tabular` of the package booktabs, by name."""
     return {
         "equal_kl": equal_kl(results),
+        "rates": frame_rates(results),
+        "rates_live": live_rates(results),
+        "never_worse": never_worse(results),
+        "dense_outputs": every_patch(results),
         "ablation": ablations(results),
         "look_ahead": look_ahead(results),
         "packing": packing(results),
@@ -41,29 +49,151 @@ def tables(results: Results) -> dict[str, str]:
 
 
 def equal_kl(results: Results) -> str:
-    """Multiply-adds at equal KL, and KL at equal multiply-adds, of every method on static cameras and on clips."""
+    """
+    Multiply-adds at equal KL, and at equal multiply-adds KL, the labels that are kept and flicker, of every method on
+    static cameras and on clips.
+    """
+
+    def variant(key: str) -> bool:
+        return str(methods[key]["paper"]).startswith("a variant of ours")
+
     names = ("static", "moving", "fights")
     parts = {name: part_of(results, SETS[name][0]) for name in names}
     curves = {name: curves_of(parts[name], SETS[name][1]) for name in names}
     methods = parts["static"]["methods"]
     rows = []
-    for key in curves["static"]:
-        if key.startswith("dense"):
+    for key in methods:
+        if key.startswith("dense") or key not in curves["static"]:
             continue
         title = SHORT.get(methods[key]["title"], methods[key]["title"])
         cells = []
         for name in names:
-            curve = points(curves[name].get(key, []))
+            curve = curves[name].get(key, [])
             for target in TARGETS:
-                cells.append(cost_text(cost_at_kl(curve, target), 0))
+                cells.append(cost_text(cost_at_kl(points(curve), target), 0))
             if name == "static":
-                cells.append(divergence(kl_at_cost(curve, 1 / 4)))
-        mark = "" if is_online(methods, key) else r"\,$\circ$"
+                labels = (value_at(curve, value, 1 / SAVINGS[0]) for value in ("agreement", "flicker"))
+                cells.append(divergence(kl_at_cost(points(curve), 1 / SAVINGS[0])))
+                cells += ["--" if value is None else percent(value, 0) for value in labels]
+        mark = (r"\,$\dagger$" if variant(key) else "") + ("" if is_online(methods, key) else r"\,$\circ$")
         rows.append(((rf"\textbf{{{escaped(title)}}}" if methods[key]["ours"] else escaped(title)) + mark, *cells))
-    groups = r" & \multicolumn{3}{c}{static} & \multicolumn{2}{c}{others} & \multicolumn{2}{c}{clips} \\"
-    rules = r"\cmidrule(lr){2-4}\cmidrule(lr){5-6}\cmidrule(lr){7-8}"
-    header = r"method & .02 & .05 & KL, 4$\times$ & .02 & .05 & .02 & .05 \\"
-    return _tabular("@{}lrrrrrrr@{}", [groups, rules, header], rows)
+    fewer = rf"\multicolumn{{3}}{{c}}{{static, {SAVINGS[0]}$\times$ fewer}}"
+    groups = rf" & \multicolumn{{2}}{{c}}{{static}} & {fewer} & \multicolumn{{2}}{{c}}{{others}} & "
+    groups += r"\multicolumn{2}{c}{clips} \\"
+    rules = r"\cmidrule(lr){2-3}\cmidrule(lr){4-6}\cmidrule(lr){7-8}\cmidrule(lr){9-10}"
+    header = r"method & .02 & .05 & KL & kept & flicker & .02 & .05 & .02 & .05 \\"
+    notes = r"*\,with the CLS token always let through, our addition."
+    if any(variant(key) for key in curves["static"]):
+        notes += r" $\dagger$\,a variant of ours."
+    lines = [_tabular("@{}lrrrrrrrrr@{}", [groups, rules, header], rows), "", r"\vspace{2pt}"]
+    return "\n".join([*lines, rf"\parbox{{\columnwidth}}{{{notes}}}"])
+
+
+RATE_NAMES = {rate: "own" if rate == rates.RATES[0] else str(rate) for rate in rates.RATES}
+"""Of the columns: frames a second, the videos' own first."""
+RIVALS = {
+    "skip_interpolate": "skip, interpolated",
+    "skip_hold": "skip, held",
+    "eventful_tokenwise_threshold": "Eventful, thresholds*",
+}
+
+
+def frame_rates(results: Results) -> str:
+    """How many times fewer multiply-adds the larger KL needs, by scenes, method and frames a second."""
+    part, lines = part_of(results, "rates"), list[list[str]]()
+    for kind, title in rates.KINDS.items():
+        counts = [len(rates.of_kind(part, rate, kind)) for rate in rates.RATES]
+        space = r"\addlinespace[1.5pt] " if lines else ""
+        lines.append([rf"{space}\emph{{{title}}}: videos", *(rf"\emph{{{count or '--'}}}" for count in counts)])
+        for name, (ours, *others) in rates.SUMMARY.items():
+            costs = _costs_by_rate(part, kind, (ours, *others))
+            lines.append([rf"\textbf{{{name}: reuse}}", *map(_fewer, costs[ours])])
+            lines += [[f"{name}: {RIVALS[key]}", *map(_fewer, costs[key])] for key in others]
+    return _tabular("@{}lrrrrr@{}", [rf"frames a second & {' & '.join(RATE_NAMES.values())} \\"], lines)
+
+
+def live_rates(results: Results) -> str:
+    """The same for the poster: live streams, reuse and the better of the others."""
+    part, lines = part_of(results, "rates"), []
+    ours, *others = rates.SUMMARY["live"]
+    for kind, title in rates.KINDS.items():
+        costs = _costs_by_rate(part, kind, (ours, *others))
+        best = [
+            min((cost for cost in found if cost is not None), key=lambda cost: cost.share, default=None)
+            for found in zip(*(costs[key] for key in others))
+        ]
+        cells = (rf"\textbf{{{_fewer(cost)}}}" for cost in costs[ours])
+        lines += [[title.split(",")[0], *cells], [r"\quad best other", *map(_fewer, best)]]
+    return _tabular("@{}lrrrrr@{}", [rf" & {' & '.join(RATE_NAMES.values())} \\"], lines)
+
+
+def _costs_by_rate(part: dict[str, Any], kind: str, keys: Sequence[str]) -> dict[str, list[Cost | None]]:
+    """By method what it needs at each rate for the larger KL."""
+    found: dict[str, list[Cost | None]] = {key: [] for key in keys}
+    for rate in rates.RATES:
+        videos = rates.of_kind(part, rate, kind)
+        curves = curves_of(part, f"{rate}fps", videos) if videos else {}
+        for key in keys:
+            found[key].append(cost_at_kl(points(curves.get(key, ())), TARGETS[-1]))
+    return found
+
+
+def _fewer(cost: Cost | None) -> str:
+    return "--" if cost is None else ("$\\geq$" if cost.at_most else "") + times(1 / cost.share, 1)
+
+
+PAIRS = {"budget": "budget", "bidirectional": "threshold, clips", "causal": "threshold, live"}
+"""Of what `rates.PAIRS` compares with frame skipping."""
+
+
+def never_worse(results: Results) -> str:
+    """Reuse against frame skipping over all rates, and the videos on which skipping is nearer."""
+    part, lines = part_of(results, "rates"), []
+    for ours, rival in rates.PAIRS:
+        for saving in SAVINGS:
+            ratios = rates.at_all_rates(part, ours, rival, saving)
+            nearer: dict[str, list[int]] = {}
+            worst = sorted(ratios, key=lambda case: -ratios[case])
+            for video, rate in (case for case in worst if ratios[case] > rates.WORSE):
+                nearer.setdefault(video, []).append(rate)
+            named = ", ".join(
+                f"{escaped(video)} ({', '.join(RATE_NAMES[rate] for rate in rates.RATES if rate in at)})"
+                for video, at in nearer.items()
+            )
+            found = (geometric_mean(ratios.values()), max(ratios.values())) if ratios else ()
+            figures = [f"{ratio:.2f}" for ratio in found] or ["--", "--"]
+            lines.append([PAIRS[ours], rf"{saving}$\times$", str(len(ratios)), *figures, named or "none"])
+    header = r"reuse & fewer & cases & mean & largest & skipping is nearer on (frames a second) \\"
+    return _tabular(r"@{}lrrrr>{\raggedright\arraybackslash}p{.46\columnwidth}@{}", [header], lines)
+
+
+MEASURES = {"distance": "outputs, cosine distance", "map_kl": "maps, KL", "map_error": "maps, mean absolute error"}
+"""Of `dense_outputs.FIGURES`, what the report has room for."""
+PATCH_METHODS = {"budget": r"\textbf{reuse}", "skip_interpolate": "skip, interpolated", "skip_hold": "skip, held"}
+
+
+def every_patch(results: Results) -> str:
+    """Outputs of every patch and maps of them: reuse within a budget against frame skipping."""
+    part = part_of(results, "dense_outputs")
+    places = [(name, saving) for name in dense_outputs.RATES for saving in SAVINGS]
+    found = [dense_outputs.means(part, *place) for place in places]
+    ratios = [dense_outputs.against_skipping(part, name, "budget", saving) for name, saving in places]
+    lost = [sum(ratio > rates.WORSE for ratio in of_videos.values()) for of_videos in ratios]
+    in_short = [rates.in_short(of_videos) if of_videos else ("0", "--", "--", "") for of_videos in ratios]
+    lines = [
+        ["videos", *(str(count) for count, _ in found)],
+        ["distance over that of skip, interpolated", *(mean_ratio for _, mean_ratio, _, _ in in_short)],
+        [r"\quad largest; skipping nearer on", *(f"{row[2]}; {count}" for row, count in zip(in_short, lost))],
+    ]
+    for figure, title in MEASURES.items():
+        lines.append([rf"\addlinespace[1.5pt] \emph{{{title}, $10^{{-3}}$}}", *("" for _ in places)])
+        for key, name in PATCH_METHODS.items():
+            values = (f"{1000 * means[key][figure]:.2f}" if means else "--" for _, means in found)
+            lines.append([rf"\quad {name}", *values])
+    groups = r" & \multicolumn{2}{c}{own rate} & \multicolumn{2}{c}{5 frames a second} \\"
+    savings = " & ".join(rf"{saving}$\times$" for _, saving in places)
+    rules = r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}"
+    return _tabular("@{}lrrrr@{}", [groups, rules, rf"multiply-adds fewer & {savings} \\"], lines)
 
 
 NAMES = {
@@ -155,6 +285,8 @@ COMMANDS = {
     "ablation": r"Table~\ref{tab:ablation}",
     "look_ahead": r"Table~\ref{tab:look-ahead}",
     "gaps": r"Fig.~\ref{fig:error}, left",
+    "rates": r"Tables~\ref{tab:rates}, \ref{tab:never-worse}",
+    "dense_outputs": r"Table~\ref{tab:dense-outputs}",
     "speed": r"Table~\ref{tab:speed}",
     "speed_videomae": r"Table~\ref{tab:speed}",
     "packing": r"Table~\ref{tab:packing}",

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks import rates
 from benchmarks.common import RESULTS, ROOT
 from benchmarks.paper import build
 from benchmarks.paper.build import DOCUMENTS, asked_for, generated, sources, stamp
 from benchmarks.paper.numbers import divergence, numbers, percent, slug, times
-from benchmarks.paper.tables import COMMANDS, commands
+from benchmarks.paper.tables import COMMANDS, commands, never_worse
 from benchmarks.store import ResultError, Results
 
 
@@ -153,6 +154,15 @@ def test_the_code_of_the_poster_runs_in_any_folder(tmp_path: Path, monkeypatch: 
     names: dict[str, Any] = {}
     exec("\n".join([*lines[:-1], f"found = {lines[-1]}"]), names)
     assert names["found"][0]["label"] == "space shuttle"
+
+
+def test_the_report_names_every_video_on_which_skipping_is_nearer(results: Results) -> None:
+    part = results.part("rates")
+    assert part is not None
+    (_, found) = rates.never_worse(part)
+    named = set(re.findall(r"([\w./-]+) \(\d", " ".join(row[-1] for row in found.rows)))
+    table = never_worse(results).replace(r"\_", "_")
+    assert named and set(re.findall(r"([\w./-]+) \([own\d]", table)) == named
 
 
 def test_every_table_of_the_report_is_made(results: Results) -> None:

@@ -71,6 +71,8 @@ def test_tables_of_rates() -> None:
     assert "| own | 1 | - / - | 4.0x / ≥ 10.0x |" in text
     text = as_markdown(rates.never_worse(result))
     assert "| budget against skip_interpolate | 4x | own | 2 |" in text and "test.mp4 (1.1" in text
+    pooled = rates.at_all_rates(result, "budget", "skip_interpolate", 4)
+    assert list(pooled) == [("test.mp4", 30), ("yoga.mp4", 30)] and pooled["yoga.mp4", 30] == pytest.approx(0.5)
 
 
 def test_the_factor_chooses_between_frames_and_tokens() -> None:

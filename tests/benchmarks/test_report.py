@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 from benchmarks import calibration, replay, report
 from benchmarks.__main__ import app
 from benchmarks.aggregate import best_baseline, curves_of, is_online, rivals
+from benchmarks.claim_figures import labels_of_rivals
 from benchmarks.curves import Cost, cost_at_kl, cost_or_mixed, kl_at_cost, pareto_front, percentile
 from benchmarks.report import as_markdown, fill, write_report
 from benchmarks.speed_methods import latency_of
 from benchmarks.store import Results
 from benchmarks.streams import memory_growth
-from benchmarks.sweep_tables import at_equal_kl
+from benchmarks.sweep_tables import at_equal_kl, matched
 from benchmarks.table import Table, as_latex
 
 
@@ -227,6 +228,31 @@ def test_the_readme_tells_who_knows_the_future(results: Results) -> None:
         ["| interpolated", "the clip"],
     ]
     assert f"| {(0.05 / 0.004) ** (-1 / 1.5):.1%} |" in lines[4]
+
+
+def test_labels_stand_beside_the_divergence(results: Results) -> None:
+    text, table = matched("real", "videos", "none", results.part("vit"))[:2]
+    assert "(dense 20.0%)" in text and table.header[5] == "4x fewer: KL; labels kept; flicker"
+    (row,) = [row for row in table.rows if row[0] == "held"]
+    assert row[5] == f"{law(0.25, 0.008):.4f}; 90.0%; 10.0%"
+
+
+def test_the_nearest_in_divergence_need_not_keep_most_labels(results: Results) -> None:
+    held = f"held (KL {law(0.25, 0.008):.3f})"
+    assert labels_of_rivals("causal", 4, results).text == (
+        f"{held} is the nearest, and no other keeps more labels, 90.0% (90.0% to 90.0%)"
+    )
+    part = results.suites["fidelity"]["vit"]
+    part["methods"] = {**METHODS, "gate": {**METHODS["skip_hold"], "title": "gate"}}
+    for key, cell in list(part["cells"].items()):
+        if "| skip_hold |" in key:
+            nearer = {"kl": cell["kl"] / 2, "agreement": 0.5}
+            part["cells"][key.replace("skip_hold", "gate")] = {**cell, **nearer}
+    results.save()
+    assert labels_of_rivals("causal", 4, Results(results.path)).text == (
+        f"gate (KL {law(0.25, 0.004):.3f}) is the nearest and keeps 50.0% (50.0% to 50.0%) of the labels; "
+        f"{held} keeps the most, 90.0% (90.0% to 90.0%)"
+    )
 
 
 def test_the_readme_sums_up_plans_of_a_trained_model(results: Results) -> None:
