@@ -16,13 +16,16 @@ from rich.table import Table
 from transformers.utils import logging
 
 from . import claims
-from .common import QUICK_RESULTS, RESULTS, ROOT
+from .common import GPU_RESULTS, QUICK_RESULTS, RESULTS, ROOT
 from .compare import Outcome, compare
+from .gpu import session as gpu_session
+from .gpu import tables as gpu_tables
 from .paper.build import stale, write_paper
 from .parts import PARTS, SUITES
 from .report import outdated, write_report
 from .runner import run_parts
 from .store import ResultError, Results
+from .table import as_markdown
 
 
 Suite = Enum("Suite", {name: name for name in (*SUITES, "all")}, type=str)  # type: ignore[misc]
@@ -55,6 +58,42 @@ def run(
         raise typer.Exit(130) from None
     console.print(f"{outcome.measured} cells measured, {outcome.skipped} were there: {path}")
     if outcome.failed or (outcome.missing and not outcome.measured and not outcome.skipped):
+        raise typer.Exit(1)
+
+
+@app.command()
+def gpu(
+    minutes: Annotated[float, typer.Option(help="No measurement starts after so many minutes.")] = 7.0,
+    out: Annotated[Path, typer.Option(help="Result file; every measurement is saved in it at once.")] = GPU_RESULTS,
+    device: Annotated[str, typer.Option(help="cuda; or cpu, to rehearse.")] = "cuda",
+    dtype: Annotated[str, typer.Option(help="Of the timings: bfloat16, float16 or float32.")] = "bfloat16",
+    quick: Annotated[bool, typer.Option(help="Tiny models, one run of each: to see that it works.")] = False,
+) -> None:
+    """
+    Measures reuse on a GPU against dense models that are compiled and captured, the most valuable questions first.
+
+    The same command goes on where it was stopped. Exit code 1: what must hold does not, or a measurement failed.
+    """
+    logging.disable_progress_bar()
+    console = Console(stderr=True)
+    try:
+        plan = gpu_session.Plan(gpu_session.find_device(device), gpu_session.known_dtype(dtype), quick)
+        results = Results(out)
+        outcome = gpu_session.run_session(plan, results, console, minutes)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    except ResultError as error:
+        raise _failed(error) from error
+    except KeyboardInterrupt:
+        console.print(f"Stopped; what was measured is in {out}. The same command goes on from there.")
+        raise typer.Exit(130) from None
+    left = f", {len(outcome.missing)} left for want of time" if outcome.missing else ""
+    console.print(f"{outcome.measured} cells measured, {outcome.skipped} were there{left}: {out}")
+    typer.echo(as_markdown(gpu_tables.blocks(results)))
+    broken = gpu_tables.broken(results)
+    for text in broken:
+        console.print(f"[red]{escape(text)}[/]", highlight=False)
+    if outcome.failed or broken:
         raise typer.Exit(1)
 
 

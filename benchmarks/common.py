@@ -21,6 +21,7 @@ from hf_ttr.video import read_frames
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results.json"
 QUICK_RESULTS = ROOT / "build" / "benchmarks-quick.json"
+GPU_RESULTS = ROOT / "build" / "gpu.json"
 VIT_SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 192, "num_attention_heads": 3, "num_hidden_layers": 12},
     "small": {"hidden_size": 384, "num_attention_heads": 6, "num_hidden_layers": 12},

@@ -1,0 +1,116 @@
+"""What must hold on a GPU as it does on a CPU: reuse against the dense model, the kernel against its definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from hf_ttr.execution.kernels.frame_links import FrameLinks
+from hf_ttr.execution.kernels.interpolated_attention import (
+    interpolated_attention,
+    kernel_unavailable_reason,
+    reference_interpolated_attention,
+)
+from hf_ttr.models.register import MODELS, ReuseModel
+
+from ..fidelity import scripts
+
+
+TOLERANCES = {torch.float32: 2e-3, torch.float16: 2e-2, torch.bfloat16: 6e-2}
+"""Largest distance of two results over the largest number in them, by dtype; on GPUs float32 may be TF32."""
+
+KERNEL_SHAPES = ((96, 197, 12, 64), (24, 729, 16, 72), (8, 1370, 16, 64))
+"""Frames, tokens, heads and head dimensions."""
+
+
+def families() -> dict[str, ReuseModel]:
+    """One entry for every kind of model that comes with the package."""
+    return {name: entry for name, entry in MODELS.items() if entry.config.__module__.startswith("hf_ttr.")}
+
+
+@torch.no_grad()
+def check_family(name: str, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """
+    A tiny model of a family against itself in mode "off".
+
+    Returns:
+        `distances`: by invariant, over the largest number; `passed`: whether all are within the tolerance.
+    """
+    tiny = scripts("make_supported_table")
+    entry = families()[name]
+    kind: Any = entry.video_classifier or entry.base
+    torch.manual_seed(0)
+    model = kind(tiny.tiny_config(entry.config)).eval().to(device, dtype)
+    video = tiny.clip().to(device, dtype)
+    dense = _states(model(video, temporal_reuse={"mode": "off"}))
+    whole = _states(model(video, temporal_reuse={"threshold": 0.0}))
+    distances = {"threshold 0": _distance(whole, dense)}
+    settings = {**tiny.NEAR, "mode": "causal"}
+    if model.config.window_frames is None:
+        still = video[:, :1].expand(-1, 4, -1, -1, -1).contiguous()
+        outputs = _states(model(still, temporal_reuse=settings))
+        distances["identical frames"] = _distance(outputs, outputs[:, :1].expand_as(outputs))
+        together, cache, apart = _states(model(video, temporal_reuse=settings)), None, []
+        for frame in video.split(1, dim=1):
+            output = model(frame, past_key_values=cache, temporal_reuse=settings)
+            cache = output.past_key_values
+            apart.append(_states(output))
+        distances["frame by frame"] = _distance(torch.cat(apart, dim=1), together)
+    else:
+        cache = model(video).past_key_values
+        again = _states(model(video, past_key_values=cache))
+        distances["identical windows"] = _distance(again, _states(model(video)))
+    return _verdict(distances, TOLERANCES[dtype])
+
+
+def _states(output: Any) -> torch.Tensor:
+    """Of a clip the logits of every frame, or of the window; of a model without a head the last hidden states."""
+    for name in ("frame_logits", "logits", "last_hidden_state"):
+        found = getattr(output, name, None)
+        if found is not None:
+            return torch.as_tensor(found).float()
+    raise TypeError(f"a {type(output).__name__} has nothing to compare.")
+
+
+def _distance(found: torch.Tensor, expected: torch.Tensor) -> float:
+    # Numbers that are all 0 agree with anything.
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+def _verdict(distances: dict[str, float], tolerance: float) -> dict[str, Any]:
+    # What is not a number is within nothing.
+    passed = all(distance <= tolerance for distance in distances.values())
+    return {"distances": distances, "tolerance": tolerance, "passed": passed}
+
+
+@torch.no_grad()
+def check_kernel(device: torch.device, dtype: torch.dtype, quick: bool) -> dict[str, Any]:
+    """Attention to interpolated keys against the definition in float32, on random rows and links."""
+    distances, reason = {}, ""
+    for frames, tokens, heads, head_dim in ((3, 17, 2, 32),) if quick else KERNEL_SHAPES:
+        query, keys, values, links = random_rows(frames, tokens, heads, head_dim, device, dtype)
+        reason = kernel_unavailable_reason(query, keys, values) or ""
+        found = interpolated_attention(query, keys, values, links, head_dim**-0.5)
+        expected = reference_interpolated_attention(query.float(), keys.float(), values.float(), links, head_dim**-0.5)
+        distances[f"{frames} frames, {tokens} tokens, {heads} heads of {head_dim}"] = _distance(
+            found.float(), expected
+        )
+    return {**_verdict(distances, TOLERANCES[dtype]), "without the kernel, as": reason}
+
+
+def random_rows(
+    frames: int, tokens: int, heads: int, head_dim: int, device: torch.device, dtype: torch.dtype, share: float = 0.25
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, FrameLinks]:
+    """Queries, keys and values of frames of which about such a share is computed, and links between random rows."""
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.rand(frames, tokens, generator=generator).lt(share).sum(1).clamp(min=1)
+    rows, table = int(counts.sum()), 2 * tokens
+    query, keys, values = (
+        torch.randn(size, heads, head_dim, generator=generator).to(device, dtype) for size in (rows, table, table)
+    )
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)]).int()
+    left, right = (torch.randint(table, (frames, tokens), generator=generator).int() for _ in range(2))
+    alpha = torch.rand(frames, tokens, generator=generator)
+    starts, left, right, alpha = (part.to(device) for part in (starts, left, right, alpha))
+    return query, keys, values, FrameLinks(starts, left, right, alpha, longest=int(counts.max()), is_hold=False)
