@@ -10,10 +10,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from .execution.graphs import graphs_for
 from .execution.kernels.interpolated_attention import kernel_unavailable_reason
 from .execution.kernels.row_buckets import RowBuckets
 from .execution.linear import MIN_WEIGHTS, has_onednn, is_plain_tensor, pack_linear, unpack_linear
 from .execution.packed_weights import PackedWeights
+from .models.captured_steps import CapturedSteps
 from .models.frame_model import FrameModel
 from .models.window_model import WindowModel
 
@@ -57,6 +59,7 @@ def optimize(
     dtype: torch.dtype | None = None,
     compile: bool | str | None = None,
     frozen: bool = False,
+    graphs: bool = False,
 ) -> OptimizationReport:
     """
     Makes a model with reuse as fast as this machine allows, in place; calls, cache and checkpoints stay as they are.
@@ -66,6 +69,10 @@ def optimize(
     - On a GPU: what a layer does row by row is compiled, with rows padded to a few sizes (`RowBuckets`), so that code
       is made once per size; `ReuseReport` counts the rows without padding. Attention is not part of it: it has a
       kernel of its own (Triton), of which the report says whether it is used.
+    - With `graphs=True`, if the weights are `frozen`: live streams of models of frames go on in steps of fixed shapes,
+      on a GPU captured in CUDA graphs (`CapturedSteps`). What is left of the size of a step is filled with the tokens
+      that would come next, so that a little more is computed than planned. New streams, whole frames, and calls that
+      ask for more than outputs go the usual way.
     - With `dtype=torch.bfloat16`: the model is converted, where the device computes in it.
 
     To quantize as well (`torch.ao.quantization.quantize_dynamic`), do that first: quantized layers bring products of
@@ -78,6 +85,8 @@ def optimize(
             `"reduce-overhead"` for CUDA graphs; by default on GPUs only, as on the CPU it is not faster.
         frozen (`bool`): a promise that the weights do not change any more: no training, no merging of adapters, no
             swapping of averages. Call `optimize` again if they did; torch does not count each way of changing them.
+        graphs (`bool`): whether live streams go on in captured steps. Where there is no GPU the steps run without
+            graphs: not faster, but the same.
 
     Returns:
         `OptimizationReport`: what is on, and what is off for which reason.
@@ -94,6 +103,7 @@ def optimize(
     >>> print(hf_ttr.optimize(model, compile=False))
     compiled layers: off, as asked
     packed weights: off, the layers have no linear weights in float32 of at least 131072 numbers
+    captured steps: off, only if they are asked for, with graphs=True
     attention kernel: off, the tensors are on the device cpu, and the kernel needs a CUDA device
 
     ```
@@ -110,6 +120,8 @@ def optimize(
     layers = body.parts.layers_of(body)
     done.append(_compile(body, layers, compile))
     done.append(_pack_weights(body, layers, frozen))
+    if isinstance(body, FrameModel):
+        done.append(_capture_steps(body, graphs, frozen))
     if isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.run_class.has_kernel):
         done.append(_look_at_attention_kernel(body))
     return OptimizationReport(done)
@@ -179,6 +191,24 @@ def _pack_weights(body: Any, layers: nn.ModuleList, frozen: bool) -> Optimizatio
         return Optimization(name, False, "the weights were made in inference mode; load the model outside it")
     size = sum(layer.weight.nbytes for layer in found) / 2**20
     return Optimization(name, True, f"{len(found)} linear layers, {size:.0f} MiB more memory")
+
+
+def _capture_steps(body: Any, graphs: bool, frozen: bool) -> Optimization:
+    name = "captured steps"
+    device = _device(body)
+    body.captured_steps = None
+    reason = ""
+    if not graphs:
+        reason = "only if they are asked for, with graphs=True"
+    elif body.config._attn_implementation != "sdpa":
+        reason = f"the model was loaded with attention {body.config._attn_implementation!r}"
+    elif not frozen:
+        reason = "as the weights may change; pass frozen=True if they do not"
+    if reason:
+        return Optimization(name, False, reason)
+    body.captured_steps = CapturedSteps(body, graphs_for(device))
+    how = "as CUDA graphs, each captured when it is first needed" if device.type == "cuda" else "without graphs"
+    return Optimization(name, True, f"for live streams, {how}")
 
 
 def _look_at_attention_kernel(body: Any) -> Optimization:

@@ -65,8 +65,9 @@ class Plan:
         yield self._streams("siglip", 32, 0.25)
         yield self._clip("vit-b", 64, share_of_trained_model())
         yield self._windows("videomae-b", 1, 0.0)
-        yield self._profile("vit-b", 8, 0.25)
-        yield self._profile("siglip", 1, 0.25)
+        yield self._profile("vit-b", 8, 0.25, "reuse")
+        yield self._profile("vit-b", 8, 0.25, "reuse, captured")
+        yield self._profile("siglip", 1, 0.25, "reuse, captured")
         # The curve over the number of streams: throughput at 64 against 8.
         for count in STREAMS:
             for share in SHARES:
@@ -118,9 +119,9 @@ class Plan:
         run = partial(windows, name, count, STRIDE, share, self.device, DTYPES[self.dtype], self.rounds, self.quick)
         return self._timed("gpu_windows", f"{name} | {count} | {share:g}", run)
 
-    def _profile(self, name: str, count: int, share: float) -> tuple[str, Cell]:
-        run = partial(profile, name, count, share, self.device, DTYPES[self.dtype], self.quick)
-        return self._timed("gpu_profile", f"{name} | {count} | {share:g}", run)
+    def _profile(self, name: str, count: int, share: float, way: str) -> tuple[str, Cell]:
+        run = partial(profile, name, count, share, way, self.device, DTYPES[self.dtype], self.quick)
+        return self._timed("gpu_profile", f"{name} | {count} | {share:g} | {way}", run)
 
 
 def share_of_trained_model() -> float:

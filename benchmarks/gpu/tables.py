@@ -97,8 +97,8 @@ def _profile(part: dict[str, Any]) -> Block:
         ]
         waits = sum(row["host_waits"].values()) // row["steps"]
         lines += [
-            f"{row['model']}, {row['streams']} streams, {row['share']:.0%} computed: {total / row['steps']:.2f} ms of "
-            f"a step; the host asks the device {waits} times in each.",
+            f"{row['model']}, {row['streams']} streams, {row['share']:.0%} computed, {row['way']}: "
+            f"{total / row['steps']:.2f} ms of a step; the host asks the device {waits} times in each.",
             Table(("operation", "of the time", "calls a step"), dearest),
         ]
     return lines

@@ -1,4 +1,4 @@
-"""The dense model in three ways, reuse in two, on the same frames and in turn."""
+"""The dense model in three ways, reuse in up to three, on the same frames and in turn."""
 
 from __future__ import annotations
 
@@ -89,11 +89,23 @@ def dense_ways(parent: Any, inputs: Callable[[], torch.Tensor], failed: Failed, 
     return ways
 
 
-def reusing(parent: Any, settings: dict[str, Any], optimize: bool) -> Any:
+OPTIMIZED: dict[str, dict[str, Any]] = {
+    "reuse": {},
+    "reuse, optimized": {"frozen": True},
+    "reuse, captured": {"frozen": True, "graphs": True},
+}
+"""What `hf_ttr.optimize` is asked for; the first goes without."""
+
+WITHOUT_STEPS = ("reuse", "reuse, optimized")
+"""Of these, those for clips and windows."""
+
+
+def reusing(parent: Any, settings: dict[str, Any], way: str) -> Any:
     """A model with reuse, of the same weights; if it is to be optimized, of copies."""
-    model = hf_ttr.with_temporal_reuse(copy.deepcopy(parent) if optimize else parent, settings)
-    if optimize:
-        hf_ttr.optimize(model)
+    options = OPTIMIZED[way]
+    model = hf_ttr.with_temporal_reuse(copy.deepcopy(parent) if options else parent, settings)
+    if options:
+        hf_ttr.optimize(model, **options)
     return model
 
 
@@ -120,8 +132,8 @@ def streams(
     reports: dict[str, Any] = {}
     ways = dense_ways(parent, cycle(frames), failed, quick)
 
-    def live(way: str, optimize: bool) -> Callable[[], Any]:
-        model = reusing(parent, settings, optimize)
+    def live(way: str) -> Callable[[], Any]:
+        model = reusing(parent, settings, way)
         following = cycle(frames[:, :, None])
         state: dict[str, Any] = {"cache": None}
 
@@ -130,10 +142,14 @@ def streams(
             state["cache"], reports[way] = output.past_key_values, output.reuse
 
         step()  # The first frame of a stream is computed whole.
+        step()
+        steps = model.video_encoder.captured_steps
+        if steps is not None and steps.reason:
+            raise RuntimeError(steps.reason)
         return step
 
-    for way, optimize in (("reuse", False), ("reuse, optimized", True)):
-        failed.trying(ways, way, lambda: live(way, optimize))  # noqa: B023
+    for way in OPTIMIZED:
+        failed.trying(ways, way, lambda: live(way))  # noqa: B023
     return _measured(ways, reports, failed, device, rounds, scene, streams=count, frames=count)
 
 
@@ -150,16 +166,16 @@ def clip(
     reports: dict[str, Any] = {}
     ways = dense_ways(parent, lambda: video[0], failed, quick)
 
-    def whole(way: str, optimize: bool) -> Callable[[], Any]:
-        model = reusing(parent, settings, optimize)
+    def whole(way: str) -> Callable[[], Any]:
+        model = reusing(parent, settings, way)
 
         def step() -> None:
             reports[way] = model(video, use_cache=False).reuse
 
         return step
 
-    for way, optimize in (("reuse", False), ("reuse, optimized", True)):
-        failed.trying(ways, way, lambda: whole(way, optimize))  # noqa: B023
+    for way in WITHOUT_STEPS:
+        failed.trying(ways, way, lambda: whole(way))  # noqa: B023
     return _measured(ways, reports, failed, device, rounds, scene, streams=1, frames=frames)
 
 
@@ -185,8 +201,8 @@ def windows(
     reports: dict[str, Any] = {}
     ways = dense_ways(parent, cycle(found), failed, quick)
 
-    def sliding(way: str, optimize: bool) -> Callable[[], Any]:
-        model = reusing(parent, {}, optimize)
+    def sliding(way: str) -> Callable[[], Any]:
+        model = reusing(parent, {}, way)
         state: dict[str, Any] = {"cache": None, "step": 0}
 
         def step() -> None:
@@ -202,8 +218,8 @@ def windows(
         step()
         return step
 
-    for way, optimize in (("reuse", False), ("reuse, optimized", True)):
-        failed.trying(ways, way, lambda: sliding(way, optimize))  # noqa: B023
+    for way in WITHOUT_STEPS:
+        failed.trying(ways, way, lambda: sliding(way))  # noqa: B023
     return _measured(ways, reports, failed, device, rounds, scene, streams=count, frames=count * scene.frames)
 
 
@@ -242,13 +258,19 @@ def _measured(
 
 @torch.no_grad()
 def profile(
-    name: str, count: int, share: float, device: torch.device, dtype: torch.dtype, quick: bool, rows: int = 25
+    name: str,
+    count: int,
+    share: float,
+    way: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    quick: bool,
+    rows: int = 25,
 ) -> dict[str, Any]:
     """Where the time of a step of live streams goes: the dearest operations, and what the host waits for."""
     scene = SCENES[name]
-    model = reusing(
-        scene.model(device, dtype, quick), {"mode": "causal", "compute_budget": share, "scene_cut": 1.0}, False
-    )
+    settings = {"mode": "causal", "compute_budget": share, "scene_cut": 1.0}
+    model = reusing(scene.model(device, dtype, quick), settings, way)
     frames = cycle(changing_streams(count, STEPS, share, scene.image_size, scene.patch, device, dtype)[:, :, None])
     cache = model(frames()).past_key_values
     for _ in range(3):
@@ -272,6 +294,7 @@ def profile(
         "model": scene.title,
         "streams": count,
         "share": share,
+        "way": way,
         "steps": 3,
         "milliseconds": sum(map(spent, events)) / 1e3,
         "operations": {

@@ -421,6 +421,11 @@ class TemporalReuseCache(ReuseCache):
         # A single frame may overwrite what is held; each layer asks anew.
         return None if held is None else held.to(device).clone(), rows
 
+    @property
+    def goes_on_plainly(self) -> bool:
+        """Whether it holds streams of which nothing was left out."""
+        return self.streams is not None and self._last_layers is None
+
     def observe(self, attention: torch.Tensor) -> None:
         """Takes the CLS attention of one layer, shape `(observed, tokens)`; `take_attention` averages over layers."""
         self._attention.append(attention)

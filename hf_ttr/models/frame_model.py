@@ -295,6 +295,18 @@ class FrameModel(ReuseEncoder):
                 output = map_tensors(output, lambda tensor: tensor.unflatten(0, video.shape[:2]))
             return TemporalReuseModelOutput(**output)
 
+        if self.captured_steps is not None and video.shape[1] == 1 and settings.mode == "causal":
+            asks = active or options or output_all or output_reuse_plan or output_token_maps or kwargs
+            plain = not asks and thresholds is None
+            if plain and isinstance(past_key_values, self.cache_class) and past_key_values.goes_on_plainly:
+                step = self._captured_step(video, past_key_values, settings, reads)
+                if step is not None:
+                    states: Any = step.last_hidden_state
+                    step.last_hidden_state = states[:, 0] if pixel_values.dim() == 4 else states
+                    if use_cache is not None and not use_cache:
+                        step.past_key_values = None
+                    return step
+
         if active or getattr(past_key_values, "_last_layers", None) is not None:
             check_attention_takes_masks(self.config._attn_implementation, video.device.type)
         check_pixels(video)
@@ -404,6 +416,27 @@ class FrameModel(ReuseEncoder):
         report.maps = None if mapper is None else mapper.maps()
         return TemporalReuseModelOutput(**concatenate_outputs(outputs, dim=1), reuse=report)
 
+    def _captured_step(
+        self, video: torch.Tensor, cache: TemporalReuseCache, settings: TemporalReuseConfig, reads: int | None
+    ) -> TemporalReuseModelOutput | None:
+        """The next frame of streams in a step of fixed shapes, or `None` where it is for the usual way."""
+        assert self.captured_steps is not None
+
+        def planner(frames: torch.Tensor) -> Planner:
+            grid, positions = self.parts.grid(self, frames), self.parts.positions(self, frames, {})
+            return Planner(settings, grid, self.config.prefix_tokens, positions=positions)
+
+        cache.check_owner(
+            model=type(self).__name__,
+            batch_size=video.shape[0],
+            resolution=f"{video.shape[-2]} x {video.shape[-1]}",
+            outputs=outputs_read(reads),
+            weights=self.captured_steps.weights,
+        )
+        projection = self.get_submodule(self.parts.projection)  # type: ignore[attr-defined]
+        frames = video.to(dtype_of_inputs(projection, video.dtype))
+        return self.captured_steps.step(frames, settings, cache, reads, planner)
+
     @capture_outputs(tie_last_hidden_states=False)
     def _run_layers(
         self,
@@ -448,7 +481,7 @@ class FrameModel(ReuseEncoder):
             resolution=f"{video.shape[-2]} x {video.shape[-1]}",
             dtype=str(tokens.dtype).removeprefix("torch."),
             device=str(tokens.device),
-            outputs="of all tokens" if reads is None else "of the CLS tokens",
+            outputs=outputs_read(reads),
             weights=self.weights_digest(),
         )
         return past_key_values
@@ -580,6 +613,11 @@ class ClipClassifier(FrameClassifier):
             loss=loss, logits=logits, frame_logits=frame_logits, **outputs
         )
         return output
+
+
+def outputs_read(reads: int | None) -> str:
+    """Of which tokens a cache remembers outputs."""
+    return "of all tokens" if reads is None else "of the CLS tokens"
 
 
 def check_pixels(video: torch.Tensor) -> None:

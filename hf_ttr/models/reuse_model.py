@@ -49,8 +49,8 @@ class ReuseEncoder(StaysInPackage):
 
     Attributes:
         parts: where its parts are.
-        packed_weights (`PackedWeights`, *optional*), row_buckets (`RowBuckets`, *optional*): what `hf_ttr.optimize`
-            switched on.
+        packed_weights (`PackedWeights`, *optional*), row_buckets (`RowBuckets`, *optional*), captured_steps
+            (`CapturedSteps`, *optional*): what `hf_ttr.optimize` switched on.
     """
 
     parts: ClassVar[Any]
@@ -72,6 +72,7 @@ class ReuseEncoder(StaysInPackage):
         self._fingerprint = WeightsFingerprint()
         self.packed_weights: PackedWeights | None = None
         self.row_buckets: RowBuckets | None = None
+        self.captured_steps: Any = None
 
     @property
     def video_encoder(self) -> Any:

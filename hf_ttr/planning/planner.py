@@ -107,14 +107,7 @@ class Planner:
 
         past = None if fresh else streams
         scale = self.scale(patches, past)
-        weights = patches.new_ones(batch, positions, dtype=torch.float32)
-        if past is not None and self.observes_attention:
-            weights = saliency_weights(past.saliency, self.config.saliency_weight)
-        # Errors are relative to the norm of the embeddings; small weights are sooner scaled than large embeddings.
-        weights = weights / scale[:, None]
-        if self.config.dense_outputs:
-            # What counts everywhere is no more in the mean than what counts nearby alone.
-            weights = weights * ((1 + CONTEXT_WEIGHT) / (1 + self.config.context_weight)) ** 0.5
+        weights = self._weights(patches, past, scale)
         features = patches[:, :MAX_FRAMES].float()
         reference = age = debt = None
         if past is not None:
@@ -143,6 +136,44 @@ class Planner:
             points = features.shape[1] - (past is None)
             plan.planning_multiply_adds = positions * points * points * patches.shape[-1]
         return plan
+
+    @torch.no_grad()
+    def choose_next(self, patches: torch.Tensor, streams: StreamState) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        What `plan` chooses of the next frame of streams in mode "causal", without asking the device for anything.
+
+        Args:
+            patches (`torch.Tensor` of shape `(batch, 1, patches, dim)`): embeddings of the frame.
+            streams: what is known of the streams, of which none is new.
+
+        Returns:
+            `torch.BoolTensor` of shape `(batch, patches)`: the patches to compute; and the sums of their errors after
+            that, a `torch.FloatTensor` of the same shape.
+        """
+        chosen, debt = choose_changed(
+            patches.float(),
+            streams.reference.float(),
+            streams.age[:, self.prefix_tokens :],
+            streams.debt,
+            self._weights(patches, streams, self.scale(patches, streams)),
+            self.grid,
+            self.config,
+            self._patch_budget(1, NOTHING_SPENT),  # type: ignore[arg-type]
+            self.thresholds,
+        )
+        return chosen[:, 0], debt
+
+    def _weights(self, patches: torch.Tensor, past: StreamState | None, scale: torch.Tensor) -> torch.Tensor:
+        """Factors of the errors of all patches, shape `(batch, patches)`."""
+        weights = patches.new_ones(patches.shape[0], patches.shape[2], dtype=torch.float32)
+        if past is not None and self.observes_attention:
+            weights = saliency_weights(past.saliency, self.config.saliency_weight)
+        # Errors are relative to the norm of the embeddings; small weights are sooner scaled than large embeddings.
+        weights = weights / scale[:, None]
+        if self.config.dense_outputs:
+            # What counts everywhere is no more in the mean than what counts nearby alone.
+            weights = weights * ((1 + CONTEXT_WEIGHT) / (1 + self.config.context_weight)) ** 0.5
+        return weights
 
     def remember(
         self,

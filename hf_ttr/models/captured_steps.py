@@ -1,0 +1,405 @@
+"""
+Live streams in steps of fixed shapes, whose kernels are launched at once.
+
+How many tokens a plan computes depends on the video, and a CUDA graph is made for fixed shapes. So a step has two
+parts. The first embeds the frames and plans. The host reads three numbers of it: that is all it waits for. The second
+computes as many rows as the next larger of a few sizes has. What is left of that size is not padding: the tokens that
+come next are computed as well, those whose errors have added up to most.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+
+from ..caching.cache import TemporalReuseCache
+from ..configuration import TemporalReuseConfig
+from ..execution.flops import ReuseReport, TransformerCost
+from ..execution.graphs import Graphs
+from ..execution.kernels.frame_links import FrameLinks
+from ..execution.kernels.interpolated_attention import interpolated_attention
+from ..execution.packed import Attention, FrameCall
+from ..modeling_outputs import TemporalReuseModelOutput
+from ..planning.plan import NEVER, ReusePlan
+from ..planning.planner import Planner
+from ..planning.stream_state import StreamState
+
+
+logger = logging.getLogger(__name__)
+
+SMALLEST, GROWTH = 16, 1.1
+"""Rows of the smallest step, and how much larger each next one is: on average a twentieth is filled up."""
+
+LARGEST_SHARE = 0.75
+"""Of the tokens of all streams, above which a step goes the usual way, which is made for whole frames as well."""
+
+
+def sizes_of_steps(tokens: int, prefix: int, streams: int) -> list[int]:
+    """
+    Numbers of rows that steps have, increasing.
+
+    Args:
+        tokens (`int`): of a frame.
+        prefix (`int`): of these, those in front of the patches, which are always computed.
+        streams (`int`): how many streams there are.
+    """
+    largest = int(LARGEST_SHARE * tokens * streams)
+    found, size = [], float(max(SMALLEST, prefix * streams))
+    while int(size) < largest:
+        found.append(int(size))
+        size = max(size * GROWTH, size + 1)
+    return [*found, largest] if largest else []
+
+
+@dataclass
+class StepPlan(ReusePlan):
+    """A plan of the next frame of streams, of which the host knows nothing but how many rows there are in all."""
+
+    packed: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+
+    is_dense = False  # type: ignore[assignment]
+    is_hold = True  # type: ignore[assignment]
+
+    @property
+    def rows(self) -> torch.Tensor:  # type: ignore[override]
+        """See `ReusePlan.rows`."""
+        return self.packed
+
+
+@dataclass
+class StepFrames(FrameCall):
+    """
+    The computed rows of a step.
+
+    Attributes:
+        links (`FrameLinks`): rows that ask, of each frame, and what they attend to.
+        output_rows (`torch.LongTensor` of shape `(streams * outputs,)`, *optional*): as in `PackedFrames`.
+    """
+
+    links: FrameLinks
+    output_rows: torch.Tensor | None = None
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """See `FrameCall.positions`."""
+        return self.plan.rows % self.plan.shape[2]
+
+    def select_outputs(self, states: torch.Tensor, dim: int = -2) -> torch.Tensor:
+        """See `FrameCall.select_outputs`."""
+        return states if self.output_rows is None else states.index_select(dim, self.output_rows)
+
+    def pairs(self, stream: int) -> int:
+        """Not known to the host."""
+        raise NotImplementedError
+
+    def observed_attention(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Frames that are computed whole are left to the usual way."""
+        raise NotImplementedError
+
+    def attend(
+        self,
+        attention: Attention,
+        module: Any,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scaling: float,
+        kept: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See `FrameCall.attend`."""
+        if kept is not None or bias is not None or kwargs.get("softcap") is not None:
+            raise NotImplementedError("attention that adds something to the scores has no steps of fixed shapes")
+        key_table, value_table = (states.transpose(1, 2).flatten(0, 1) for states in (keys, values))
+        rows = query[0].transpose(0, 1)
+        return interpolated_attention(rows, key_table, value_table, self.links, scaling)[None], None
+
+
+class CapturedSteps:
+    """
+    The steps of a model, by number of streams, size of frames and settings.
+
+    Args:
+        body: the part of the model that has the layers.
+        graphs (`Graphs`): how work of fixed shapes is run again.
+
+    Attributes:
+        weights (`str`): the digest of the weights, which are not to change any more.
+        reason (`str`): why steps are left to the usual way for good, once something could not be captured; else empty.
+    """
+
+    def __init__(self, body: Any, graphs: Graphs) -> None:
+        self.body, self.graphs, self.reason = body, graphs, ""
+        self.weights: str = body.weights_digest()
+        self._lock = threading.Lock()
+        self._steps: dict[tuple[Any, ...], _Steps] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        # Graphs read the weights of one model: a copy has none until it is optimized itself.
+        return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()
+
+    @property
+    def captured(self) -> int:
+        """How many graphs there are."""
+        return sum(1 + len(steps.runs) for steps in self._steps.values())
+
+    def step(
+        self,
+        video: torch.Tensor,
+        settings: TemporalReuseConfig,
+        cache: TemporalReuseCache,
+        reads: int | None,
+        make_planner: Callable[[torch.Tensor], Planner],
+    ) -> TemporalReuseModelOutput | None:
+        """
+        The next frame of each stream.
+
+        Args:
+            video (`torch.Tensor` of shape `(batch, 1, channels, height, width)`): the frames.
+            settings: in mode "causal", without reduction.
+            cache: that holds the streams; what it holds is moved to where the steps read it.
+            reads (`int`, *optional*): as in `FrameModel.encode_frames`.
+            make_planner: makes the planner for frames, `(frames, channels, height, width)`.
+
+        Returns:
+            The output; or `None` where the frame is for the usual way: the stream is new, or much of it is computed,
+            or it holds numbers that are not finite. The cache is as it was then.
+        """
+        if self.reason:
+            return None
+        key = (tuple(video.shape), video.dtype, reads, repr(vars(settings)))
+        # One caller at a time: all write to the same places.
+        with self._lock, torch.inference_mode(False), torch.no_grad():
+            return self._locked_step(key, video, cache, reads, make_planner)
+
+    def _locked_step(
+        self,
+        key: tuple[Any, ...],
+        video: torch.Tensor,
+        cache: TemporalReuseCache,
+        reads: int | None,
+        make_planner: Callable[[torch.Tensor], Planner],
+    ) -> TemporalReuseModelOutput | None:
+        steps = self._steps.get(key)
+        try:
+            if steps is None:
+                steps = self._steps[key] = _Steps(self.body, self.graphs, video, cache, reads, make_planner)
+            return steps(video, cache)
+        except (NotImplementedError, RuntimeError) as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            self.reason = f"Live streams go on the usual way, as their steps could not be captured: {said}."
+            logger.warning(self.reason)
+            self._steps.clear()
+            return None
+
+
+class _Steps:
+    """The steps of so many streams of one size."""
+
+    def __init__(
+        self,
+        body: Any,
+        graphs: Graphs,
+        video: torch.Tensor,
+        cache: TemporalReuseCache,
+        reads: int | None,
+        make_planner: Callable[[torch.Tensor], Planner],
+    ) -> None:
+        assert cache.streams is not None
+        self.body, self.graphs, self.reads = body, graphs, reads
+        self.pixels = video[:, 0].clone()
+        self.planner = make_planner(self.pixels)
+        self.cost: TransformerCost = body.parts.cost(body, self.planner.grid[0] * self.planner.grid[1])
+        self.owner: weakref.ref[TemporalReuseCache] = weakref.ref(cache)
+        self.state = StreamState(*(tensor.clone() for tensor in cache.streams.tensors()))
+        # Where the steps write: not what inference mode, which forbids that outside itself, may have made.
+        self.buffers = self.state.tensors()
+        self.layers = [(layer.keys.clone(), layer.values.clone()) for layer in _filled(cache)]
+        self.output = None if cache._output is None else cache._output.clone()
+        batch = video.shape[0]
+        self.shape = (batch, 1, self.state.age.shape[1])
+        self.sizes = sizes_of_steps(self.shape[2], self.planner.prefix_tokens, batch)
+        self.runs: dict[int, _Run] = {}
+        self._take_over(cache)
+        self.look = graphs.capture(self._look)
+
+    def _look(self) -> None:
+        """Embeds and plans; what comes of it lies where the second part finds it."""
+        prefix = self.planner.prefix_tokens
+        self.tokens = self.body.parts.embed(self.body, self.pixels, {})[:, None]
+        self.patches = self.tokens[:, :, prefix:]
+        chosen, self.debt = self.planner.choose_next(self.patches, self.state)
+        always = chosen.new_ones(chosen.shape[0], prefix)
+        self.chosen = torch.cat([always, chosen], dim=1)
+        # What is chosen comes first, then what has the largest errors.
+        self.urgency = torch.cat([always, torch.where(chosen, torch.inf, self.debt)], dim=1)
+        self.urgency[:, :prefix] = torch.inf
+        counts = self.chosen.sum(1)
+        finite = torch.isfinite(self.pixels.sum(dtype=torch.float32))
+        self.asked = torch.stack([counts.sum(), counts.max(), finite.long()])
+
+    def __call__(self, video: torch.Tensor, cache: TemporalReuseCache) -> TemporalReuseModelOutput | None:
+        self._take_over(cache)
+        self.pixels.copy_(video[:, 0])
+        self.look()
+        total, longest, finite = self.asked.tolist()  # The only time the host waits for the device.
+        size = next((size for size in self.sizes if size >= total), None)
+        if size is None or longest == self.shape[2] or not finite:
+            return None
+        run = self.runs.get(size)
+        if run is None:
+            run = self.runs[size] = _Run(self, size)
+        run.replay()
+        self._settle(run)
+        return run.result(cache)
+
+    def _settle(self, run: _Run) -> None:
+        """The state of the streams after a step."""
+        state, prefix = self.state, self.planner.prefix_tokens
+        assert state.debt is not None
+        computed = run.computed.view(self.shape[0], -1)
+        patches = computed[:, prefix:]
+        state.reference.copy_(torch.where(patches[..., None], self.patches[:, 0], state.reference))
+        state.age.copy_(torch.where(computed, 1, (state.age + 1).clamp(max=NEVER)))
+        state.debt.copy_(self.debt.masked_fill(patches, 0.0))
+
+    def _take_over(self, cache: TemporalReuseCache) -> None:
+        """Moves what a cache holds to where the steps read it; a cache whose place is taken gets a copy of its own."""
+        before = self.owner()
+        if before is not None and before is not cache:
+            self._give_back(before)
+        self.owner = weakref.ref(cache)
+        assert cache.streams is not None
+        for entry, own in zip(fields(StreamState), self.buffers):
+            held = getattr(cache.streams, entry.name)
+            if held is not own:
+                own.copy_(held)
+                setattr(self.state, entry.name, own)
+        cache.streams = self.state
+        for layer, (keys, values) in zip(_filled(cache), self.layers):
+            layer.keys, layer.values = _moved(layer.keys, keys), _moved(layer.values, values)
+        if self.output is not None:
+            cache._output = _moved(cache._output, self.output)
+
+    def _give_back(self, cache: TemporalReuseCache) -> None:
+        """What of a cache lies where the steps write is copied elsewhere."""
+        if cache.streams is self.state:
+            cache.streams = StreamState(*self.buffers)
+        if cache.streams is not None:
+            for entry, own in zip(fields(StreamState), self.buffers):
+                if getattr(cache.streams, entry.name) is own:
+                    setattr(cache.streams, entry.name, own.clone())
+        for layer, (keys, values) in zip(cache.layers, self.layers):
+            layer.keys, layer.values = _apart(layer.keys, keys), _apart(layer.values, values)
+        if self.output is not None:
+            cache._output = _apart(cache._output, self.output)
+
+
+class _Run:
+    """The second part of a step, of so many rows."""
+
+    def __init__(self, steps: _Steps, size: int) -> None:
+        self.steps, self.size = steps, size
+        self.replay = steps.graphs.capture(self._work)
+
+    def _work(self) -> None:
+        steps, body = self.steps, self.steps.body
+        (batch, _, tokens), outputs = steps.shape, steps.reads
+        # Everything that is chosen is infinitely urgent; ties are among such alone, or among errors of 0.
+        rows = steps.urgency.flatten().topk(self.size).indices.sort().values
+        self.computed = torch.zeros(batch * tokens, dtype=torch.bool, device=rows.device).index_fill(0, rows, True)
+        counts = self.computed.view(batch, tokens).sum(1)
+        starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+        held = torch.arange(batch * tokens, device=rows.device).view(batch, 1, tokens)
+        none = torch.zeros(batch, 1, tokens, device=rows.device)
+        plan = StepPlan(
+            self.computed.view(batch, 1, tokens), held, held, none, steps.state.age, has_past=True, packed=rows
+        )
+        cells = held[:, 0].int()
+        links = FrameLinks(starts.int(), cells, cells, none[:, 0], longest=tokens, is_hold=True)
+        call = StepFrames(plan, [self.size], None, None, None, links=links)
+        last = call
+        if outputs is not None:
+            asking = torch.arange(batch + 1, device=rows.device) * outputs
+            few = FrameLinks(asking.int(), cells, cells, none[:, 0], longest=outputs, is_hold=True)
+            first = (starts[:-1, None] + torch.arange(outputs, device=rows.device)).flatten()
+            last = StepFrames(plan, [self.size], outputs, None, None, links=few, output_rows=first)
+        layers = len(steps.layers)
+        calls: list[FrameCall] = [*[call] * (layers - 1), last]
+        cache = steps.owner()
+        assert cache is not None
+        inputs = body.parts.layer_inputs(body, steps.pixels, {})
+        packed = steps.tokens.flatten(0, 2)[rows][None]
+        states = body._run_layers(packed, cache, calls, inputs, return_dict=True).last_hidden_state
+        if outputs is None:
+            self.states = cache.update_output(states, plan).unflatten(0, (batch, 1))
+        else:
+            self.states = states[0].unflatten(0, (batch, 1, outputs))
+        self.report = self._report(counts)
+
+    def _report(self, counts: torch.Tensor) -> torch.Tensor:
+        """Rows and multiply-adds of each stream, `torch.LongTensor` of shape `(2, streams)`."""
+        spent = [self._multiply_adds(rows) for rows in (0, 1)]
+        return torch.stack([counts, spent[0] + counts * (spent[1] - spent[0])])
+
+    def _multiply_adds(self, rows: int) -> int:
+        """Of a stream of which so many rows are computed; they grow evenly with these."""
+        cost, tokens, outputs = self.steps.cost, self.steps.shape[2], self.steps.reads
+        whole = cost.layer(rows, rows * tokens)
+        last = whole if outputs is None else cost.layer_of_few(rows, outputs * tokens, outputs)
+        return cost.patch + (cost.layers - 1) * whole + last
+
+    def result(self, cache: TemporalReuseCache) -> TemporalReuseModelOutput:
+        """What the caller gets: copies, as the next step writes over what is here."""
+        steps = self.steps
+        counts, spent = self.report.clone()
+        total = torch.full_like(counts, steps.shape[2])
+        by_layer = counts[:, None].expand(-1, steps.cost.layers)
+        none = torch.zeros_like(by_layer)
+        report = ReuseReport(
+            computed_tokens=counts,
+            total_tokens=total,
+            computed_share=counts.float() / total,
+            multiply_adds=spent,
+            dense_multiply_adds=torch.full_like(counts, steps.cost.dense(1, steps.shape[2])),
+            computed_by_layer=by_layer,
+            reused_by_layer=total[:, None] - by_layer,
+            merged_by_layer=none,
+            pruned_by_layer=none,
+        )
+        return TemporalReuseModelOutput(last_hidden_state=self.states.clone(), past_key_values=cache, reuse=report)
+
+
+def _filled(cache: TemporalReuseCache) -> list[Any]:
+    """The layers of a cache, on the device on which they were computed."""
+    for layer in cache.layers:
+        layer.prefetch()
+    return list(cache.layers)
+
+
+def _moved(held: Any, place: torch.Tensor) -> torch.Tensor:
+    """A tensor at its place, to which it is copied if it is not there."""
+    if held is not None and held.data_ptr() == place.data_ptr():
+        found: torch.Tensor = held
+        return found
+    if held is not None:
+        place.copy_(held)
+    return place
+
+
+def _apart(held: Any, place: torch.Tensor) -> Any:
+    """A tensor, copied if it lies at a place."""
+    return held.clone() if held is not None and held.data_ptr() == place.data_ptr() else held
+
+
+__all__ = ["CapturedSteps", "sizes_of_steps"]
