@@ -98,8 +98,19 @@ def _marked(cell: Cell) -> Cell:
 
 def header(part: Part, quick: bool) -> dict[str, Any]:
     """What stands above the cells of a part."""
-    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+    command = " ".join(["python -m benchmarks", *without_place(sys.argv[1:])])
     return {"command": command, "machine": machine(), "versions": versions(), **part.about(quick)}
+
+
+def without_place(arguments: list[str]) -> list[str]:
+    """The arguments of a command but for the file that it wrote to, which is of the machine and not of the result."""
+    places = [place for place, argument in enumerate(arguments) if argument == "--out"]
+    left_out = {*places, *(place + 1 for place in places)}
+    return [
+        argument
+        for place, argument in enumerate(arguments)
+        if place not in left_out and not argument.startswith("--out=")
+    ]
 
 
 def _measure(part: Part, cells: list[Cell], results: Results, console: Console, outcome: Outcome) -> None:

@@ -20,7 +20,7 @@ from benchmarks.common import ROOT, MissingData
 from benchmarks.fidelity import described, sweep_cells
 from benchmarks.measures import Clip, Reference
 from benchmarks.methods.base import Method, StreamMethod
-from benchmarks.runner import Cell, Part, run_parts
+from benchmarks.runner import Cell, Part, run_parts, without_place
 from benchmarks.store import ResultError, Results
 from hf_ttr.video import read_frames
 
@@ -325,3 +325,13 @@ def test_frames_are_chosen_by_the_benchmarks_themselves() -> None:
     more = common.first_frames(processor, video, len(every) + 2)[0]
     assert torch.equal(more[: len(every)], every) and torch.equal(more[-1], every[-1])
     assert torch.equal(common.spread_frames(processor, video, len(every) + 2)[0], more)
+
+
+def test_a_command_is_kept_without_the_file_that_it_wrote_to() -> None:
+    assert without_place(["run", "--part", "vit", "--out", "some.json", "--fresh"]) == [
+        "run",
+        "--part",
+        "vit",
+        "--fresh",
+    ]
+    assert without_place(["run", "--out=some.json"]) == ["run"]
