@@ -99,6 +99,8 @@ class Results:
                     part = {
                         **part,
                         "complete": own["complete"] and part["complete"],
+                        "started": min(filter(None, (own["started"], part["started"])), default=None),
+                        "finished": max(filter(None, (own["finished"], part["finished"])), default=None),
                         "cells": {**own["cells"], **part["cells"]},
                     }
                 self.suites[suite][name] = part
