@@ -1,4 +1,4 @@
-"""Time on a device whose work is asynchronous, and calls whose kernels are launched at once."""
+"""Time and memory on a device whose work is asynchronous."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 WARM_UP = 3
-"""Calls before a graph is captured, and before anything is timed: code is compiled and memory taken in them."""
+"""Rounds before anything is timed: code is compiled and memory taken in them."""
 
 
 def synchronize(device: torch.device) -> None:
@@ -51,27 +51,6 @@ def in_turn(ways: dict[str, Callable[[], Any]], device: torch.device, rounds: in
 def in_short(spent: list[float]) -> dict[str, float]:
     """Median, fastest and slowest of some milliseconds."""
     return {"milliseconds": statistics.median(spent), "fastest": min(spent), "slowest": max(spent)}
-
-
-def captured(call: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
-    """
-    A call whose kernels are launched by one CUDA graph. It reads what lies where its inputs lay when it was captured.
-
-    Where there is no GPU it is the call itself, so that what is around it can be tried.
-    """
-    if device.type != "cuda":
-        return call
-    # As torch's documents ask: warm up on a stream of its own, or what is lazy would be captured.
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP):
-            call()
-    torch.cuda.current_stream(device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
 
 
 def peak_mebibytes(call: Callable[[], Any], device: torch.device) -> float | None:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 import hf_ttr
+from hf_ttr.execution.graphs import graphs_for
 
-from .clock import captured, in_short, in_turn, peak_mebibytes
+from .clock import in_short, in_turn, peak_mebibytes
 from .scenes import SCENES, Scene, changing_streams
 
 
@@ -76,7 +77,7 @@ def dense_ways(parent: Any, inputs: Callable[[], torch.Tensor], failed: Failed, 
 
     def capture() -> Callable[[], Any]:
         held = inputs().clone()
-        replay = captured(lambda: compiled(held), device)
+        replay = graphs_for(device).capture(lambda: compiled(held))
 
         def step() -> None:
             held.copy_(inputs())
@@ -206,7 +207,7 @@ def windows(
         state: dict[str, Any] = {"cache": None, "step": 0}
 
         def step() -> None:
-            # Behind the last window the stream starts anew, from what it knew after the first.
+            # Behind the last window the stream starts anew: such a window is whole, and one of `STEPS`.
             number = state["step"] % STEPS
             if number == 0:
                 state["cache"] = None

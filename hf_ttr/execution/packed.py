@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -496,7 +496,10 @@ class PackedFrames(FrameCall):
         output_rows (`torch.LongTensor` of shape `(frames * outputs,)`, *optional*): the packed rows of the tokens in
             front, where outputs are wanted for them alone.
         ran_kernel (`bool`): whether the last call of `attend` ran the kernel.
+        links_alone (`bool`): whether there is nothing but `links`, so that they are used wherever the rows are.
     """
+
+    links_alone: ClassVar[bool] = False
 
     whole: int | None = None
     links: FrameLinks | None = None
@@ -572,7 +575,7 @@ class PackedFrames(FrameCall):
         if self.links is not None and is_plain and module.config._attn_implementation == "sdpa":
             # Views: rows of the table, or of what the cache holds, lie side by side.
             key_table, value_table = (states.transpose(1, 2).flatten(0, 1) for states in (keys, values))
-            if kernel_unavailable_reason(rows, key_table, value_table) is None:
+            if self.links_alone or kernel_unavailable_reason(rows, key_table, value_table) is None:
                 self.ran_kernel = True
                 return interpolated_attention(rows, key_table, value_table, self.links, scaling)[None], None
         if bias is not None:

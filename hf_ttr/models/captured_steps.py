@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -23,8 +23,7 @@ from ..configuration import TemporalReuseConfig
 from ..execution.flops import ReuseReport, TransformerCost
 from ..execution.graphs import Graphs
 from ..execution.kernels.frame_links import FrameLinks
-from ..execution.kernels.interpolated_attention import interpolated_attention
-from ..execution.packed import Attention, FrameCall
+from ..execution.packed import FrameCall, PackedFrames, PackedLayout
 from ..modeling_outputs import TemporalReuseModelOutput
 from ..planning.plan import NEVER, ReusePlan
 from ..planning.planner import Planner
@@ -72,54 +71,16 @@ class StepPlan(ReusePlan):
         return self.packed
 
 
-@dataclass
-class StepFrames(FrameCall):
-    """
-    The computed rows of a step.
+@dataclass(kw_only=True)
+class StepFrames(PackedFrames):
+    """The computed rows of a step: how many of them belong to a frame is known to the device alone, in `links`."""
 
-    Attributes:
-        links (`FrameLinks`): rows that ask, of each frame, and what they attend to.
-        output_rows (`torch.LongTensor` of shape `(streams * outputs,)`, *optional*): as in `PackedFrames`.
-    """
-
-    links: FrameLinks
-    output_rows: torch.Tensor | None = None
+    links_alone: ClassVar[bool] = True
 
     @property
-    def positions(self) -> torch.Tensor:
-        """See `FrameCall.positions`."""
-        return self.plan.rows % self.plan.shape[2]
-
-    def select_outputs(self, states: torch.Tensor, dim: int = -2) -> torch.Tensor:
-        """See `FrameCall.select_outputs`."""
-        return states if self.output_rows is None else states.index_select(dim, self.output_rows)
-
-    def pairs(self, stream: int) -> int:
+    def layout(self) -> PackedLayout:  # type: ignore[override]
         """Not known to the host."""
-        raise NotImplementedError
-
-    def observed_attention(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Frames that are computed whole are left to the usual way."""
-        raise NotImplementedError
-
-    def attend(
-        self,
-        attention: Attention,
-        module: Any,
-        query: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        scaling: float,
-        kept: torch.Tensor | None = None,
-        bias: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """See `FrameCall.attend`."""
-        if kept is not None or bias is not None or kwargs.get("softcap") is not None:
-            raise NotImplementedError("attention that adds something to the scores has no steps of fixed shapes")
-        key_table, value_table = (states.transpose(1, 2).flatten(0, 1) for states in (keys, values))
-        rows = query[0].transpose(0, 1)
-        return interpolated_attention(rows, key_table, value_table, self.links, scaling)[None], None
+        raise NotImplementedError("attention that adds something to the scores has no steps of fixed shapes")
 
 
 class CapturedSteps:

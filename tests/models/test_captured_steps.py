@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import hf_ttr
+from hf_ttr.execution import packed
 from hf_ttr.models import captured_steps
 from hf_ttr.models.captured_steps import CapturedSteps, sizes_of_steps
 from hf_ttr.models.register import MODELS
@@ -166,7 +167,7 @@ def test_the_host_reads_three_numbers_of_a_step(monkeypatch: pytest.MonkeyPatch)
         raise AssertionError("the host asked the device")
 
     # Attention's kernel takes the rows of each frame from the device; what stands for it here does not.
-    monkeypatch.setattr(captured_steps, "interpolated_attention", lambda query, *rest: query)
+    monkeypatch.setattr(packed, "interpolated_attention", lambda query, *rest: query)
     monkeypatch.setattr(torch.Tensor, "tolist", counted)
     for name in ("item", "__bool__", "__int__", "__float__", "nonzero", "cpu", "numpy"):
         monkeypatch.setattr(torch.Tensor, name, refused)
