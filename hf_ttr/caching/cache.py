@@ -475,7 +475,6 @@ class TemporalReuseCache(ReuseCache):
             chosen = self.numbers_of(streams).to(self.streams.age.device)
             self.streams.age = self.streams.age.index_fill(0, chosen, NEVER)
             self.streams.saliency = self.streams.saliency.index_fill(0, chosen, torch.nan)
-            self.streams.scale = self.streams.scale.index_fill(0, chosen, torch.nan)
 
     def crop(self, tokens_to_remove: int) -> None:
         """

@@ -24,7 +24,7 @@ from .factorized_cache import TemporalReuseFactorizedCache
 from .window_cache import TemporalReuseWindowCache
 
 
-FORMAT = "hf_ttr cache 2"
+FORMAT = "hf_ttr cache 3"
 """Written into every file; another number is another layout."""
 
 LARGEST_FILE = 2 * 2**30
@@ -223,7 +223,6 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
         tokens = config.prefix_tokens + positions
         _check("reference", state.reference, (1, positions, size))
         _check_whole("age", state.age, (1, tokens), 1, NEVER)
-        _check("scale", state.scale, (1,), least=0)
         _check("saliency", state.saliency.nan_to_num(), (1, positions), least=0)
         _check("debt", state.debt, (1, positions), least=0)
         of_rows: tuple[int, ...] = (1, 1, tokens)
@@ -237,7 +236,6 @@ def check_cache(cache: ReuseCache, config: Any) -> None:
         slots = (1, times, positions)
         _check("patches", state.patches, (*slots, size))
         _check("checksums", state.checksums, (1, config.window_frames))
-        _check("scale", state.scale, (1,), least=0)
         _check("reference", state.reference, (tokens, size))
         _check_whole("age", state.age, (tokens,), 1, NEVER)
         _check("change", state.change, (tokens,), least=0)

@@ -6,6 +6,7 @@ import torch
 
 from ..configuration import DEFAULT_THRESHOLD, TemporalReuseConfig
 from .importance import spread_over_neighbours
+from .norms import mean_norm
 from .plan import NEVER
 from .price import prices_of_streams
 
@@ -20,6 +21,7 @@ def choose_changed(
     config: TemporalReuseConfig,
     budget: float | None = None,
     thresholds: torch.Tensor | None = None,
+    norms: torch.Tensor | None = None,
     *,
     pauses_when_whole: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,6 +45,9 @@ def choose_changed(
         budget (`float`, *optional*): share of the patches of a frame that may be computed; what is new or a scene cut
             is computed all the same.
         thresholds (`torch.Tensor` of shape `(batch,)`, *optional*): of the streams, instead of that of the settings.
+        norms (`torch.FloatTensor` of shape `(batch, 1 + frames, patches)`, *optional*): of the reference and of the
+            features. Errors are relative to the mean norm of what the patches of the stream were last computed from,
+            so that a threshold means the same behind a cut, or in another light; left out, they are relative to 1.
         pauses_when_whole (`bool`): whether to stop at a frame that is computed whole, whose attention changes the
             weights.
 
@@ -59,10 +64,12 @@ def choose_changed(
         debt = torch.zeros_like(weights)
     price = prices_of_streams(config, thresholds, batch, features.device)[:, None]
     cut_price = torch.where(price > 0, price, DEFAULT_THRESHOLD**2)
+    held_norm = None if norms is None else norms[:, 0]
     chosen = []
     for frame in range(frames):
+        factor = weights if held_norm is None else weights / mean_norm(held_norm)[:, None]
         error = (features[:, frame] - reference).square().sum(-1)
-        error = spread_over_neighbours(error, grid, config.context_weight, config.context_size) * weights.square()
+        error = spread_over_neighbours(error, grid, config.context_weight, config.context_size) * factor.square()
         debt = debt + error
         due = age >= (NEVER if config.max_age is None else config.max_age)
         changed = due | (debt > price)
@@ -78,5 +85,7 @@ def choose_changed(
         if pauses_when_whole and frame + 1 < frames and bool(changed.all(-1).any()):
             break
         reference = torch.where(changed[..., None], features[:, frame], reference)
+        if norms is not None and held_norm is not None:
+            held_norm = torch.where(changed, norms[:, frame + 1], held_norm)
         age = torch.where(changed, 1, (age + 1).clamp(max=NEVER))
     return torch.stack(chosen, dim=1), debt

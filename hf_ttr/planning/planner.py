@@ -11,6 +11,7 @@ from ..configuration import CONTEXT_WEIGHT, TemporalReuseConfig
 from .bidirectional import choose_corners, content_alpha
 from .causal import choose_changed
 from .importance import saliency_weights
+from .norms import content_norms, mean_norm
 from .plan import NEVER, ReusePlan
 from .stream_state import StreamState
 
@@ -106,8 +107,7 @@ class Planner:
             return self._everything(patches[:, :1])
 
         past = None if fresh else streams
-        scale = self.scale(patches, past)
-        weights = self._weights(patches, past, scale)
+        weights = self._weights(patches, past)
         features = patches[:, :MAX_FRAMES].float()
         reference = age = debt = None
         if past is not None:
@@ -115,12 +115,15 @@ class Planner:
             age, debt = past.age[:, self.prefix_tokens :], past.debt
         bidirectional = self.config.mode == "bidirectional"
         budget = self._patch_budget(features.shape[1], spent)
-        settings: tuple[Any, ...] = (weights, self.grid, self.config, budget, self.thresholds)
+        settings: tuple[Any, ...] = (self.grid, self.config, budget, self.thresholds)
+        scale = self.scale(patches, past)
         if bidirectional:
-            chosen, debt = choose_corners(features, reference, age, *settings), None
+            # Small weights are sooner scaled than large embeddings.
+            chosen, debt = choose_corners(features, reference, age, weights / scale[:, None], *settings), None
         else:
+            norms = self._norms(patches[:, :MAX_FRAMES], past)
             chosen, debt = choose_changed(
-                features, reference, age, debt, *settings, pauses_when_whole=self.observes_attention
+                features, reference, age, debt, weights, *settings, norms, pauses_when_whole=self.observes_attention
             )
         computed = torch.cat([chosen.new_ones(*chosen.shape[:2], self.prefix_tokens), chosen], dim=-1)
         plan = ReusePlan.build(
@@ -155,21 +158,20 @@ class Planner:
             streams.reference.float(),
             streams.age[:, self.prefix_tokens :],
             streams.debt,
-            self._weights(patches, streams, self.scale(patches, streams)),
+            self._weights(patches, streams),
             self.grid,
             self.config,
             self._patch_budget(1, NOTHING_SPENT),  # type: ignore[arg-type]
             self.thresholds,
+            self._norms(patches, streams),
         )
         return chosen[:, 0], debt
 
-    def _weights(self, patches: torch.Tensor, past: StreamState | None, scale: torch.Tensor) -> torch.Tensor:
+    def _weights(self, patches: torch.Tensor, past: StreamState | None) -> torch.Tensor:
         """Factors of the errors of all patches, shape `(batch, patches)`."""
         weights = patches.new_ones(patches.shape[0], patches.shape[2], dtype=torch.float32)
         if past is not None and self.observes_attention:
             weights = saliency_weights(past.saliency, self.config.saliency_weight)
-        # Errors are relative to the norm of the embeddings; small weights are sooner scaled than large embeddings.
-        weights = weights / scale[:, None]
         if self.config.dense_outputs:
             # What counts everywhere is no more in the mean than what counts nearby alone.
             weights = weights * ((1 + CONTEXT_WEIGHT) / (1 + self.config.context_weight)) ** 0.5
@@ -193,7 +195,6 @@ class Planner:
             attention (`torch.FloatTensor` of shape `(observed, tokens)`, *optional*): the attention.
         """
         batch, frames, tokens = plan.shape
-        scale = self.scale(patches, streams)
         saliency = patches.new_full((batch, patches.shape[2]), torch.nan, dtype=torch.float32)
         last_time = frames - plan.age[:, self.prefix_tokens :]
         reference = patches.gather(1, last_time.clamp(min=0)[:, None, :, None].expand(-1, 1, -1, patches.shape[-1]))[
@@ -204,7 +205,7 @@ class Planner:
             reference = torch.where(last_time[..., None] >= 0, reference, streams.reference)
         if observed is not None and attention is not None:
             saliency = saliency.index_copy(0, observed, attention[:, self.prefix_tokens :])
-        return StreamState(reference.detach(), plan.age, scale, saliency, plan.debt)
+        return StreamState(reference.detach(), plan.age, saliency, plan.debt)
 
     @property
     def _computes_everything(self) -> bool:
@@ -237,11 +238,17 @@ class Planner:
         computed = torch.ones(shape, dtype=torch.bool, device=patches.device)
         return ReusePlan.build(computed, record_saliency=self.observes_attention)
 
+    def _norms(self, patches: torch.Tensor, past: StreamState | None) -> torch.Tensor:
+        """Of what the streams were last computed from, and of the frames; shape `(batch, 1 + frames, patches)`."""
+        norms = content_norms(patches, self.positions)
+        held = norms[:, 0] if past is None else content_norms(past.reference, self.positions)
+        return torch.cat([held[:, None], norms], dim=1)
+
     def scale(self, patches: torch.Tensor, streams: StreamState | None) -> torch.Tensor:
-        """Mean norm of the embeddings of each stream's first frame, shape `(batch,)`."""
-        first = patches[:, 0].detach()
-        content = first if self.positions is None else first - self.positions.detach()
-        scale = content.float().norm(dim=-1).mean(-1).clamp(min=1e-12)
-        if streams is None:
-            return scale
-        return torch.where(streams.scale.isnan(), scale, streams.scale)
+        """
+        What the errors of the next frames are relative to, shape `(batch,)`: the mean norm of the frames that are
+        planned at once, or where frames come one by one, of what the stream was last computed from.
+        """
+        if self.config.mode == "bidirectional":
+            return mean_norm(content_norms(patches[:, :MAX_FRAMES], self.positions))
+        return mean_norm(self._norms(patches[:, :1], streams)[:, 0])

@@ -11,7 +11,7 @@ PRICES = 16
 """Prices that are tried at once."""
 
 LOWEST, HIGHEST, EXTREME = -16.0, 8.0, 64.0
-"""Logarithms of the prices between which is searched; the last for streams whose errors dwarf their first frame."""
+"""Logarithms of the prices between which is searched; the last for streams whose errors dwarf their embeddings."""
 
 
 def within_budget(

@@ -16,16 +16,14 @@ class StreamState:
     Attributes:
         reference (`torch.Tensor` of shape `(batch, patches, dim)`): patch embeddings at their last computation.
         age (`torch.LongTensor` of shape `(batch, tokens)`): frames since then, 1 = the last frame, `NEVER` = none.
-        scale (`torch.Tensor` of shape `(batch,)`): mean norm of the patch embeddings of the stream's first frame.
         saliency (`torch.Tensor` of shape `(batch, patches)`): attention of the CLS token in the last whole frame,
             NaN where none was seen.
         debt (`torch.Tensor` of shape `(batch, patches)`, *optional*): sum of the squared errors of each patch since it
-            was last computed, weighted and relative to the scale; mode "causal" keeps count. Left out, it is 0.
+            was last computed, weighted and relative to the norm; mode "causal" keeps count. Left out, it is 0.
     """
 
     reference: torch.Tensor
     age: torch.Tensor
-    scale: torch.Tensor
     saliency: torch.Tensor
     debt: torch.Tensor | None = None
 

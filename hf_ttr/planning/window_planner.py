@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ..configuration import TemporalReuseConfig
+from .norms import content_norms, mean_norm
 from .plan import NEVER
 from .runs import choose_runs
 from .window_plan import WindowPlan
@@ -59,10 +60,11 @@ class WindowPlanner:
         if self.compute_all or self.config.mode == "off" or everything:
             every = torch.arange(times, device=patches.device)[:, None].expand(batch, times, positions)
             return WindowPlan.build(every if runs is None or self.compute_all else runs, past, prefix=self.prefix)
-        features = patches.float() / self.scale(patches, state)[:, None, None, None]
+        scale = self.scale(patches)[:, None, None, None]
+        features = patches.float() / scale
         sources = choose_runs(
             features,
-            self._held_errors(features, state, entering),
+            self._held_errors(features, scale, state, entering),
             self.grid,
             self.config,
             self.config.compute_budget,
@@ -106,7 +108,6 @@ class WindowPlanner:
         return WindowState(
             patches=patches.detach(),
             checksums=checksums,
-            scale=self.scale(patches, state),
             reference=reference[plan.live],
             age=age[plan.live],
             change=change[plan.live],
@@ -118,7 +119,7 @@ class WindowPlanner:
         )
 
     def _held_errors(
-        self, features: torch.Tensor, state: WindowState | None, entering: int = 0
+        self, features: torch.Tensor, scale: torch.Tensor, state: WindowState | None, entering: int = 0
     ) -> torch.Tensor | None:
         """
         Squared distances of the features to what the slots hold, shape `(batch, times, positions)`; infinite where
@@ -131,7 +132,6 @@ class WindowPlanner:
         fresh = torch.tensor(state.is_fresh, device=features.device)[:, None, None]
         left, right = state.left.clamp(min=0), state.right.clamp(min=0)
         held = torch.lerp(reference[left], reference[right], state.alpha[..., None])
-        scale = state.scale[:, None, None, None]
         errors = (features - held / scale).square().sum(-1)
         moved = (features - state.patches.float() / scale).square().sum(-1)
         errors = errors.masked_fill(moved < STILL, 0.0)
@@ -150,12 +150,8 @@ class WindowPlanner:
     def _change(self, patches: torch.Tensor, state: WindowState) -> torch.Tensor:
         """Mean over the slots of the squared change since the last window, relative to the norm; shape `(batch,)`."""
         moved = (patches.float() - state.patches.float()).square().sum(-1).mean((1, 2))
-        return moved.detach() / state.scale.square()
+        return moved.detach() / self.scale(patches).square()
 
-    def scale(self, patches: torch.Tensor, state: WindowState | None) -> torch.Tensor:
-        """Mean norm of the embeddings of each stream's first window, shape `(batch,)`."""
-        scale = patches.detach().float().norm(dim=-1).mean((1, 2)).clamp(min=1e-12)
-        if state is None:
-            return scale
-        fresh = torch.tensor(state.is_fresh, device=scale.device)
-        return torch.where(fresh, scale, state.scale)
+    def scale(self, patches: torch.Tensor) -> torch.Tensor:
+        """Mean norm of the embeddings of a window, which errors are relative to; shape `(batch,)`."""
+        return mean_norm(content_norms(patches))

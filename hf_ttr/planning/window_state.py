@@ -22,7 +22,6 @@ class WindowState:
         patches (`torch.Tensor` of shape `(batch, times, positions, dim)`): patch embeddings of the window, positions
             left out.
         checksums (`torch.DoubleTensor` of shape `(batch, frames)`): sums of the pixels of its frames.
-        scale (`torch.FloatTensor` of shape `(batch,)`): mean norm of the patch embeddings of the first window.
         reference (`torch.Tensor` of shape `(rows, dim)`): patch embedding that each row was computed from.
         age (`torch.LongTensor` of shape `(rows,)`): windows since then, 1 = the last one.
         change (`torch.FloatTensor` of shape `(rows,)`): how much the windows changed since then, summed over windows:
@@ -36,7 +35,6 @@ class WindowState:
 
     patches: torch.Tensor
     checksums: torch.Tensor
-    scale: torch.Tensor
     reference: torch.Tensor
     age: torch.Tensor
     change: torch.Tensor
@@ -122,7 +120,6 @@ class WindowState:
         return WindowState(
             patches=self.patches[chosen],
             checksums=self.checksums[chosen],
-            scale=self.scale[chosen],
             reference=self.reference[rows],
             age=self.age[rows],
             change=self.change[rows],

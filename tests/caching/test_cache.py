@@ -78,7 +78,6 @@ def filled_cache(batch: int = 3, tokens: int = 4, layers: int = 2) -> TemporalRe
     cache.streams = StreamState(
         reference=numbers[:, 1:, None].repeat(1, 1, 5),
         age=plan.age,
-        scale=torch.arange(batch) + 1.0,
         saliency=numbers[:, 1:] / 100,
     )
     cache.check_owner(model="TestModel", weights="abc", batch_size=batch, resolution="8 x 8", dtype="float32")
@@ -354,7 +353,6 @@ class TestReset:
         chosen[torch.as_tensor(streams)] = True
         assert (cache.streams.age[chosen] == NEVER).all()
         assert cache.streams.saliency[chosen].isnan().all()
-        assert cache.streams.scale[chosen].isnan().all()
         for tensor, full_tensor in zip(cache.streams.tensors(), full.streams.tensors()):
             assert torch.equal(tensor[~chosen], full_tensor[~chosen])
         assert cache.batch_size == 3
@@ -407,8 +405,8 @@ class TestMemory:
         cache = filled_cache(batch, tokens, layers)
         states = 2 * layers * tokens * HEADS * HEAD_DIM * 4
         output, reference = tokens * 10 * 4, (tokens - 1) * 5 * 4
-        age, scale, saliency, debt = tokens * 8, 4, (tokens - 1) * 4, (tokens - 1) * 4
-        assert cache.memory_bytes == batch * (states + output + reference + age + scale + saliency + debt)
+        age, saliency, debt = tokens * 8, (tokens - 1) * 4, (tokens - 1) * 4
+        assert cache.memory_bytes == batch * (states + output + reference + age + saliency + debt)
 
 
 class TestOwner:

@@ -96,7 +96,7 @@ def test_files_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="is not one of this version of hf_ttr; delete it to start anew"):
         load_cache(path)
     for about in ("{}", "1", "hello", json.dumps({"class": "TemporalReuseCache", "layers": 2, "notes": {}})):
-        save_file({"a": torch.zeros(1)}, path, metadata={"format": "hf_ttr cache 2", "about": about})
+        save_file({"a": torch.zeros(1)}, path, metadata={"format": "hf_ttr cache 3", "about": about})
         with pytest.raises(SnapshotError, match=r"is incomplete \("):
             load_cache(path)
 
@@ -118,7 +118,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 def test_no_more_is_taken_than_a_snapshot_needs(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     about = {"class": "TemporalReuseCache", "layers": 10**9, "owner": {}, "notes": {}}
-    metadata = {"format": "hf_ttr cache 2", "about": json.dumps(about)}
+    metadata = {"format": "hf_ttr cache 3", "about": json.dumps(about)}
     save_file({"a": torch.zeros(1)}, path, metadata=metadata)
     with pytest.raises(
         SnapshotError, match=r"is incomplete \(ValueError: it holds 0 tensors of layers, but speaks of"

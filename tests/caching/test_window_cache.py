@@ -250,8 +250,8 @@ def test_bytes_follow_the_formula(layers: int) -> None:
     rows, slots, streams = 9, 12, 3
     states = 2 * layers * rows * 2 * 3 * 4
     output, reference, age = rows * 10 * 4, rows * 3 * 4, rows * (8 + 4 + 8)
-    links, patches, checksums, scale = slots * (8 + 8 + 4), slots * 3 * 4, streams * 4 * 4, streams * 4
-    expected = states + output + reference + age + links + patches + checksums + scale
+    links, patches, checksums = slots * (8 + 8 + 4), slots * 3 * 4, streams * 4 * 4
+    expected = states + output + reference + age + links + patches + checksums
     assert filled_cache(layers).memory_bytes == expected
 
 

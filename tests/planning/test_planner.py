@@ -30,7 +30,6 @@ def state(batch: int, frame: torch.Tensor, age: int = 1) -> StreamState:
     return StreamState(
         reference=frame,
         age=torch.full((batch, PATCHES + 1), age),
-        scale=frame.norm(dim=-1).mean(-1),
         saliency=torch.full((batch, PATCHES), torch.nan),
         debt=torch.zeros(batch, PATCHES),
     )
@@ -126,7 +125,7 @@ def test_the_cls_token_is_always_computed_and_a_still_picture_never(mode: str) -
 
 
 @pytest.mark.parametrize("mode", ["causal", "bidirectional"])
-def test_errors_are_relative_to_the_norm_of_the_streams_first_frame(mode: str) -> None:
+def test_errors_are_relative_to_the_norm_of_the_embeddings(mode: str) -> None:
     first = patches(2, 1)
     changes = patches(2, 4, seed=1).cumsum(1) * 0.3
     plans = [
@@ -137,12 +136,51 @@ def test_errors_are_relative_to_the_norm_of_the_streams_first_frame(mode: str) -
     assert torch.equal(plans[0].computed, plans[1].computed)
 
 
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_behind_a_cut_a_stream_is_planned_like_a_new_one(mode: str, prefix: int) -> None:
+    before, first = patches(1, 1), 20 * patches(1, 1, seed=5)
+    scene = torch.cat([first, first + (patches(1, 7, seed=6).cumsum(1) * 6)], dim=1)
+    maker = replace(planner(mode, threshold=0.6, scene_cut=0.9), prefix_tokens=prefix)
+
+    def run(frames: torch.Tensor, pieces: list[int]) -> list[torch.Tensor]:
+        streams, computed = None, []
+        for piece in frames.split(pieces, dim=1):
+            while piece.shape[1]:
+                plan = maker.plan(piece, streams)
+                own, piece = piece.split([plan.shape[1], piece.shape[1] - plan.shape[1]], dim=1)
+                streams = maker.remember(plan, own, streams)
+                computed += plan.computed.unbind(1)
+        return computed
+
+    new = run(scene, [1, 7])
+    assert new[0].all()
+    assert 0 < torch.stack(new[1:])[..., prefix:].float().mean() < 1
+    assert torch.equal(torch.stack(run(torch.cat([before, scene], dim=1), [1, 1, 7])[1:]), torch.stack(new))
+    if mode == "causal":
+        for pieces in ([9], [2, 7], [4, 5]):
+            assert torch.equal(torch.stack(run(torch.cat([before, scene], dim=1), pieces)[1:]), torch.stack(new))
+
+
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+def test_the_norm_is_that_of_what_is_held_or_planned_less_positions(mode: str) -> None:
+    positions = 7 * torch.ones(1, PATCHES, DIM)
+    held, frames = patches(2, 1)[:, 0], patches(2, 3, seed=4)
+    maker = replace(planner(mode), positions=positions)
+    found = maker.scale(frames + positions, state(2, held + positions))
+    expected = held.norm(dim=-1).mean(1) if mode == "causal" else frames.norm(dim=-1).mean((1, 2))
+    torch.testing.assert_close(found, expected)
+    of_new = frames[:, 0].norm(dim=-1).mean(1) if mode == "causal" else expected
+    torch.testing.assert_close(maker.scale(frames + positions, None), of_new)
+    assert (maker.scale(torch.zeros(1, 1, PATCHES, DIM) + positions, None) > 0).all()
+
+
 def test_positions_with_more_attention_are_computed_sooner() -> None:
     first = patches(1, 1)
     streams = state(1, first[:, 0])
     streams.saliency = torch.tensor([[0.01, 0.01, 0.01, 0.36, 0.01, 0.01]])
     # Every position changes by half the mean norm; weights are 3.3 where the attention is, 0.5 elsewhere.
-    changed = first + 0.5 * streams.scale * torch.tensor([1.0, 0.0, 0.0, 0.0])
+    changed = first + 0.5 * first.norm(dim=-1).mean() * torch.tensor([1.0, 0.0, 0.0, 0.0])
     computed = {
         weight: planner(threshold=1.0, saliency_weight=weight, context_weight=0)
         .plan(changed, streams)
@@ -169,7 +207,7 @@ def test_a_stream_remembers_what_its_errors_added_up_to() -> None:
     still = patches(1, 1)
     streams = state(1, still[:, 0])
     moved = still.repeat(1, 6, 1, 1)
-    moved[..., 2, 0] += 0.1 * streams.scale
+    moved[..., 2, 0] += 0.1 * still.norm(dim=-1).mean()
     maker = planner(threshold=0.1 * 3.5**0.5, context_weight=0)
     times = []
     for frame in moved.split(1, dim=1):
@@ -200,7 +238,6 @@ class TestRemember:
         expected[1, 4] = frames[1, 1, 4]
         assert torch.equal(remembered.reference, expected)
         assert torch.equal(remembered.age, plan.age)
-        torch.testing.assert_close(remembered.scale, frames[:, 0].norm(dim=-1).mean(-1))
         assert remembered.saliency.isnan().all()
 
     def test_a_stream_that_goes_on(self) -> None:
@@ -217,7 +254,6 @@ class TestRemember:
         expected[1, 5] = frames[1, 1, 5]
         assert torch.equal(remembered.reference, expected)
         assert remembered.age.tolist() == [[1, 2, 3, 3, 3, 3, 3], [1, 3, 3, 3, 3, 3, 1]]
-        assert torch.equal(remembered.scale, streams.scale)
         assert torch.equal(remembered.saliency, streams.saliency)
 
     def test_observed_attention_replaces_that_of_the_observed_streams(self) -> None:
@@ -229,12 +265,3 @@ class TestRemember:
         remembered = planner().remember(plan, frames, streams, torch.tensor([2, 0]), attention)
         assert torch.equal(remembered.saliency[[2, 0]], attention[:, 1:])
         assert not remembered.saliency[1].any()
-
-    def test_a_reset_stream_is_measured_anew(self) -> None:
-        frames = patches(2, 1)
-        streams = state(2, patches(2, 1, seed=5)[:, 0])
-        streams.scale[1] = torch.nan
-        plan = ReusePlan.build(torch.ones(2, 1, PATCHES + 1, dtype=torch.bool))
-        scale = planner().remember(plan, frames, streams).scale
-        assert scale[0] == streams.scale[0]
-        torch.testing.assert_close(scale[1], frames[1, 0].norm(dim=-1).mean())

@@ -14,7 +14,6 @@ def state() -> WindowState:
     return WindowState(
         patches=stream.view(4, 1, 1, 1).repeat(1, 1, 3, 2),
         checksums=stream.double()[:, None] * 10,
-        scale=stream + 0.5,
         reference=torch.arange(6.0)[:, None].repeat(1, 2),
         age=torch.arange(6) + 1,
         change=torch.arange(6.0) / 8,
@@ -30,7 +29,7 @@ def test_what_a_state_says_of_itself() -> None:
     known = state()
     assert known.batch_size == 4
     assert known.is_fresh == [False, True, False, False]
-    assert len(known.tensors()) == 10
+    assert len(known.tensors()) == 9
     assert known.past.counts == [2, 0, 1, 3]
     assert torch.equal(known.past.left, known.left)
 
@@ -52,7 +51,6 @@ def test_selected_streams_find_their_rows() -> None:
     assert chosen.left[:, 0].tolist() == [[2, 0, 1], [-1, -1, -1], [3, 4, 4], [7, 5, 6]]
     assert chosen.right[:, 0].tolist() == [[2, 1, 1], [-1, -1, -1], [3, 3, 4], [7, 6, 6]]
     assert chosen.alpha[:, 0, 1].tolist() == [0.25, 0, 0.5, 0.25]
-    assert chosen.scale.tolist() == [3.5, 1.5, 0.5, 3.5]
     assert chosen.checksums[:, 0].tolist() == [30, 10, 0, 30]
     assert chosen.patches[:, 0, 0, 0].tolist() == [3, 1, 0, 3]
 
@@ -96,7 +94,6 @@ def test_a_window_that_is_ahead_sees_what_slots_hold_elsewhere() -> None:
     known = WindowState(
         patches=torch.arange(8.0).view(1, 4, 2, 1),
         checksums=torch.zeros(1, 8),
-        scale=torch.ones(1),
         reference=torch.zeros(7, 1),
         age=torch.ones(7, dtype=torch.long),
         change=torch.zeros(7),
