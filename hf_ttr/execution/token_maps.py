@@ -26,7 +26,8 @@ class TokenMaps(ModelOutput):
         age (`torch.LongTensor` of shape `(batch, frames, tokens)`): frames between a token and the computed one that
             it is made of, the nearer one in share where it is made of two; 0 for a computed one.
         error (`torch.FloatTensor` of shape `(batch, frames, tokens)`): distance of its patch embedding to that of what
-            it is made of, relative to the mean norm of the stream's patch embeddings; 0 for a computed one.
+            it is made of, relative to the mean norm of the patch embeddings of its frame, or of its window; 0 for a
+            computed one.
         groups (`torch.LongTensor` of shape `(batch, frames, tokens, layers + 1)`): for each layer, as it begins, and
             behind the last, which tokens one row stands for: the number, counted through the frames of the call, of
             the first token of the group; -1 for a token that was left out.
@@ -109,7 +110,7 @@ class TokenMapper:
         self,
         plan: ReusePlan | WindowPlan,
         tokens: torch.Tensor,
-        scale: torch.Tensor,
+        norms: torch.Tensor,
         reduction: RowReduction | None,
         past_embeddings: torch.Tensor | None = None,
         past_age: torch.Tensor | None = None,
@@ -120,7 +121,7 @@ class TokenMapper:
         Args:
             plan: the plan.
             tokens (`torch.Tensor` of shape `(batch, frames, tokens, dim)`): embeddings of its frames.
-            scale (`torch.FloatTensor` of shape `(batch,)`): mean norm of the patch embeddings of each stream.
+            norms (`torch.FloatTensor` of shape `(batch, frames)` or `(batch, 1)`): what errors are relative to.
             reduction: what became of the computed rows.
             past_embeddings (`torch.Tensor` of shape `(past, dim)`, *optional*), past_age (`torch.LongTensor` of shape
                 `(past,)`, *optional*): of the rows that the plan's table begins with, where it has a past.
@@ -140,7 +141,7 @@ class TokenMapper:
         time = torch.arange(frames, device=tokens.device)[:, None]
         nearest = torch.where(plan.alpha > 0.5, plan.right, plan.left)
         made = torch.lerp(rows[plan.left], rows[plan.right], plan.alpha[..., None].to(rows.dtype))
-        error = (tokens.detach() - made).float().norm(dim=-1) / scale[:, None, None]
+        error = (tokens.detach() - made).float().norm(dim=-1) / norms[..., None]
         groups = torch.cat([held, self._groups_of_rows(numbers + self._frames * count, reduction)])
         self._parts.append(
             TokenMaps(

@@ -403,9 +403,9 @@ class FrameModel(ReuseEncoder):
             output.last_hidden_state = states
             outputs.append(map_tensors(output, lambda tensor: tensor.unflatten(0, plan.shape[:2])))  # noqa: B023
             if mapper is not None:
-                scale = planner.scale(patches[:, start:], cache.streams)
+                norms = planner.mean_norms(patches[:, start:stop])
                 past = cache.streams.token_rows() if plan.has_past else ()
-                mapper.add(plan, tokens[:, start:stop], scale, reduction, *past)
+                mapper.add(plan, tokens[:, start:stop], norms, reduction, *past)
             observed = None if calls[0].observed is None else calls[0].observed.streams
             cache.streams = planner.remember(
                 planned, patches[:, start:stop], cache.streams, observed, cache.take_attention()

@@ -525,7 +525,7 @@ class WindowModel(TakesWindows):
         if output_token_maps:
             past = state.token_rows() if state is not None and plan.has_past else ()
             mapper = TokenMapper(depth)
-            mapper.add(plan, patches, planner.scale(patches), reduction, *past)
+            mapper.add(plan, patches, planner.scale(patches)[:, None], reduction, *past)
             report.maps = mapper.maps()
         return EncodedWindow(plan, states, kept, layers, None if is_off else cache, report)
 

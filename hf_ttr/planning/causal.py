@@ -21,8 +21,8 @@ def choose_changed(
     config: TemporalReuseConfig,
     budget: float | None = None,
     thresholds: torch.Tensor | None = None,
-    norms: torch.Tensor | None = None,
     *,
+    norms: torch.Tensor | None = None,
     pauses_when_whole: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """

@@ -23,5 +23,5 @@ def content_norms(embeddings: torch.Tensor, positions: torch.Tensor | None = Non
 
 
 def mean_norm(norms: torch.Tensor) -> torch.Tensor:
-    """The mean over all but the first dimension, never 0: `(batch, ...)` to `(batch,)`."""
-    return norms.flatten(1).mean(-1).clamp(min=1e-12)
+    """The mean over the last dimension, never 0: `(..., patches)` to `(...)`."""
+    return norms.mean(-1).clamp(min=1e-12)

@@ -116,14 +116,20 @@ class Planner:
         bidirectional = self.config.mode == "bidirectional"
         budget = self._patch_budget(features.shape[1], spent)
         settings: tuple[Any, ...] = (self.grid, self.config, budget, self.thresholds)
-        scale = self.scale(patches, past)
         if bidirectional:
+            scale = self.mean_norms(patches[:, :MAX_FRAMES]).mean(1)
             # Small weights are sooner scaled than large embeddings.
             chosen, debt = choose_corners(features, reference, age, weights / scale[:, None], *settings), None
         else:
-            norms = self._norms(patches[:, :MAX_FRAMES], past)
             chosen, debt = choose_changed(
-                features, reference, age, debt, weights, *settings, norms, pauses_when_whole=self.observes_attention
+                features,
+                reference,
+                age,
+                debt,
+                weights,
+                *settings,
+                norms=self._norms(patches[:, :MAX_FRAMES], past),
+                pauses_when_whole=self.observes_attention,
             )
         computed = torch.cat([chosen.new_ones(*chosen.shape[:2], self.prefix_tokens), chosen], dim=-1)
         plan = ReusePlan.build(
@@ -163,7 +169,7 @@ class Planner:
             self.config,
             self._patch_budget(1, NOTHING_SPENT),  # type: ignore[arg-type]
             self.thresholds,
-            self._norms(patches, streams),
+            norms=self._norms(patches, streams),
         )
         return chosen[:, 0], debt
 
@@ -244,11 +250,6 @@ class Planner:
         held = norms[:, 0] if past is None else content_norms(past.reference, self.positions)
         return torch.cat([held[:, None], norms], dim=1)
 
-    def scale(self, patches: torch.Tensor, streams: StreamState | None) -> torch.Tensor:
-        """
-        What the errors of the next frames are relative to, shape `(batch,)`: the mean norm of the frames that are
-        planned at once, or where frames come one by one, of what the stream was last computed from.
-        """
-        if self.config.mode == "bidirectional":
-            return mean_norm(content_norms(patches[:, :MAX_FRAMES], self.positions))
-        return mean_norm(self._norms(patches[:, :1], streams)[:, 0])
+    def mean_norms(self, patches: torch.Tensor) -> torch.Tensor:
+        """Mean norm of the patch embeddings of each frame, positions left out; shape `(batch, frames)`."""
+        return mean_norm(content_norms(patches, self.positions))

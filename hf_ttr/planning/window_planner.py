@@ -154,4 +154,4 @@ class WindowPlanner:
 
     def scale(self, patches: torch.Tensor) -> torch.Tensor:
         """Mean norm of the embeddings of a window, which errors are relative to; shape `(batch,)`."""
-        return mean_norm(content_norms(patches))
+        return mean_norm(content_norms(patches).flatten(1))

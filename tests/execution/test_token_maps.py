@@ -78,8 +78,8 @@ def test_error_and_age_are_those_of_loops() -> None:
     patches = model.embeddings(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
     content = (patches - model.embeddings.position_embeddings)[:, :, 1:]
     for stream in range(VIT.batch):
-        scale = content[stream, 0].norm(dim=-1).mean()
         for time in range(VIT.frames):
+            scale = content[stream, time].norm(dim=-1).mean()
             for position in range(patches.shape[2]):
                 times = [other for other in range(VIT.frames) if maps.computed[stream, other, position]]
                 before = max(other for other in times if other <= time)

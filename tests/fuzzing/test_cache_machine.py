@@ -49,7 +49,6 @@ class Stream:
     """What a cache should hold of a stream; a position that holds nothing valid is `None`."""
 
     tokens: list[Token | None] = field(default_factory=lambda: [None] * TOKENS)
-    scale: float | None = None
     saliency: list[float] | None = None
     debt: list[float] = field(default_factory=lambda: [0.0] * PATCHES)
 
@@ -176,7 +175,6 @@ class CacheMachine(RuleBasedStateMachine):
         attention = torch.rand(len(observed), tokens, generator=generator)
         cache.streams = planner.remember(plan, patches, cache.streams, observed, attention)
 
-        scales = patches[:, 0].norm(dim=-1).mean(-1).clamp(min=1e-12).tolist()
         for index, stream in enumerate(streams):
             for position in range(tokens):
                 times = [time for time in range(frames) if computed[index][time][position]]
@@ -186,7 +184,6 @@ class CacheMachine(RuleBasedStateMachine):
                     if times
                     else replace(held, age=held.age + frames)
                 )
-            stream.scale = scales[index] if stream.scale is None else stream.scale
             stream.debt = cache.streams.debt[index].tolist()
         for index, seen in zip(observed.tolist(), attention[:, 1:].tolist()):
             streams[index].saliency = seen
@@ -391,14 +388,12 @@ def assert_holds(cache: TemporalReuseCache, streams: list[Stream] | None) -> Non
         last_layers = cache._last_layers.view(len(streams), TOKENS)
     assert last_layers[valid].tolist() == [token.last_layer for token in tokens]
     nan = float("nan")
-    scales = torch.tensor([nan if stream.scale is None else stream.scale for stream in streams])
-    torch.testing.assert_close(cache.streams.scale, scales, equal_nan=True)
     saliency = torch.tensor([stream.saliency or [nan] * PATCHES for stream in streams])
     torch.testing.assert_close(cache.streams.saliency, saliency, rtol=0, atol=0, equal_nan=True)
     assert cache.streams.debt.tolist() == [stream.debt for stream in streams]
     layer_bytes = 2 * LAYERS * HEADS * HEAD_DIM * TOKENS * 4
     last_layer_bytes = 0 if cache._last_layers is None else TOKENS * 8
-    state_bytes = TOKENS * (DIM * 4 + 8) + PATCHES * (DIM * 4 + 4 + 4) + 4
+    state_bytes = TOKENS * (DIM * 4 + 8) + PATCHES * (DIM * 4 + 4 + 4)
     assert cache.memory_bytes == len(streams) * (layer_bytes + last_layer_bytes + state_bytes)
 
 

@@ -302,11 +302,10 @@ def test_errors_of_a_reused_token_of_a_stream_add_up_to_the_threshold_at_most(
     patches = clips(kind, seed, batch, pieces, size)
     computed = run({"mode": "causal", **settings}, patches, pieces).computed[..., 1:]
     price, points = config.effective_threshold() ** 2, patches.double()
-    scale = points[:, 0].norm(dim=-1).mean(-1).clamp(min=1e-12)
     for stream in range(batch):
         reference, total = points[stream, 0], torch.zeros(PATCHES, dtype=torch.float64)
-        weights = (1 / scale[stream]).expand(PATCHES)
         for frame in range(1, sum(pieces)):
+            weights = (1 / reference.norm(dim=-1).mean().clamp(min=1e-12)).expand(PATCHES)
             errors = (points[stream, frame] - reference).square().sum(-1)
             total = total + weighted(errors, weights, config)
             now = computed[stream, frame]

@@ -49,13 +49,12 @@ class Stream:
     Attributes:
         rows: those that stand for something, by number, in order.
         slots: of which two rows each slot is made, and the share of the second.
-        patches, scale: of the last window, and of the first.
+        patches: of the last window.
     """
 
     rows: dict[int, Row] = field(default_factory=dict)
     slots: dict[tuple[int, int], tuple[int, int, float]] = field(default_factory=dict)
     patches: torch.Tensor | None = None
-    scale: float = 0.0
 
 
 @dataclass
@@ -151,11 +150,10 @@ class WindowCacheMachine(RuleBasedStateMachine):
                 weights[left] += 1 - share
                 weights[right] += share
             first = stream.patches is None or not stream.rows
-            if first:
-                stream.scale = float(patches[index].norm(dim=-1).mean().clamp(min=1e-12))
-                passed = 0.0
-            else:
-                passed = float((patches[index] - stream.patches).square().sum(-1).mean()) / stream.scale**2
+            passed = 0.0
+            if not first:
+                norm = float(patches[index].norm(dim=-1).mean().clamp(min=1e-12))
+                passed = float((patches[index] - stream.patches).square().sum(-1).mean()) / norm**2
             rows = {
                 number: replace(row, age=row.age + 1, change=row.change + passed)
                 for number, row in stream.rows.items()
@@ -361,7 +359,6 @@ def assert_holds(cache: TemporalReuseWindowCache, streams: list[Stream] | None) 
             continue
         assert torch.equal(state.patches[index], stream.patches)
         torch.testing.assert_close(state.checksums[index], stream.patches.double().sum((1, 2)), rtol=0, atol=0)
-        assert float(state.scale[index]) == pytest.approx(stream.scale, rel=1e-5)
         for slot, (left, right, share) in stream.slots.items():
             assert numbers[int(state.left[index][slot])] == left
             assert numbers[int(state.right[index][slot])] == (right if share else left)

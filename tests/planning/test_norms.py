@@ -21,4 +21,4 @@ def test_norms_follow_no_gradient() -> None:
 
 def test_the_mean_of_nothing_can_be_divided_by() -> None:
     assert mean_norm(torch.tensor([[1.0, 3.0], [0.0, 0.0]])).tolist() == [2.0, pytest.approx(1e-12)]
-    assert mean_norm(torch.tensor([[[1.0, 3.0], [5.0, 7.0]]])).tolist() == [4.0]
+    assert mean_norm(torch.tensor([[[1.0, 3.0], [5.0, 7.0]]])).tolist() == [[2.0, 6.0]]

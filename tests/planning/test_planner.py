@@ -162,17 +162,18 @@ def test_behind_a_cut_a_stream_is_planned_like_a_new_one(mode: str, prefix: int)
             assert torch.equal(torch.stack(run(torch.cat([before, scene], dim=1), pieces)[1:]), torch.stack(new))
 
 
-@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
-def test_the_norm_is_that_of_what_is_held_or_planned_less_positions(mode: str) -> None:
-    positions = 7 * torch.ones(1, PATCHES, DIM)
-    held, frames = patches(2, 1)[:, 0], patches(2, 3, seed=4)
-    maker = replace(planner(mode), positions=positions)
-    found = maker.scale(frames + positions, state(2, held + positions))
-    expected = held.norm(dim=-1).mean(1) if mode == "causal" else frames.norm(dim=-1).mean((1, 2))
-    torch.testing.assert_close(found, expected)
-    of_new = frames[:, 0].norm(dim=-1).mean(1) if mode == "causal" else expected
-    torch.testing.assert_close(maker.scale(frames + positions, None), of_new)
-    assert (maker.scale(torch.zeros(1, 1, PATCHES, DIM) + positions, None) > 0).all()
+def test_norms_of_frames_leave_positions_out() -> None:
+    positions, frames = 7 * torch.ones(1, PATCHES, DIM), patches(2, 3, seed=4)
+    maker = replace(planner(), positions=positions)
+    torch.testing.assert_close(maker.mean_norms(frames + positions), frames.norm(dim=-1).mean(-1))
+    # Positions count for as little in what is chosen.
+    held, moved = patches(2, 1)[:, 0], patches(2, 1) + 0.3 * frames.cumsum(1)
+    for mode in ("causal", "bidirectional"):
+        maker = planner(mode, threshold=0.6)
+        plan = maker.plan(moved, state(2, held))
+        other = replace(maker, positions=positions).plan(moved + positions, state(2, held + positions))
+        assert 0 < plan.computed[..., 1:].float().mean() < 1
+        assert torch.equal(plan.computed, other.computed)
 
 
 def test_positions_with_more_attention_are_computed_sooner() -> None:

@@ -591,7 +591,7 @@ CRAFTED: list[tuple[str, dict[str, Any], dict[str, torch.Tensor]]] = [
     ("frames", {}, {"streams__age": torch.zeros(2, 2)}),
     ("frames", {}, {"streams__age": torch.full((1, 37), -5)}),
     ("frames", {}, {"streams__reference": torch.zeros(1, 9, 32)}),
-    ("frames", {}, {"streams__scale": torch.tensor([float("inf")])}),
+    ("frames", {}, {"streams__debt": torch.full((1, 36), float("inf"))}),
     ("frames", {}, {"own__answers": torch.zeros(2, 7)}),
     ("frames", {}, {"own__answers": torch.full((2, 5), float("nan"))}),
     ("frames", {}, {"own__more": torch.zeros(2, 5)}),
