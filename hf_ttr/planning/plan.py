@@ -148,23 +148,36 @@ class ReusePlan:
         Raises:
             ValueError: if a token has neither a computed nor a cached one to be made of.
         """
+        plan = cls.linked(computed, past_age, interpolate, record_saliency)
+        first = computed[:, 0] if past_age is None else computed[:, 0] | (past_age < NEVER)
+        if not bool(first.all()):
+            raise ValueError("a token of the plan's first frame is neither computed nor cached.")
+        return plan
+
+    @classmethod
+    def linked(
+        cls,
+        computed: torch.Tensor,
+        past_age: torch.Tensor | None = None,
+        interpolate: bool = False,
+        record_saliency: bool = False,
+    ) -> ReusePlan:
+        """`build`, of tokens that have something to be made of; the device is asked for nothing."""
         batch, frames, tokens = computed.shape
         device = computed.device
         index = past_index(computed, past_age)
         left = index.cummax(1).values
-        if bool((left[:, 1] < 0).any()):
-            raise ValueError("a token of the plan's first frame is neither computed nor cached.")
         offset = 0 if past_age is None else batch * tokens
         own = computed.flatten().cumsum(0).view(batch, frames, tokens) - 1 + offset
         cached = torch.arange(batch * tokens, device=device).view(batch, 1, tokens)
         table = torch.cat([cached, own], dim=1)
-        left_rows = table.gather(1, left[:, 1:])
+        left_rows = table.gather(1, left[:, 1:].clamp(min=0))
         age = frames - time_of(left[:, -1], past_age)
         if not interpolate:
             alpha = torch.zeros((), dtype=torch.float32, device=device).expand(batch, frames, tokens)
             return cls(computed, left_rows, left_rows, alpha, age, past_age is not None, record_saliency)
         right = next_index(index, left)
-        right_rows = table.gather(1, right[:, 1:])
+        right_rows = table.gather(1, right[:, 1:].clamp(min=0))
         return cls(
             computed,
             left_rows,
@@ -175,6 +188,15 @@ class ReusePlan:
             record_saliency,
             interpolate=True,
         )
+
+    @classmethod
+    def whole(cls, shape: tuple[int, int, int], device: torch.device, record_saliency: bool = False) -> ReusePlan:
+        """A plan of new streams that computes everything, `shape` being `(batch, frames, tokens)`."""
+        batch, frames, tokens = shape
+        plan = cls.linked(torch.ones(shape, dtype=torch.bool, device=device), record_saliency=record_saliency)
+        # Known, so that the device need not be asked.
+        plan.__dict__["row_counts"] = [tokens] * (batch * frames)
+        return plan
 
 
 def past_index(computed: torch.Tensor, past_age: torch.Tensor | None) -> torch.Tensor:

@@ -26,11 +26,11 @@ class Spent:
     What the plans of a call have spent so far, from which follows what its budget leaves for the next.
 
     Attributes:
-        frames (`int`): frames that were planned.
+        frames (`int` or `torch.LongTensor` of shape `()`): frames that were planned.
         tokens (`int` or `torch.LongTensor` of shape `(batch,)`): tokens of each stream that are computed in them.
     """
 
-    frames: int = 0
+    frames: int | torch.Tensor = 0
     tokens: int | torch.Tensor = 0
 
     def after(self, plan: ReusePlan) -> Spent:
@@ -99,16 +99,29 @@ class Planner:
         Returns:
             A plan for the first `plan.shape[1]` of the frames.
         """
-        batch, frames, positions, _ = patches.shape
+        frames = patches.shape[1]
         fresh = streams is None or bool((streams.age >= NEVER).all())
         if self.compute_all or self.config.mode == "off" or self._computes_everything:
             return self._everything(patches[:, :MAX_FRAMES])
         if fresh and (frames == 1 or self.first_frame_alone):
             return self._everything(patches[:, :1])
 
-        past = None if fresh else streams
+        return self._plan(patches[:, :MAX_FRAMES], None if fresh else streams, spent)
+
+    @torch.no_grad()
+    def plan_next(self, patches: torch.Tensor, streams: StreamState, spent: Spent = NOTHING_SPENT) -> ReusePlan:
+        """
+        What `plan` plans in mode "bidirectional" of streams none of which is new, without asking the device.
+
+        Args:
+            patches (`torch.Tensor` of shape `(batch, frames, patches, dim)`): embeddings of at most `MAX_FRAMES`.
+            streams, spent: as in `plan`.
+        """
+        return self._plan(patches, streams, spent)
+
+    def _plan(self, patches: torch.Tensor, past: StreamState | None, spent: Spent) -> ReusePlan:
         weights = self._weights(patches, past)
-        features = patches[:, :MAX_FRAMES].float()
+        features = patches.float()
         reference = age = debt = None
         if past is not None:
             reference = past.reference.float()
@@ -117,7 +130,7 @@ class Planner:
         budget = self._patch_budget(features.shape[1], spent)
         settings: tuple[Any, ...] = (self.grid, self.config, budget, self.thresholds)
         if bidirectional:
-            scale = self.mean_norms(patches[:, :MAX_FRAMES]).mean(1)
+            scale = self.mean_norms(patches).mean(1)
             # Small weights are sooner scaled than large embeddings.
             chosen, debt = choose_corners(features, reference, age, weights / scale[:, None], *settings), None
         else:
@@ -128,11 +141,11 @@ class Planner:
                 debt,
                 weights,
                 *settings,
-                norms=self._norms(patches[:, :MAX_FRAMES], past),
+                norms=self._norms(patches, past),
                 pauses_when_whole=self.observes_attention,
             )
         computed = torch.cat([chosen.new_ones(*chosen.shape[:2], self.prefix_tokens), chosen], dim=-1)
-        plan = ReusePlan.build(
+        plan = ReusePlan.linked(
             computed,
             None if past is None else past.age,
             interpolate=bidirectional,
@@ -143,7 +156,7 @@ class Planner:
             prefix, by_time = plan.alpha.tensor_split([self.prefix_tokens], dim=-1)
             plan.alpha = torch.cat([prefix, content_alpha(features, reference, age, chosen, by_time, scale)], dim=-1)
             points = features.shape[1] - (past is None)
-            plan.planning_multiply_adds = positions * points * points * patches.shape[-1]
+            plan.planning_multiply_adds = patches.shape[2] * points * points * patches.shape[-1]
         return plan
 
     @torch.no_grad()
@@ -241,8 +254,7 @@ class Planner:
     def _everything(self, patches: torch.Tensor) -> ReusePlan:
         batch, frames, positions, _ = patches.shape
         shape = (batch, frames, positions + self.prefix_tokens)
-        computed = torch.ones(shape, dtype=torch.bool, device=patches.device)
-        return ReusePlan.build(computed, record_saliency=self.observes_attention)
+        return ReusePlan.whole(shape, patches.device, self.observes_attention)
 
     def _norms(self, patches: torch.Tensor, past: StreamState | None) -> torch.Tensor:
         """Of what the streams were last computed from, and of the frames; shape `(batch, 1 + frames, patches)`."""
