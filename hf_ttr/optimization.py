@@ -15,6 +15,7 @@ from .execution.kernels.interpolated_attention import kernel_unavailable_reason
 from .execution.kernels.row_buckets import RowBuckets
 from .execution.linear import MIN_WEIGHTS, has_onednn, is_plain_tensor, pack_linear, unpack_linear
 from .execution.packed_weights import PackedWeights
+from .models.captured_clips import CapturedClips
 from .models.captured_steps import CapturedSteps
 from .models.frame_model import FrameModel
 from .models.window_model import WindowModel
@@ -69,10 +70,11 @@ def optimize(
     - On a GPU: what a layer does row by row is compiled, with rows padded to a few sizes (`RowBuckets`), so that code
       is made once per size; `ReuseReport` counts the rows without padding. Attention is not part of it: it has a
       kernel of its own (Triton), of which the report says whether it is used.
-    - With `graphs=True`, if the weights are `frozen`: live streams of models of frames go on in steps of fixed shapes,
-      on a GPU captured in CUDA graphs (`CapturedSteps`). What is left of the size of a step is filled with the tokens
-      that would come next, so that a little more is computed than planned. New streams, whole frames, and calls that
-      ask for more than outputs go the usual way.
+    - With `graphs=True`, if the weights are `frozen`: models of frames go on in steps of fixed shapes, on a GPU
+      captured in CUDA graphs; live streams frame by frame (`CapturedSteps`), and clips in pieces (`CapturedClips`).
+      What is left of the size of a step is filled with the tokens that would come next, so that a little more is
+      computed than planned; pieces of clips are padded. New live streams, whole frames of live streams, clips that go
+      on with a cache, and calls that ask for more than outputs go the usual way.
     - With `dtype=torch.bfloat16`: the model is converted, where the device computes in it.
 
     To quantize as well (`torch.ao.quantization.quantize_dynamic`), do that first: quantized layers bring products of
@@ -85,7 +87,7 @@ def optimize(
             `"reduce-overhead"` for CUDA graphs; by default on GPUs only, as on the CPU it is not faster.
         frozen (`bool`): a promise that the weights do not change any more: no training, no merging of adapters, no
             swapping of averages. Call `optimize` again if they did; torch does not count each way of changing them.
-        graphs (`bool`): whether live streams go on in captured steps. Where there is no GPU the steps run without
+        graphs (`bool`): whether live streams and clips go on in captured steps. Where there is no GPU the steps run without
             graphs: not faster, but the same.
 
     Returns:
@@ -196,7 +198,7 @@ def _pack_weights(body: Any, layers: nn.ModuleList, frozen: bool) -> Optimizatio
 def _capture_steps(body: Any, graphs: bool, frozen: bool) -> Optimization:
     name = "captured steps"
     device = _device(body)
-    body.captured_steps = None
+    body.captured_steps = body.captured_clips = None
     reason = ""
     if not graphs:
         reason = "only if they are asked for, with graphs=True"
@@ -207,8 +209,9 @@ def _capture_steps(body: Any, graphs: bool, frozen: bool) -> Optimization:
     if reason:
         return Optimization(name, False, reason)
     body.captured_steps = CapturedSteps(body, graphs_for(device))
+    body.captured_clips = CapturedClips(body, graphs_for(device))
     how = "as CUDA graphs, each captured when it is first needed" if device.type == "cuda" else "without graphs"
-    return Optimization(name, True, f"for live streams, {how}")
+    return Optimization(name, True, f"for live streams and clips, {how}")
 
 
 def _look_at_attention_kernel(body: Any) -> Optimization:

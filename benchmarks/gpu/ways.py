@@ -98,7 +98,7 @@ OPTIMIZED: dict[str, dict[str, Any]] = {
 """What `hf_ttr.optimize` is asked for; the first goes without."""
 
 WITHOUT_STEPS = ("reuse", "reuse, optimized")
-"""Of these, those for clips and windows."""
+"""Of these, those for windows."""
 
 
 def reusing(parent: Any, settings: dict[str, Any], way: str) -> Any:
@@ -108,6 +108,13 @@ def reusing(parent: Any, settings: dict[str, Any], way: str) -> Any:
     if options:
         hf_ttr.optimize(model, **options)
     return model
+
+
+def check_captured(model: Any) -> None:
+    """Raises why a model that is to be captured is not, if it is not."""
+    for captured in (model.video_encoder.captured_steps, model.video_encoder.captured_clips):
+        if captured is not None and captured.reason:
+            raise RuntimeError(captured.reason)
 
 
 def cycle(frames: torch.Tensor) -> Callable[[], torch.Tensor]:
@@ -144,9 +151,7 @@ def streams(
 
         step()  # The first frame of a stream is computed whole.
         step()
-        steps = model.video_encoder.captured_steps
-        if steps is not None and steps.reason:
-            raise RuntimeError(steps.reason)
+        check_captured(model)
         return step
 
     for way in OPTIMIZED:
@@ -173,9 +178,11 @@ def clip(
         def step() -> None:
             reports[way] = model(video, use_cache=False).reuse
 
+        step()
+        check_captured(model)
         return step
 
-    for way in WITHOUT_STEPS:
+    for way in OPTIMIZED:
         failed.trying(ways, way, lambda: whole(way))  # noqa: B023
     return _measured(ways, reports, failed, device, rounds, scene, streams=1, frames=frames)
 

@@ -295,17 +295,15 @@ class FrameModel(ReuseEncoder):
                 output = map_tensors(output, lambda tensor: tensor.unflatten(0, video.shape[:2]))
             return TemporalReuseModelOutput(**output)
 
-        if self.captured_steps is not None and video.shape[1] == 1 and settings.mode == "causal":
-            asks = active or options or output_all or output_reuse_plan or output_token_maps or kwargs
-            plain = not asks and thresholds is None
-            if plain and isinstance(past_key_values, self.cache_class) and past_key_values.goes_on_plainly:
-                step = self._captured_step(video, past_key_values, settings, reads)
-                if step is not None:
-                    states: Any = step.last_hidden_state
-                    step.last_hidden_state = states[:, 0] if pixel_values.dim() == 4 else states
-                    if use_cache is not None and not use_cache:
-                        step.past_key_values = None
-                    return step
+        asks = active or options or output_all or output_reuse_plan or output_token_maps or kwargs
+        if not asks and thresholds is None:
+            captured = self._captured(video, past_key_values, settings, reads)
+            if captured is not None:
+                states: Any = captured.last_hidden_state
+                captured.last_hidden_state = states[:, 0] if pixel_values.dim() == 4 else states
+                if use_cache is not None and not use_cache:
+                    captured.past_key_values = None
+                return captured
 
         if active or getattr(past_key_values, "_last_layers", None) is not None:
             check_attention_takes_masks(self.config._attn_implementation, video.device.type)
@@ -416,26 +414,40 @@ class FrameModel(ReuseEncoder):
         report.maps = None if mapper is None else mapper.maps()
         return TemporalReuseModelOutput(**concatenate_outputs(outputs, dim=1), reuse=report)
 
-    def _captured_step(
-        self, video: torch.Tensor, cache: TemporalReuseCache, settings: TemporalReuseConfig, reads: int | None
+    def _captured(
+        self, video: torch.Tensor, cache: Any, settings: TemporalReuseConfig, reads: int | None
     ) -> TemporalReuseModelOutput | None:
-        """The next frame of streams in a step of fixed shapes, or `None` where it is for the usual way."""
-        assert self.captured_steps is not None
+        """
+        The next frame of streams, or new clips, in work of fixed shapes; `None` where that is for the usual way.
+        """
 
         def planner(frames: torch.Tensor) -> Planner:
             grid, positions = self.parts.grid(self, frames), self.parts.positions(self, frames, {})
             return Planner(settings, grid, self.config.prefix_tokens, positions=positions)
 
-        cache.check_owner(
-            model=type(self).__name__,
-            batch_size=video.shape[0],
-            resolution=f"{video.shape[-2]} x {video.shape[-1]}",
-            outputs=outputs_read(reads),
-            weights=self.captured_steps.weights,
-        )
+        steps, clips = self.captured_steps, self.captured_clips
         projection = self.get_submodule(self.parts.projection)  # type: ignore[attr-defined]
         frames = video.to(dtype_of_inputs(projection, video.dtype))
-        return self.captured_steps.step(frames, settings, cache, reads, planner)
+        if steps is not None and video.shape[1] == 1 and settings.mode == "causal":
+            if not isinstance(cache, self.cache_class) or not cache.goes_on_plainly:
+                return None
+            cache.check_owner(
+                model=type(self).__name__,
+                batch_size=video.shape[0],
+                resolution=f"{video.shape[-2]} x {video.shape[-1]}",
+                outputs=outputs_read(reads),
+                weights=steps.weights,
+            )
+            return steps.step(frames, settings, cache, reads, planner)
+        if clips is not None and cache is None and video.shape[1] > 1 and settings.mode == "bidirectional":
+            if settings.computes_everything:
+                return None
+            cache = self.cache_class(len(self.parts.layers_of(self)))
+            output = clips.run(frames, settings, cache, reads, planner)
+            if output is not None:
+                self._cache_for(cache, video, output.last_hidden_state, reads, clips.weights)
+            return output
+        return None
 
     @capture_outputs(tie_last_hidden_states=False)
     def _run_layers(
@@ -461,10 +473,11 @@ class FrameModel(ReuseEncoder):
         self,
         past_key_values: TemporalReuseCache | None,
         video: torch.Tensor,
-        tokens: torch.Tensor,
+        states: torch.Tensor,
         reads: int | None,
+        weights: str | None = None,
     ) -> TemporalReuseCache:
-        """The cache handed in, after a look at what it was filled with, or a new one."""
+        """The cache handed in, after a look at what it was filled with, or a new one; `states` are some of its own."""
         layers = len(self.parts.layers_of(self))
         if past_key_values is None:
             past_key_values = self.cache_class(layers)
@@ -476,13 +489,13 @@ class FrameModel(ReuseEncoder):
         past_key_values.check_owner(
             model=type(self).__name__,
             layers=layers,
-            hidden_size=tokens.shape[-1],
+            hidden_size=states.shape[-1],
             batch_size=video.shape[0],
             resolution=f"{video.shape[-2]} x {video.shape[-1]}",
-            dtype=str(tokens.dtype).removeprefix("torch."),
-            device=str(tokens.device),
+            dtype=str(states.dtype).removeprefix("torch."),
+            device=str(states.device),
             outputs=outputs_read(reads),
-            weights=self.weights_digest(),
+            weights=self.weights_digest() if weights is None else weights,
         )
         return past_key_values
 

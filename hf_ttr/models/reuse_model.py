@@ -50,7 +50,8 @@ class ReuseEncoder(StaysInPackage):
     Attributes:
         parts: where its parts are.
         packed_weights (`PackedWeights`, *optional*), row_buckets (`RowBuckets`, *optional*), captured_steps
-            (`CapturedSteps`, *optional*): what `hf_ttr.optimize` switched on.
+            (`CapturedSteps`, *optional*), captured_clips (`CapturedClips`, *optional*): what `hf_ttr.optimize` switched
+            on.
     """
 
     parts: ClassVar[Any]
@@ -73,6 +74,7 @@ class ReuseEncoder(StaysInPackage):
         self.packed_weights: PackedWeights | None = None
         self.row_buckets: RowBuckets | None = None
         self.captured_steps: Any = None
+        self.captured_clips: Any = None
 
     @property
     def video_encoder(self) -> Any:

@@ -130,7 +130,9 @@ class Planner:
         budget = self._patch_budget(features.shape[1], spent)
         settings: tuple[Any, ...] = (self.grid, self.config, budget, self.thresholds)
         if bidirectional:
-            scale = self.mean_norms(patches).mean(1)
+            # The first frame of new streams is no part of what is planned, whether it is a plan of its own or not.
+            planned = patches[:, 1:] if past is None and patches.shape[1] > 1 else patches
+            scale = self.mean_norms(planned).mean(1)
             # Small weights are sooner scaled than large embeddings.
             chosen, debt = choose_corners(features, reference, age, weights / scale[:, None], *settings), None
         else:

@@ -1,0 +1,395 @@
+"""
+Clips in pieces of fixed shapes, whose kernels are launched at once.
+
+A clip is its first frame, computed whole, and pieces of up to `MAX_FRAMES` frames that are planned together. The first
+frame has the same shapes every time. A piece has two parts, as steps of live streams have: the first embeds and plans,
+the host reads how many tokens that computes, and the second computes so many rows, rounded up to one of a few sizes.
+What is left of a size is padding: rows behind the last, which no frame owns and to which no link leads.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..caching.cache import TemporalReuseCache
+from ..configuration import TemporalReuseConfig
+from ..execution.flops import ReuseReport, TransformerCost
+from ..execution.graphs import Graphs
+from ..execution.kernels.frame_links import FrameLinks
+from ..execution.packed import FrameCall, ObservedFrames
+from ..modeling_outputs import TemporalReuseModelOutput
+from ..planning.plan import ReusePlan
+from ..planning.planner import MAX_FRAMES, Planner, Spent
+from ..planning.stream_state import StreamState
+from .captured_steps import StepFrames, StepPlan, sizes_of_steps
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class PiecePlan(StepPlan):
+    """A plan of some frames, between which tokens are interpolated; the host knows the size of the piece alone."""
+
+    is_hold = False  # type: ignore[assignment]
+    is_single = False  # type: ignore[assignment]
+
+
+class CapturedClips:
+    """
+    The clips of a model, by number of clips, size of frames and settings.
+
+    Args:
+        body: the part of the model that has the layers.
+        graphs (`Graphs`): how work of fixed shapes is run again.
+
+    Attributes:
+        weights (`str`): the digest of the weights, which are not to change any more.
+        reason (`str`): why clips are left to the usual way for good, once something could not be captured; else empty.
+    """
+
+    def __init__(self, body: Any, graphs: Graphs) -> None:
+        self.body, self.graphs, self.reason = body, graphs, ""
+        self.weights: str = body.weights_digest()
+        self._lock = threading.Lock()
+        self._places: dict[tuple[Any, ...], _Clips] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        # Graphs read the weights of one model: a copy has none until it is optimized itself.
+        return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()
+
+    @property
+    def captured(self) -> int:
+        """How many graphs there are."""
+        return sum(clips.captured for clips in self._places.values())
+
+    def run(
+        self,
+        video: torch.Tensor,
+        settings: TemporalReuseConfig,
+        cache: TemporalReuseCache,
+        reads: int | None,
+        make_planner: Callable[[torch.Tensor], Planner],
+    ) -> TemporalReuseModelOutput | None:
+        """
+        Clips, from their first frame on.
+
+        Args:
+            video (`torch.Tensor` of shape `(batch, frames, channels, height, width)`): the clips.
+            settings: in mode "bidirectional", without reduction.
+            cache: an empty one, which then holds the streams.
+            reads (`int`, *optional*): as in `FrameModel.encode_frames`.
+            make_planner: makes the planner for frames, `(frames, channels, height, width)`.
+
+        Returns:
+            The output; or `None` where the clips are for the usual way: nearly everything is computed, or they hold
+            numbers that are not finite. The cache is empty then.
+        """
+        if self.reason:
+            return None
+        key = (video.shape[0], *video.shape[2:], video.dtype, reads, repr(vars(settings)))
+        # One caller at a time: all write to the same places.
+        with self._lock, torch.inference_mode(False), torch.no_grad():
+            try:
+                clips = self._places.get(key)
+                if clips is None:
+                    clips = self._places[key] = _Clips(self.body, self.graphs, video[:, 0], reads, make_planner)
+                found = clips(video, cache)
+            except (NotImplementedError, RuntimeError) as error:
+                said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+                self.reason = f"Clips go the usual way, as their pieces could not be captured: {said}."
+                logger.warning(self.reason)
+                self._places.clear()
+                found = None
+        if found is None:
+            cache.reset()
+        return found
+
+
+class _Clips:
+    """Clips of one size: where their streams lie, the first frame, and pieces by their number of frames."""
+
+    def __init__(
+        self,
+        body: Any,
+        graphs: Graphs,
+        first: torch.Tensor,
+        reads: int | None,
+        make_planner: Callable[[torch.Tensor], Planner],
+    ) -> None:
+        self.body, self.graphs, self.reads = body, graphs, reads
+        self.pixels = first.clone()
+        self.planner = make_planner(self.pixels)
+        prefix, positions = self.planner.prefix_tokens, self.planner.grid[0] * self.planner.grid[1]
+        self.batch, self.tokens = len(first), prefix + positions
+        self.cost: TransformerCost = body.parts.cost(body, positions)
+        self.whole = ReusePlan.whole((self.batch, 1, self.tokens), first.device, self.planner.observes_attention)
+        layers = len(body.parts.layers_of(body))
+        self.calls = FrameCall.for_layers(self.whole, layers, reads)
+        self.cache = body.cache_class(layers)
+        self.planned_frames = torch.zeros((), dtype=torch.long, device=first.device)
+        self.planned_tokens = torch.zeros(self.batch, dtype=torch.long, device=first.device)
+        self.owner: weakref.ref[TemporalReuseCache] | None = None
+        self.pieces: dict[int, _Piece] = {}
+        self._compute_first()
+        # Where the first frame leaves the streams, and everything behind it finds and leaves them. Copies, as a state
+        # may hold tensors of the plan, which stay as they are.
+        self.state = StreamState(*(tensor.clone() for tensor in self.cache.streams.tensors()))
+        self.layers = [(layer.keys, layer.values) for layer in self.cache.layers]
+        self.output = self.cache._output
+        self.first = graphs.capture(self._first_to_places)
+
+    @property
+    def captured(self) -> int:
+        """How many graphs there are."""
+        return 1 + sum(1 + len(piece.runs) for piece in self.pieces.values())
+
+    def _compute_first(self) -> None:
+        """The first frame of all clips; the internal cache then holds what comes of it."""
+        body, prefix = self.body, self.planner.prefix_tokens
+        tokens = body.parts.embed(body, self.pixels, {})
+        inputs = body.parts.layer_inputs(body, self.pixels, {})
+        self.cache.streams = None
+        states = body._run_layers(tokens, self.cache, self.calls, inputs, return_dict=True).last_hidden_state
+        if self.reads is None:
+            states = self.cache.update_output(states, self.whole)
+        self.states = states[:, None]
+        observed = self.calls[0].observed
+        self.cache.streams = self.planner.remember(
+            self.whole,
+            tokens[:, None, prefix:],
+            None,
+            None if observed is None else observed.streams,
+            self.cache.take_attention(),
+        )
+
+    def _first_to_places(self) -> None:
+        """The same, as far as it is captured: what comes of it lies where pieces find it."""
+        self._compute_first()
+        self.keep()
+        self.planned_frames.fill_(1)
+        self.planned_tokens.fill_(self.tokens)
+
+    def place(self) -> None:
+        """Lets the internal cache read and write where the streams lie."""
+        self.cache.streams = self.state
+        for layer, (keys, values) in zip(self.cache.layers, self.layers):
+            layer.keys, layer.values = keys, values
+        self.cache._output = self.output
+
+    def keep(self) -> None:
+        """Moves what the internal cache holds to where the streams lie."""
+        for new, place in zip(self.cache.streams.tensors(), self.state.tensors()):
+            place.copy_(new)
+        for layer, (keys, values) in zip(self.cache.layers, self.layers):
+            keys.copy_(layer.keys)
+            values.copy_(layer.values)
+        if self.output is not None:
+            self.output.copy_(self.cache._output)
+
+    def __call__(self, video: torch.Tensor, cache: TemporalReuseCache) -> TemporalReuseModelOutput | None:
+        before = None if self.owner is None else self.owner()
+        if before is not None and before is not cache:
+            self._give_back(before)
+        self.owner = None
+        self.pixels.copy_(video[:, 0])
+        self.first()
+        outputs, reports = [self.states.clone()], [self._report_of_first()]
+        for frames in video[:, 1:].split(MAX_FRAMES, dim=1):
+            piece = self.pieces.get(frames.shape[1])
+            if piece is None:
+                piece = self.pieces[frames.shape[1]] = _Piece(self, frames)
+            found = piece(frames)
+            if found is None:
+                return None
+            outputs.append(found[0])
+            reports.append(found[1])
+        self._hand_over(cache)
+        return TemporalReuseModelOutput(
+            last_hidden_state=torch.cat(outputs, dim=1), past_key_values=cache, reuse=ReuseReport.join(reports)
+        )
+
+    def _hand_over(self, cache: TemporalReuseCache) -> None:
+        """Lets a cache hold the streams that lie here, until others come."""
+        self.owner = weakref.ref(cache)
+        cache.streams = self.state
+        for layer, (keys, values) in zip(cache.layers, self.layers):
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = keys, values
+        cache._output = self.output
+
+    def _give_back(self, cache: TemporalReuseCache) -> None:
+        """What of a cache still lies here is copied elsewhere."""
+        own = {tensor.data_ptr() for tensor in self.state.tensors()}
+        own |= {tensor.data_ptr() for pair in self.layers for tensor in pair}
+        own |= set() if self.output is None else {self.output.data_ptr()}
+
+        def apart(held: Any) -> Any:
+            return held.clone() if isinstance(held, torch.Tensor) and held.data_ptr() in own else held
+
+        if cache.streams is not None:
+            cache.streams = StreamState(*map(apart, cache.streams.tensors()))
+        for layer in cache.layers:
+            layer.keys, layer.values = apart(layer.keys), apart(layer.values)
+        cache._output = apart(cache._output)
+
+    def _report_of_first(self) -> ReuseReport:
+        counts = torch.full((self.batch,), self.tokens, dtype=torch.long, device=self.pixels.device)
+        observed = torch.full_like(counts, int(self.planner.observes_attention))
+        return self.report(counts, observed, 1, 0)
+
+    def report(self, counts: torch.Tensor, observed: torch.Tensor, frames: int, planning: int) -> ReuseReport:
+        """
+        Of so many frames of each stream.
+
+        Args:
+            counts, observed (`torch.LongTensor` of shape `(batch,)`): computed tokens, and whole frames whose
+                attention was recorded.
+            frames (`int`): how many there were.
+            planning (`int`): multiply-adds of planning them.
+        """
+        cost, tokens = self.cost, self.tokens
+        none, one = (self._multiply_adds(rows, frames) for rows in (0, 1))
+        spent = none + planning + counts * (one - none) + observed * (cost.layers * tokens * cost.pair // 2)
+        total = torch.full_like(counts, frames * tokens)
+        by_layer = counts[:, None].expand(-1, cost.layers)
+        nothing = torch.zeros_like(by_layer)
+        return ReuseReport(
+            computed_tokens=counts,
+            total_tokens=total,
+            computed_share=counts.float() / total,
+            multiply_adds=spent,
+            dense_multiply_adds=torch.full_like(counts, cost.dense(frames, tokens)),
+            computed_by_layer=by_layer,
+            reused_by_layer=total[:, None] - by_layer,
+            merged_by_layer=nothing,
+            pruned_by_layer=nothing,
+        )
+
+    def _multiply_adds(self, rows: int, frames: int) -> int:
+        """Of so many frames of a stream of which so many rows are computed; they grow evenly with these."""
+        cost, pairs = self.cost, rows * self.tokens
+        every = cost.layer(rows, pairs)
+        few = 0 if self.reads is None else frames * self.reads
+        last = every if self.reads is None else cost.layer_of_few(rows, few * self.tokens, few)
+        return frames * cost.patch + (cost.layers - 1) * every + last
+
+
+class _Piece:
+    """Frames of clips that are planned together."""
+
+    def __init__(self, clips: _Clips, frames: torch.Tensor) -> None:
+        self.clips, self.pixels = clips, frames.flatten(0, 1).clone()
+        self.shape = (clips.batch, frames.shape[1], clips.tokens)
+        self.sizes = sizes_of_steps(clips.tokens, clips.planner.prefix_tokens, clips.batch * frames.shape[1])
+        self.runs: dict[int, _Run] = {}
+        self.look = clips.graphs.capture(self._look)
+
+    def _look(self) -> None:
+        """Embeds and plans; what comes of it lies where the second part finds it."""
+        clips, prefix = self.clips, self.clips.planner.prefix_tokens
+        embedded = clips.body.parts.embed(clips.body, self.pixels, {})
+        self.tokens = embedded.unflatten(0, self.shape[:2])
+        spent = Spent(clips.planned_frames, clips.planned_tokens)
+        self.plan = clips.planner.plan_next(self.tokens[:, :, prefix:], clips.state, spent)
+        finite = torch.isfinite(self.pixels.sum(dtype=torch.float32))
+        self.asked = torch.stack([self.plan.computed.sum(), finite.long()])
+
+    def __call__(self, frames: torch.Tensor) -> tuple[torch.Tensor, ReuseReport] | None:
+        self.pixels.copy_(frames.flatten(0, 1))
+        self.look()
+        total, finite = self.asked.tolist()  # The only time the host waits for the device.
+        size = next((size for size in self.sizes if size >= total), None)
+        if size is None or not finite:
+            return None
+        run = self.runs.get(size)
+        if run is None:
+            run = self.runs[size] = _Run(self, size)
+        run.replay()
+        counts, observed = run.counts.clone(), run.has_observed.long()
+        report = self.clips.report(counts, observed, self.shape[1], self.plan.planning_multiply_adds)
+        return run.states.clone(), report
+
+
+class _Run:
+    """The second part of a piece, of so many rows."""
+
+    def __init__(self, piece: _Piece, size: int) -> None:
+        self.piece, self.size = piece, size
+        # Captures run more than once, and each time from what the streams were before.
+        before = [tensor.clone() for tensor in self._streams()]
+        self.replay = piece.clips.graphs.capture(self._work)
+        for place, tensor in zip(self._streams(), before):
+            place.copy_(tensor)
+
+    def _streams(self) -> list[torch.Tensor]:
+        """All that a run writes and reads of the streams."""
+        clips = self.piece.clips
+        found = [*clips.state.tensors(), *(tensor for pair in clips.layers for tensor in pair)]
+        found += [clips.planned_frames, clips.planned_tokens]
+        return found if clips.output is None else [*found, clips.output]
+
+    def _work(self) -> None:
+        piece, clips = self.piece, self.piece.clips
+        body, planner, outputs = clips.body, clips.planner, clips.reads
+        batch, frames, tokens = piece.shape
+        computed = piece.plan.computed
+        # Rows of computed tokens, in order; behind them the first token again and again.
+        flat = computed.flatten()
+        place = torch.where(flat, flat.cumsum(0) - 1, self.size)
+        cells = torch.arange(flat.numel(), device=flat.device)
+        rows = cells.new_zeros(self.size + 1).scatter_(0, place, cells)[: self.size]
+        counts = computed.sum(-1).flatten()
+        starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+        parts = vars(piece.plan)
+        plan = PiecePlan(**{name: parts[name] for name in ReusePlan.__dataclass_fields__}, packed=rows)
+        left, right, alpha = (part.flatten(0, 1) for part in (plan.left, plan.right, plan.alpha))
+        left, right, alpha = left.int(), right.int(), alpha.float().contiguous()
+        links = FrameLinks(starts.int(), left, right, alpha, longest=tokens, is_hold=False)
+        whole = computed.all(-1)
+        self.has_observed = whole.any(1) if planner.observes_attention else torch.zeros_like(whole[:, 0])
+        streams = torch.arange(batch, device=flat.device)
+        last_whole = streams * frames + frames - 1 - whole.flip(1).long().argmax(1)
+        observed = ObservedFrames(streams, last_whole, starts[last_whole]) if planner.observes_attention else None
+        call = StepFrames(plan, [self.size], None, None, observed, links=links)
+        last = call
+        if outputs is not None:
+            asking = torch.arange(batch * frames + 1, device=flat.device) * outputs
+            few = FrameLinks(asking.int(), left, right, alpha, longest=outputs, is_hold=False)
+            first = (starts[:-1, None] + torch.arange(outputs, device=flat.device)).flatten()
+            if observed is not None:
+                observed = ObservedFrames(streams, last_whole, asking[last_whole])
+            last = StepFrames(plan, [self.size], outputs, None, observed, links=few, output_rows=first)
+        calls: list[FrameCall] = [*[call] * (len(clips.layers) - 1), last]
+        clips.place()
+        inputs = body.parts.layer_inputs(body, piece.pixels, {})
+        packed = piece.tokens.flatten(0, 2)[rows][None]
+        states = body._run_layers(packed, clips.cache, calls, inputs, return_dict=True).last_hidden_state
+        if outputs is None:
+            self.states = clips.cache.update_output(states, plan).unflatten(0, (batch, frames))
+        else:
+            self.states = states[0].unflatten(0, (batch, frames, outputs))
+        patches = piece.tokens[:, :, planner.prefix_tokens :]
+        state = planner.remember(plan, patches, clips.state)
+        attention = clips.cache.take_attention()
+        if attention is not None:
+            seen = attention[:, planner.prefix_tokens :]
+            state.saliency = torch.where(self.has_observed[:, None], seen, state.saliency)
+        clips.cache.streams = state
+        self.counts = computed.sum((1, 2))
+        clips.keep()
+        clips.planned_frames += frames
+        clips.planned_tokens += self.counts
+
+
+__all__ = ["CapturedClips"]
