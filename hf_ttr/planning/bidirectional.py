@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..configuration import TemporalReuseConfig
+from ..devices import triton_unavailable_reason
 from .importance import spread_over_neighbours
 from .plan import NEVER, next_index, past_index
 from .price import prices_of_streams
@@ -238,6 +239,8 @@ def best_corners(segments: torch.Tensor, tail: torch.Tensor, prices: torch.Tenso
     """
     The polylines of least error plus price.
 
+    Runs in one Triton kernel where it can, and otherwise as `reference_best_corners`.
+
     Args:
         segments, tail: as `polyline_errors` returns them.
         prices (`torch.FloatTensor` of shape `(k, n)`): price of a corner; k alternatives for each trajectory.
@@ -245,6 +248,15 @@ def best_corners(segments: torch.Tensor, tail: torch.Tensor, prices: torch.Tenso
     Returns:
         `torch.BoolTensor` of shape `(k, n, points)`: the corners. Point 0, the cached one, costs nothing.
     """
+    if triton_unavailable_reason(tail.device) is not None:
+        return reference_best_corners(segments, tail, prices)
+    from .best_corners_triton import triton_best_corners
+
+    return triton_best_corners(segments, tail, prices)
+
+
+def reference_best_corners(segments: torch.Tensor, tail: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+    """`best_corners` point by point in plain torch, on any device."""
     points = tail.shape[1]
     reach = segments.shape[2]
     cost = prices.new_full((*prices.shape, points), torch.inf)
