@@ -63,10 +63,24 @@ class ReusePlan:
         return batch, frames, tokens
 
     @cached_property
+    def _read(self) -> tuple[list[int], bool]:
+        """`row_counts` and `is_hold`: all that the host asks the device about the plan, in one go."""
+        counts = self.computed.flatten(0, 1).sum(-1)
+        lies_between, is_unmade = (self.left != self.right).any(), (self.left < 0).any()
+        *numbers, lies_between, is_unmade = torch.cat([counts, torch.stack([lies_between, is_unmade])]).tolist()
+        if is_unmade:
+            raise ValueError("a token of the plan's first frame is neither computed nor cached.")
+        return numbers, not lies_between
+
+    @cached_property
     def row_counts(self) -> list[int]:
-        """Number of computed tokens of each frame, for frames ordered by stream and time."""
-        counts: list[int] = self.computed.flatten(0, 1).sum(-1).tolist()
-        return counts
+        """
+        Number of computed tokens of each frame, for frames ordered by stream and time.
+
+        Raises:
+            ValueError: if a token has neither a computed nor a cached one to be made of.
+        """
+        return self._read[0]
 
     @cached_property
     def is_dense(self) -> bool:
@@ -95,12 +109,15 @@ class ReusePlan:
     @cached_property
     def is_hold(self) -> bool:
         """Whether nothing is interpolated."""
-        return not self.interpolate or not bool((self.left != self.right).any())
+        return not self.interpolate or self._read[1]
 
     @cached_property
     def rows(self) -> torch.Tensor:
         """Indices of the computed tokens in the flattened `(batch * frames * tokens)` grid, shape `(rows,)`."""
-        return self.computed.flatten().nonzero().squeeze(-1)
+        flat, count = self.computed.flatten(), sum(self.row_counts)
+        # `nonzero` would ask the device how many there are. What is not computed goes to a place behind them.
+        place = torch.where(flat, flat.cumsum(0) - 1, count)
+        return place.new_empty(count + 1).scatter_(0, place, torch.arange(len(flat), device=flat.device))[:count]
 
     @cached_property
     def last_rows(self) -> torch.Tensor:
@@ -145,26 +162,25 @@ class ReusePlan:
             interpolate (`bool`): between the computed tokens before and after (bidirectional), or hold (causal).
             record_saliency (`bool`): see the class.
 
-        Raises:
-            ValueError: if a token has neither a computed nor a cached one to be made of.
+        Nothing is read from the device: that a token has neither a computed nor a cached one to be made of is said
+        by `row_counts`, and its `left` is -1.
         """
         batch, frames, tokens = computed.shape
         device = computed.device
         index = past_index(computed, past_age)
         left = index.cummax(1).values
-        if bool((left[:, 1] < 0).any()):
-            raise ValueError("a token of the plan's first frame is neither computed nor cached.")
         offset = 0 if past_age is None else batch * tokens
         own = computed.flatten().cumsum(0).view(batch, frames, tokens) - 1 + offset
         cached = torch.arange(batch * tokens, device=device).view(batch, 1, tokens)
         table = torch.cat([cached, own], dim=1)
-        left_rows = table.gather(1, left[:, 1:])
+        is_made = left[:, 1:] >= 0
+        left_rows = torch.where(is_made, table.gather(1, left[:, 1:].clamp(min=0)), -1)
         age = frames - time_of(left[:, -1], past_age)
         if not interpolate:
             alpha = torch.zeros((), dtype=torch.float32, device=device).expand(batch, frames, tokens)
             return cls(computed, left_rows, left_rows, alpha, age, past_age is not None, record_saliency)
         right = next_index(index, left)
-        right_rows = table.gather(1, right[:, 1:])
+        right_rows = torch.where(is_made, table.gather(1, right[:, 1:].clamp(min=0)), -1)
         return cls(
             computed,
             left_rows,

@@ -100,7 +100,8 @@ class Planner:
             A plan for the first `plan.shape[1]` of the frames.
         """
         batch, frames, positions, _ = patches.shape
-        fresh = streams is None or bool((streams.age >= NEVER).all())
+        # What the call has planned before is held: the device need not be asked.
+        fresh = streams is None or (spent.frames == 0 and bool((streams.age >= NEVER).all()))
         if self.compute_all or self.config.mode == "off" or self._computes_everything:
             return self._everything(patches[:, :MAX_FRAMES])
         if fresh and (frames == 1 or self.first_frame_alone):
@@ -242,7 +243,9 @@ class Planner:
         batch, frames, positions, _ = patches.shape
         shape = (batch, frames, positions + self.prefix_tokens)
         computed = torch.ones(shape, dtype=torch.bool, device=patches.device)
-        return ReusePlan.build(computed, record_saliency=self.observes_attention)
+        plan = ReusePlan.build(computed, record_saliency=self.observes_attention)
+        plan.row_counts = [shape[2]] * (batch * frames)
+        return plan
 
     def _norms(self, patches: torch.Tensor, past: StreamState | None) -> torch.Tensor:
         """Of what the streams were last computed from, and of the frames; shape `(batch, 1 + frames, patches)`."""
