@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from .display import shown
 from .execution.graphs import graphs_for
+from .execution.kernels import tuning
 from .execution.kernels.interpolated_attention import kernel_unavailable_reason
 from .execution.kernels.row_buckets import RowBuckets
 from .execution.linear import MIN_WEIGHTS, has_onednn, is_plain_tensor, pack_linear, unpack_linear
@@ -61,6 +64,7 @@ def optimize(
     compile: bool | str | None = None,
     frozen: bool = False,
     graphs: bool = False,
+    tune: bool = False,
 ) -> OptimizationReport:
     """
     Makes a model with reuse as fast as this machine allows, in place; calls, cache and checkpoints stay as they are.
@@ -87,8 +91,10 @@ def optimize(
             `"reduce-overhead"` for CUDA graphs; by default on GPUs only, as on the CPU it is not faster.
         frozen (`bool`): a promise that the weights do not change any more: no training, no merging of adapters, no
             swapping of averages. Call `optimize` again if they did; torch does not count each way of changing them.
-        graphs (`bool`): whether live streams and clips go on in captured steps. Where there is no GPU the steps run without
-            graphs: not faster, but the same.
+        graphs (`bool`): whether live streams and clips go on in captured steps. Where there is no GPU the steps run
+            without graphs: not faster, but the same.
+        tune (`bool`): whether block sizes of the attention kernel are measured on this GPU, which takes a minute or
+            two. The best ones are kept in the user's folder for caches, and used from then on wherever they fit.
 
     Returns:
         `OptimizationReport`: what is on, and what is off for which reason.
@@ -107,6 +113,7 @@ def optimize(
     packed weights: off, the layers have no linear weights in float32 of at least 131072 numbers
     captured steps: off, only if they are asked for, with graphs=True
     attention kernel: off, the tensors are on the device cpu, and the kernel needs a CUDA device
+    tuned kernel: off, only if it is asked for, with tune=True
 
     ```
     """
@@ -126,6 +133,7 @@ def optimize(
         done.append(_capture_steps(body, graphs, frozen))
     if isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.run_class.has_kernel):
         done.append(_look_at_attention_kernel(body))
+        done.append(_tune_attention_kernel(body, tune, done[-1]))
     return OptimizationReport(done)
 
 
@@ -218,13 +226,40 @@ def _look_at_attention_kernel(body: Any) -> Optimization:
     """The kernel is used wherever it can be; this only says whether."""
     config = body.config
     name = "attention kernel"
-    states = torch.empty(0, 1, config.hidden_size // config.num_attention_heads, dtype=body.dtype, device=body.device)
+    states = torch.empty(0, 1, _head_dim(body), dtype=body.dtype, device=body.device)
     if config._attn_implementation != "sdpa":
         return Optimization(name, False, f"the model was loaded with attention {config._attn_implementation!r}")
     reason = kernel_unavailable_reason(states, states, states)
     if reason is not None:
         return Optimization(name, False, reason.rstrip("."))
     return Optimization(name, True, "keys and values are interpolated as they are read")
+
+
+def _tune_attention_kernel(body: Any, tune: bool, kernel: Optimization) -> Optimization:
+    name = "tuned kernel"
+    if not tune:
+        return Optimization(name, False, "only if it is asked for, with tune=True")
+    if not kernel.applied:
+        return Optimization(name, False, kernel.reason)
+    path = tuning.kernels_file()
+    kind = (body.dtype, _head_dim(body))
+    with torch.cuda.device(body.device):
+        cases = [
+            tuning.KernelCase.on(body.device, *kind, is_hold, longest)
+            for is_hold, longest in product((True, False), tuning.LONGEST)
+        ]
+        try:
+            found = tuning.tune(cases, tuning.milliseconds, path)
+        except OSError as fault:
+            return Optimization(name, False, f"the settings cannot be written ({shown(fault)})")
+    if not found:
+        return Optimization(name, False, "none of the settings runs on this GPU")
+    return Optimization(name, True, f"settings of {found} kinds of frames are in '{shown(path)}'")
+
+
+def _head_dim(body: Any) -> int:
+    dim: int = body.config.hidden_size // body.config.num_attention_heads
+    return dim
 
 
 def _plain_linear_layers(layers: nn.ModuleList) -> Iterable[nn.Linear]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,15 @@ def video_classifier() -> TemporalReuseViTForVideoClassification:
 def clip() -> torch.Tensor:
     """Two streams of seven frames that change here and there."""
     return make_clip(batch=2, frames=7)
+
+
+@pytest.fixture
+def kernel_device() -> torch.device:
+    """A device on which Triton runs, a GPU or its interpreter; the test is skipped where there is none."""
+    if find_spec("triton") is None:
+        pytest.skip("triton is not installed: `pip install triton` to run the kernel's tests.")
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device: set TRITON_INTERPRET=1 to run the kernel in Triton's interpreter.")
+    return torch.device("cuda")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 
 import hf_ttr
+from hf_ttr import optimization
+from hf_ttr.execution.kernels import tuning
 from hf_ttr.execution.kernels.row_buckets import RowBuckets
 
 from .tiny import make_clip, tiny_parent, tiny_videomae
@@ -48,6 +51,7 @@ def test_packed_weights_change_nothing_but_rounding(make: Callable[..., Any]) ->
     report = hf_ttr.optimize(model, frozen=True)
     applied = {entry.name: entry.applied for entry in report.optimizations}
     assert applied.pop("attention kernel", False) is False
+    assert applied.pop("tuned kernel", False) is False
     assert applied.pop("captured steps", False) is False
     assert applied == {"compiled layers": False, "packed weights": True}
     assert "MiB more memory" in str(report)
@@ -249,3 +253,34 @@ def test_what_cannot_be_optimized_is_named() -> None:
         hf_ttr.optimize(tiny_parent())
     with pytest.raises(ValueError, match="dtype is torch.float64"):
         hf_ttr.optimize(MAKERS["vit"](), dtype=torch.float64)
+
+
+def test_the_kernel_is_tuned_for_the_model_where_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = MAKERS["vit"]().bfloat16()
+    off = "tuned kernel: off, the tensors are on the device cpu, and the kernel needs a CUDA device"
+    assert off in str(hf_ttr.optimize(model, tune=True)).splitlines()
+    assert not any(tmp_path.iterdir())
+
+    def benchmark(case: tuning.KernelCase, settings: tuning.Settings) -> float:
+        if case.longest == 16:
+            raise RuntimeError("out of resources")
+        return 1.0 / settings["num_stages"]
+
+    def case_on(device: torch.device, *rest: Any) -> tuning.KernelCase:
+        return tuning.KernelCase("a GPU", "3.5.1", *rest)
+
+    monkeypatch.setattr(optimization, "kernel_unavailable_reason", lambda *states: None)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(tuning.KernelCase, "on", case_on)
+    monkeypatch.setattr(tuning, "milliseconds", benchmark)
+    path = tmp_path / "hf_ttr" / "kernels.json"
+    report = str(hf_ttr.optimize(model, tune=True))
+    assert f"tuned kernel: on, settings of 6 kinds of frames are in '{path}'" in report.splitlines()
+    head_dim = model.config.hidden_size // model.config.num_attention_heads
+    case = tuning.KernelCase("a GPU", "3.5.1", torch.bfloat16, head_dim, False, 128)
+    assert tuning.tuned_settings(case, str(path))["num_stages"] == 3
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_text("a file where the folder should be")
+    assert "tuned kernel: off, the settings cannot be written (" in str(hf_ttr.optimize(model, tune=True))

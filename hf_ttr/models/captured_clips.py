@@ -25,7 +25,7 @@ from ..execution.graphs import Graphs
 from ..execution.kernels.frame_links import FrameLinks
 from ..execution.packed import FrameCall, ObservedFrames
 from ..modeling_outputs import TemporalReuseModelOutput
-from ..planning.plan import ReusePlan
+from ..planning.plan import ReusePlan, packed_rows
 from ..planning.planner import MAX_FRAMES, Planner, Spent
 from ..planning.stream_state import StreamState
 from .captured_steps import StepFrames, StepPlan, sizes_of_steps
@@ -344,11 +344,8 @@ class _Run:
         body, planner, outputs = clips.body, clips.planner, clips.reads
         batch, frames, tokens = piece.shape
         computed = piece.plan.computed
-        # Rows of computed tokens, in order; behind them the first token again and again.
-        flat = computed.flatten()
-        place = torch.where(flat, flat.cumsum(0) - 1, self.size)
-        cells = torch.arange(flat.numel(), device=flat.device)
-        rows = cells.new_zeros(self.size + 1).scatter_(0, place, cells)[: self.size]
+        # Padding is the first token again and again.
+        rows = packed_rows(computed, self.size)
         counts = computed.sum(-1).flatten()
         starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
         parts = vars(piece.plan)
@@ -358,15 +355,15 @@ class _Run:
         links = FrameLinks(starts.int(), left, right, alpha, longest=tokens, is_hold=False)
         whole = computed.all(-1)
         self.has_observed = whole.any(1) if planner.observes_attention else torch.zeros_like(whole[:, 0])
-        streams = torch.arange(batch, device=flat.device)
+        streams = torch.arange(batch, device=rows.device)
         last_whole = streams * frames + frames - 1 - whole.flip(1).long().argmax(1)
         observed = ObservedFrames(streams, last_whole, starts[last_whole]) if planner.observes_attention else None
         call = StepFrames(plan, [self.size], None, None, observed, links=links)
         last = call
         if outputs is not None:
-            asking = torch.arange(batch * frames + 1, device=flat.device) * outputs
+            asking = torch.arange(batch * frames + 1, device=rows.device) * outputs
             few = FrameLinks(asking.int(), left, right, alpha, longest=outputs, is_hold=False)
-            first = (starts[:-1, None] + torch.arange(outputs, device=flat.device)).flatten()
+            first = (starts[:-1, None] + torch.arange(outputs, device=rows.device)).flatten()
             if observed is not None:
                 observed = ObservedFrames(streams, last_whole, asking[last_whole])
             last = StepFrames(plan, [self.size], outputs, None, observed, links=few, output_rows=first)

@@ -342,7 +342,7 @@ class FrameModel(ReuseEncoder):
     ) -> TemporalReuseModelOutput:
         """Plans and runs all frames; `tokens` is `(batch, frames, tokens, hidden_size)`."""
         fresh = planner.is_fresh(cache.streams)
-        if fresh is not None and bool(fresh.any()) and not bool(fresh.all()):
+        if fresh is not None and len(set(fresh.tolist())) > 1:
             # Streams that just started need a first frame of their own; the others go on undisturbed.
             parts, groups = [], [fresh.nonzero().squeeze(-1), (~fresh).nonzero().squeeze(-1)]
             for streams in groups:

@@ -9,12 +9,14 @@ from inner products of the embeddings alone (polygonal approximation, Perez and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..configuration import TemporalReuseConfig
+from ..devices import triton_unavailable_reason
 from .importance import spread_over_neighbours
 from .plan import NEVER, next_index, past_index
 from .price import prices_of_streams
@@ -25,7 +27,13 @@ TIME_WEIGHT = 0.01
 """Squared distance of two corners, relative to the mean norm, at which time counts as much as content between them."""
 
 TOKENS_AT_ONCE = 512
-"""How many tokens `content_alpha` looks at in one go."""
+"""How many tokens `content_alpha` looks at in one go on the CPU."""
+
+FRAME_TOKENS_AT_ONCE = 2**14
+"""The same elsewhere, in whole frames: 50 MB of embeddings of dimension 768."""
+
+TokenIndex = tuple[int | torch.Tensor, torch.Tensor, torch.Tensor]
+"""Indices of streams, frames and patches, which broadcast with one another."""
 
 
 def choose_corners(
@@ -121,21 +129,44 @@ def content_alpha(
     right = next_index(index, left)
     alpha = by_time.clone()
     time_weight = TIME_WEIGHT * scale.square()
-    # Only tokens between two corners, and some at a time, so that their corners stay in the processor's cache; and by
-    # differences, as inner products would lose the small ones to rounding.
-    for tokens in by_time.nonzero().split(TOKENS_AT_ONCE):
-        stream, time, position = tokens.unbind(1)
-        after = features[stream, right[stream, time + 1, position] - 1, position]
+    # By differences, as inner products would lose the small ones to rounding.
+    for stream, time, position in tokens_between(by_time):
+        after = features[stream, (right[stream, time + 1, position] - 1).clamp(min=0), position]
         start = left[stream, time + 1, position]
         before = features[stream, (start - 1).clamp(min=0), position]
         if reference is not None:
-            before = torch.where((start == 0)[:, None], reference[stream, position], before)
+            before = torch.where((start == 0)[..., None], reference[stream, position], before)
         step = after - before
         along = ((features[stream, time, position] - before) * step).sum(-1)
-        ridge = time_weight[stream]
-        share = (along + ridge * by_time[stream, time, position]) / (step.square().sum(-1) + ridge)
-        alpha[stream, time, position] = share.clamp(0, 1)
+        ridge, linear = time_weight[stream], by_time[stream, time, position]
+        share = (along + ridge * linear) / (step.square().sum(-1) + ridge)
+        alpha[stream, time, position] = torch.where(linear > 0, share.clamp(0, 1), 0)
     return alpha
+
+
+def tokens_between(by_time: torch.Tensor) -> Iterable[TokenIndex]:
+    """
+    All tokens whose share in `by_time` is not 0, and maybe others, in groups of as many as are looked at in one go.
+
+    Args:
+        by_time (`torch.FloatTensor` of shape `(batch, frames, patches)`): see `content_alpha`.
+
+    Returns:
+        Indices of streams, frames and patches, which broadcast with one another.
+    """
+    if by_time.device.type != "cpu":
+        return tokens_of_frames(by_time)
+    # No others, and so few that what is gathered of them stays in the processor's cache.
+    return (tokens.unbind(1) for tokens in by_time.nonzero().split(TOKENS_AT_ONCE))
+
+
+def tokens_of_frames(by_time: torch.Tensor) -> Iterator[TokenIndex]:
+    """`tokens_between` with all tokens: the host need not ask the device which ones they are."""
+    batch, frames, patches = by_time.shape
+    time, position = (torch.arange(size, device=by_time.device) for size in (frames, patches))
+    for stream in range(batch):
+        for times in time[:, None].split(max(FRAME_TOKENS_AT_ONCE // patches, 1)):
+            yield stream, times, position
 
 
 def polyline_errors(gram: torch.Tensor, age: torch.Tensor, max_age: int | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -238,6 +269,8 @@ def best_corners(segments: torch.Tensor, tail: torch.Tensor, prices: torch.Tenso
     """
     The polylines of least error plus price.
 
+    Runs in one Triton kernel where it can, and otherwise as `reference_best_corners`.
+
     Args:
         segments, tail: as `polyline_errors` returns them.
         prices (`torch.FloatTensor` of shape `(k, n)`): price of a corner; k alternatives for each trajectory.
@@ -245,6 +278,15 @@ def best_corners(segments: torch.Tensor, tail: torch.Tensor, prices: torch.Tenso
     Returns:
         `torch.BoolTensor` of shape `(k, n, points)`: the corners. Point 0, the cached one, costs nothing.
     """
+    if triton_unavailable_reason(tail.device) is not None:
+        return reference_best_corners(segments, tail, prices)
+    from .best_corners_triton import triton_best_corners
+
+    return triton_best_corners(segments, tail, prices)
+
+
+def reference_best_corners(segments: torch.Tensor, tail: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+    """`best_corners` point by point in plain torch, on any device."""
     points = tail.shape[1]
     reach = segments.shape[2]
     cost = prices.new_full((*prices.shape, points), torch.inf)

@@ -63,10 +63,24 @@ class ReusePlan:
         return batch, frames, tokens
 
     @cached_property
+    def _read(self) -> tuple[list[int], bool]:
+        """`row_counts` and `is_hold`: all that the host asks the device about the plan, in one go."""
+        counts = self.computed.flatten(0, 1).sum(-1)
+        lies_between, is_unmade = (self.left != self.right).any(), (self.left < 0).any()
+        *numbers, lies_between, is_unmade = torch.cat([counts, torch.stack([lies_between, is_unmade])]).tolist()
+        if is_unmade:
+            raise ValueError("a token of the plan's first frame is neither computed nor cached.")
+        return numbers, not lies_between
+
+    @cached_property
     def row_counts(self) -> list[int]:
-        """Number of computed tokens of each frame, for frames ordered by stream and time."""
-        counts: list[int] = self.computed.flatten(0, 1).sum(-1).tolist()
-        return counts
+        """
+        Number of computed tokens of each frame, for frames ordered by stream and time.
+
+        Raises:
+            ValueError: if a token has neither a computed nor a cached one to be made of.
+        """
+        return self._read[0]
 
     @cached_property
     def is_dense(self) -> bool:
@@ -95,12 +109,12 @@ class ReusePlan:
     @cached_property
     def is_hold(self) -> bool:
         """Whether nothing is interpolated."""
-        return not self.interpolate or not bool((self.left != self.right).any())
+        return not self.interpolate or self._read[1]
 
     @cached_property
     def rows(self) -> torch.Tensor:
         """Indices of the computed tokens in the flattened `(batch * frames * tokens)` grid, shape `(rows,)`."""
-        return self.computed.flatten().nonzero().squeeze(-1)
+        return packed_rows(self.computed, sum(self.row_counts))
 
     @cached_property
     def last_rows(self) -> torch.Tensor:
@@ -128,6 +142,15 @@ class ReusePlan:
         )
 
     @classmethod
+    def whole(cls, shape: tuple[int, int, int], device: torch.device, record_saliency: bool = False) -> ReusePlan:
+        """A plan of new streams that computes everything, `shape` being `(batch, frames, tokens)`."""
+        batch, frames, tokens = shape
+        plan = cls.build(torch.ones(shape, dtype=torch.bool, device=device), record_saliency=record_saliency)
+        # Known, so that the device need not be asked.
+        plan.row_counts = [tokens] * (batch * frames)
+        return plan
+
+    @classmethod
     def build(
         cls,
         computed: torch.Tensor,
@@ -145,24 +168,9 @@ class ReusePlan:
             interpolate (`bool`): between the computed tokens before and after (bidirectional), or hold (causal).
             record_saliency (`bool`): see the class.
 
-        Raises:
-            ValueError: if a token has neither a computed nor a cached one to be made of.
+        Nothing is read from the device: that a token has neither a computed nor a cached one to be made of is said
+        by `row_counts`, and its `left` is -1.
         """
-        plan = cls.linked(computed, past_age, interpolate, record_saliency)
-        first = computed[:, 0] if past_age is None else computed[:, 0] | (past_age < NEVER)
-        if not bool(first.all()):
-            raise ValueError("a token of the plan's first frame is neither computed nor cached.")
-        return plan
-
-    @classmethod
-    def linked(
-        cls,
-        computed: torch.Tensor,
-        past_age: torch.Tensor | None = None,
-        interpolate: bool = False,
-        record_saliency: bool = False,
-    ) -> ReusePlan:
-        """`build`, of tokens that have something to be made of; the device is asked for nothing."""
         batch, frames, tokens = computed.shape
         device = computed.device
         index = past_index(computed, past_age)
@@ -171,13 +179,14 @@ class ReusePlan:
         own = computed.flatten().cumsum(0).view(batch, frames, tokens) - 1 + offset
         cached = torch.arange(batch * tokens, device=device).view(batch, 1, tokens)
         table = torch.cat([cached, own], dim=1)
-        left_rows = table.gather(1, left[:, 1:].clamp(min=0))
+        is_made = left[:, 1:] >= 0
+        left_rows = torch.where(is_made, table.gather(1, left[:, 1:].clamp(min=0)), -1)
         age = frames - time_of(left[:, -1], past_age)
         if not interpolate:
             alpha = torch.zeros((), dtype=torch.float32, device=device).expand(batch, frames, tokens)
             return cls(computed, left_rows, left_rows, alpha, age, past_age is not None, record_saliency)
         right = next_index(index, left)
-        right_rows = table.gather(1, right[:, 1:].clamp(min=0))
+        right_rows = torch.where(is_made, table.gather(1, right[:, 1:].clamp(min=0)), -1)
         return cls(
             computed,
             left_rows,
@@ -189,14 +198,22 @@ class ReusePlan:
             interpolate=True,
         )
 
-    @classmethod
-    def whole(cls, shape: tuple[int, int, int], device: torch.device, record_saliency: bool = False) -> ReusePlan:
-        """A plan of new streams that computes everything, `shape` being `(batch, frames, tokens)`."""
-        batch, frames, tokens = shape
-        plan = cls.linked(torch.ones(shape, dtype=torch.bool, device=device), record_saliency=record_saliency)
-        # Known, so that the device need not be asked.
-        plan.__dict__["row_counts"] = [tokens] * (batch * frames)
-        return plan
+
+def packed_rows(computed: torch.Tensor, size: int) -> torch.Tensor:
+    """
+    Indices of the computed tokens in the flattened grid, in order, and as many zeros behind them as there is room for.
+
+    Args:
+        computed (`torch.BoolTensor`): which they are, of any shape.
+        size (`int`): how many there are, or more.
+
+    Returns:
+        `torch.LongTensor` of shape `(size,)`.
+    """
+    flat = computed.flatten()
+    # `nonzero` would ask the device how many there are. What is not computed goes to a place behind them.
+    place = torch.where(flat, flat.cumsum(0) - 1, size)
+    return place.new_zeros(size + 1).scatter_(0, place, torch.arange(len(flat), device=flat.device))[:size]
 
 
 def past_index(computed: torch.Tensor, past_age: torch.Tensor | None) -> torch.Tensor:

@@ -100,7 +100,8 @@ class Planner:
             A plan for the first `plan.shape[1]` of the frames.
         """
         frames = patches.shape[1]
-        fresh = streams is None or bool((streams.age >= NEVER).all())
+        # What the call has planned before is held: the device need not be asked.
+        fresh = streams is None or (spent == NOTHING_SPENT and bool((streams.age >= NEVER).all()))
         if self.compute_all or self.config.mode == "off" or self._computes_everything:
             return self._everything(patches[:, :MAX_FRAMES])
         if fresh and (frames == 1 or self.first_frame_alone):
@@ -147,7 +148,7 @@ class Planner:
                 pauses_when_whole=self.observes_attention,
             )
         computed = torch.cat([chosen.new_ones(*chosen.shape[:2], self.prefix_tokens), chosen], dim=-1)
-        plan = ReusePlan.linked(
+        plan = ReusePlan.build(
             computed,
             None if past is None else past.age,
             interpolate=bidirectional,

@@ -12,6 +12,7 @@ import hf_ttr
 from hf_ttr.execution import packed
 from hf_ttr.models import captured_clips
 from hf_ttr.models.captured_clips import CapturedClips
+from hf_ttr.planning import bidirectional
 from hf_ttr.planning import planner as planner_module
 
 from ..tiny import make_clip, tiny_parent
@@ -82,15 +83,15 @@ def test_the_cost_is_that_of_all_pairs(cut: torch.Tensor) -> None:
     cost = model.video_encoder.parts.cost(model.video_encoder, 36)
     head = model.classifier.in_features * model.classifier.out_features
     plan = make(False)(cut, output_reuse_plan=True).reuse.plan
-    for stream in range(2):
-        counts = plan[stream].sum(-1).tolist()
+    for number in range(2):
+        counts = plan[number].sum(-1).tolist()
         rows = sum(counts)
         expected = 9 * (cost.patch + head) + (cost.layers - 1) * cost.layer(rows, rows * 37)
         expected += cost.layer_of_few(rows, 9 * 37, 9)
         # The first frame by itself, and the last whole one behind it.
         observed = 1 + any(count == 37 for count in counts[1:])
         expected += observed * (cost.layers * 37 * cost.pair // 2) + 36 * 8 * 8 * model.config.hidden_size
-        assert int(report.multiply_adds[stream]) == expected
+        assert int(report.multiply_adds[number]) == expected
 
 
 @torch.no_grad()
@@ -155,6 +156,8 @@ def test_the_host_reads_two_numbers_of_a_piece(monkeypatch: pytest.MonkeyPatch, 
 
     # Attention's kernel takes the rows of each frame from the device; what stands for it here does not.
     monkeypatch.setattr(packed, "interpolated_attention", lambda query, *rest: query)
+    # On the CPU alone tokens between corners are looked for.
+    monkeypatch.setattr(bidirectional, "tokens_between", bidirectional.tokens_of_frames)
     monkeypatch.setattr(model.video_encoder, "_cache_for", lambda cache, *rest: cache)
     monkeypatch.setattr(torch.Tensor, "tolist", counted)
     for name in ("item", "__bool__", "__int__", "__float__", "nonzero", "cpu", "numpy"):

@@ -245,3 +245,22 @@ def test_many_tokens_at_once_or_few_give_the_same(monkeypatch: pytest.MonkeyPatc
     found = shares(features, reference, age, computed)
     monkeypatch.setattr(bidirectional, "TOKENS_AT_ONCE", 7)
     assert found.any() and torch.equal(shares(features, reference, age, computed), found)
+
+
+@pytest.mark.parametrize("at_once", [1, 4 * PATCHES, 2**14], ids=["frame-by-frame", "four-frames", "all"])
+@pytest.mark.parametrize("past", ["new", "cached", "partly"])
+def test_shares_without_asking_which_tokens_lie_between(
+    past: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, reference = random_walks(2, 9)
+    computed = torch.rand(2, 9, PATCHES, generator=torch.Generator().manual_seed(0)) < 0.3
+    age = torch.tensor([1, 4]).view(2, 1).repeat(1, PATCHES)
+    if past == "partly":
+        age[:, ::2] = NEVER
+    computed[:, 0] |= (age == NEVER) if past != "new" else True
+    known = (None, None) if past == "new" else (reference, age)
+    expected = shares(features, *known, computed)
+    monkeypatch.setattr(bidirectional, "FRAME_TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(bidirectional, "tokens_between", bidirectional.tokens_of_frames)
+    assert expected.any()
+    torch.testing.assert_close(shares(features, *known, computed), expected)

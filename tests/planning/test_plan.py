@@ -104,7 +104,7 @@ def test_interpolation_from_the_past_counts_the_frames_since() -> None:
 def test_a_token_without_a_source_is_refused(past_age: torch.Tensor | None, interpolate: bool) -> None:
     computed = torch.tensor([[[True, False], [True, True]]])
     with pytest.raises(ValueError, match="a token of the plan's first frame is neither computed nor cached"):
-        ReusePlan.build(computed, past_age, interpolate=interpolate)
+        _ = ReusePlan.build(computed, past_age, interpolate=interpolate).row_counts
 
 
 def test_what_a_plan_says_of_itself() -> None:
@@ -128,3 +128,31 @@ def test_dense_and_hold() -> None:
     computed = torch.tensor([[[True], [False], [True]]])
     assert not ReusePlan.build(computed, interpolate=True).is_hold
     assert ReusePlan.build(computed).is_hold
+
+
+@pytest.mark.parametrize("interpolate", [False, True], ids=["hold", "interpolate"])
+def test_the_host_reads_a_plan_once(interpolate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(0)) < 0.5
+    expected = computed.flatten().nonzero().squeeze(-1)
+    counts = computed.sum(-1).flatten().tolist()
+    read: list[tuple[int, ...]] = []
+    to_list = torch.Tensor.tolist
+
+    def counted(tensor: torch.Tensor) -> list[int]:
+        read.append(tuple(tensor.shape))
+        return to_list(tensor)
+
+    def refused(tensor: torch.Tensor) -> None:
+        raise AssertionError("the host asked the device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "tolist", counted)
+        for name in ("item", "__bool__", "__int__", "__float__", "nonzero", "cpu", "numpy"):
+            patch.setattr(torch.Tensor, name, refused)
+        plan = ReusePlan.build(computed, torch.ones(2, 5, dtype=torch.long), interpolate=interpolate)
+        assert read == []
+        facts = plan.row_counts, plan.is_dense, plan.is_hold
+        rows = plan.rows
+    assert read == [(2 * 3 + 2,)]
+    assert facts == (counts, False, not interpolate)
+    assert torch.equal(rows, expected)

@@ -266,3 +266,30 @@ class TestRemember:
         remembered = planner().remember(plan, frames, streams, torch.tensor([2, 0]), attention)
         assert torch.equal(remembered.saliency[[2, 0]], attention[:, 1:])
         assert not remembered.saliency[1].any()
+
+
+@pytest.mark.parametrize("compute_budget", [None, 0.3], ids=["threshold", "budget"])
+@pytest.mark.parametrize("saliency_weight", [0, 0.5], ids=["all-at-once", "first-frame-alone"])
+def test_a_clip_is_planned_without_reading_from_the_device(
+    compute_budget: float | None, saliency_weight: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner_module, "MAX_FRAMES", 6)
+    # From this device nothing can be read.
+    clip = patches(2, 13).to("meta")
+    threshold = 0.3 if compute_budget is None else None
+    settings = {"compute_budget": compute_budget, "threshold": threshold, "saliency_weight": saliency_weight}
+    own, streams, spent = planner("bidirectional", **settings), None, NOTHING_SPENT
+    while spent.frames < clip.shape[1]:
+        plan = own.plan(clip[:, spent.frames :], streams, spent)
+        streams = own.remember(plan, clip[:, spent.frames : spent.frames + plan.shape[1]], streams)
+        spent = spent.after(plan)
+    assert spent.frames == 13 and streams is not None
+    assert all(tensor.is_meta for tensor in streams.tensors())
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        _ = plan.row_counts
+
+
+def test_nothing_is_read_of_a_plan_that_computes_everything() -> None:
+    plan = planner("bidirectional").plan(patches(2, 3).to("meta"), None)
+    assert plan.row_counts == [PATCHES + 1] * 2
+    assert plan.is_dense and plan.is_hold

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from itertools import pairwise
 
 import torch
 from torch import nn
 
+from ...devices import triton_unavailable_reason
 from .frame_links import FrameLinks
 
 
 MAX_HEAD_DIM = 128
 """The largest head dimension for which the kernel was compiled and tested."""
-
-MIN_CAPABILITY = (8, 0)
-"""The oldest compute capability for which Triton compiles matrix products of all dtypes of the kernel."""
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 """Dtypes of the kernel; it accumulates in float32."""
@@ -52,17 +49,7 @@ def kernel_unavailable_reason(query: torch.Tensor, keys: torch.Tensor, values: t
     Args:
         query, keys, values: as in `interpolated_attention`.
     """
-    if query.device.type != "cuda":
-        return f"the tensors are on the device {query.device}, and the kernel needs a CUDA device."
-    if find_spec("triton") is None:
-        return "triton is not installed; it comes with the CUDA builds of torch, or with `pip install triton`."
-    capability = torch.cuda.get_device_capability(query.device)
-    if capability < MIN_CAPABILITY:
-        return (
-            f"the GPU has compute capability {capability[0]}.{capability[1]}, and the kernel needs "
-            f"{MIN_CAPABILITY[0]}.{MIN_CAPABILITY[1]} or later."
-        )
-    return unsupported_tensors_reason(query, keys, values)
+    return triton_unavailable_reason(query.device) or unsupported_tensors_reason(query, keys, values)
 
 
 def unsupported_tensors_reason(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> str | None:

@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 
 from .frame_links import FrameLinks
+from .tuning import KernelCase, Settings, kernels_file, tuned_settings, usual_settings
 
 
 LOG2_E = math.log2(math.e)
@@ -144,28 +145,43 @@ def interpolated_attention_kernel(
     tl.store(output + head * output_head_stride + rows * output_row_stride + dims[None, :], result, mask=is_row)
 
 
-def kernel_settings(query: torch.Tensor, links: FrameLinks) -> dict[str, Any]:
-    """The compile-time settings of the kernel for rows `(rows, heads, head_dim)` and their links."""
-    head_dim, is_wide, is_float32 = query.shape[-1], query.shape[-1] > 64, query.dtype == torch.float32
-    # The largest blocks for which next to nothing is spilled from registers, within 99 KiB of shared memory.
-    largest_block = 32 if is_float32 else 64
+def compile_time_settings(query: torch.Tensor, links: FrameLinks) -> dict[str, Any]:
+    """What the compiled kernel depends on for rows `(rows, heads, head_dim)` and their links, beside block sizes."""
+    head_dim = query.shape[-1]
     return {
         "HEAD_DIM": head_dim,
         "HOLD": links.is_hold,
         # Three products in TF32 make one that is as good as float32, and run on tensor cores.
         "PRECISION": "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3",
         "BLOCK_DIM": max(16, triton.next_power_of_2(head_dim)),
-        "BLOCK_QUERIES": min(max(16, triton.next_power_of_2(links.longest)), largest_block),
-        "BLOCK_KEYS": 16 if is_wide and is_float32 else 32,
-        "num_warps": 8 if is_wide and not is_float32 else 4,
-        "num_stages": 2,
     }
+
+
+def block_settings(query: torch.Tensor, links: FrameLinks) -> Settings:
+    """Block sizes of the kernel: those that were found best on the device, see `tuning`, or the usual ones."""
+    if query.device.type != "cuda":
+        return usual_settings(query.dtype, query.shape[-1], links.longest)
+    case = KernelCase.on(query.device, query.dtype, query.shape[-1], links.is_hold, links.longest)
+    return tuned_settings(case, kernels_file())
 
 
 def triton_interpolated_attention(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, links: FrameLinks, scaling: float
 ) -> torch.Tensor:
     """`interpolated_attention` in one kernel; see there. Its head dimension must lie side by side in memory."""
+    settings = compile_time_settings(query, links) | block_settings(query, links)
+    return run_kernel(query, keys, values, links, scaling, settings)
+
+
+def run_kernel(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    links: FrameLinks,
+    scaling: float,
+    settings: dict[str, Any],
+) -> torch.Tensor:
+    """`triton_interpolated_attention` with the given settings, those of `compile_time_settings` and block sizes."""
     query, keys, values = (
         states if states.stride(-1) == 1 else states.contiguous() for states in (query, keys, values)
     )
@@ -175,7 +191,6 @@ def triton_interpolated_attention(
     output = torch.zeros((rows, heads, head_dim), dtype=query.dtype, device=query.device)
     if not links.longest:
         return output
-    settings = kernel_settings(query, links)
     blocks = triton.cdiv(links.longest, settings["BLOCK_QUERIES"])
     # Triton launches on the current device, whatever the tensors are on.
     with torch.cuda.device_of(query):

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from transformers.models.vit.modeling_vit import eager_attention_forward
 
+from hf_ttr import devices
 from hf_ttr.caching.cache import TemporalReuseCacheLayer
-from hf_ttr.execution.kernels import interpolated_attention as dispatch
 from hf_ttr.execution.kernels.frame_links import FrameLinks
 from hf_ttr.execution.kernels.interpolated_attention import (
     interpolated_attention,
@@ -243,8 +243,8 @@ def test_reasons_on_a_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
     class OnCuda:
         device = torch.device("cuda")
 
-    monkeypatch.setattr(dispatch, "find_spec", lambda name: None)
+    monkeypatch.setattr(devices, "find_spec", lambda name: None)
     assert "triton is not installed" in str(kernel_unavailable_reason(OnCuda(), OnCuda(), OnCuda()))
-    monkeypatch.setattr(dispatch, "find_spec", lambda name: "found")
+    monkeypatch.setattr(devices, "find_spec", lambda name: "found")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert "compute capability 7.5" in str(kernel_unavailable_reason(OnCuda(), OnCuda(), OnCuda()))

@@ -1,0 +1,26 @@
+"""On which devices Triton's kernels run."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import torch
+
+
+MIN_CAPABILITY = (8, 0)
+"""The oldest compute capability for which Triton compiles matrix products of all dtypes of the kernels."""
+
+
+def triton_unavailable_reason(device: torch.device) -> str | None:
+    """Why kernels cannot run on a device, in a sentence; `None` where they can."""
+    if device.type != "cuda":
+        return f"the tensors are on the device {device}, and the kernel needs a CUDA device."
+    if find_spec("triton") is None:
+        return "triton is not installed; it comes with the CUDA builds of torch, or with `pip install triton`."
+    capability = torch.cuda.get_device_capability(device)
+    if capability < MIN_CAPABILITY:
+        return (
+            f"the GPU has compute capability {capability[0]}.{capability[1]}, and the kernel needs "
+            f"{MIN_CAPABILITY[0]}.{MIN_CAPABILITY[1]} or later."
+        )
+    return None
