@@ -16,6 +16,7 @@ from .execution.kernels.row_buckets import RowBuckets
 from .execution.linear import MIN_WEIGHTS, has_onednn, is_plain_tensor, pack_linear, unpack_linear
 from .execution.packed_weights import PackedWeights
 from .models.captured_steps import CapturedSteps
+from .models.captured_windows import CapturedWindows
 from .models.frame_model import FrameModel
 from .models.window_model import WindowModel
 
@@ -69,8 +70,8 @@ def optimize(
     - On a GPU: what a layer does row by row is compiled, with rows padded to a few sizes (`RowBuckets`), so that code
       is made once per size; `ReuseReport` counts the rows without padding. Attention is not part of it: it has a
       kernel of its own (Triton), of which the report says whether it is used.
-    - With `graphs=True`, if the weights are `frozen`: live streams of models of frames go on in steps of fixed shapes,
-      on a GPU captured in CUDA graphs (`CapturedSteps`). What is left of the size of a step is filled with the tokens
+    - With `graphs=True`, if the weights are `frozen`: live streams of models of frames, and windows of streams of
+      VideoMAE, go on in steps of fixed shapes, on a GPU captured in CUDA graphs (`CapturedSteps`, `CapturedWindows`). What is left of the size of a step is filled with the tokens
       that would come next, so that a little more is computed than planned. New streams, whole frames, and calls that
       ask for more than outputs go the usual way.
     - With `dtype=torch.bfloat16`: the model is converted, where the device computes in it.
@@ -120,7 +121,7 @@ def optimize(
     layers = body.parts.layers_of(body)
     done.append(_compile(body, layers, compile))
     done.append(_pack_weights(body, layers, frozen))
-    if isinstance(body, FrameModel):
+    if isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.has_steps):
         done.append(_capture_steps(body, graphs, frozen))
     if isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.run_class.has_kernel):
         done.append(_look_at_attention_kernel(body))
@@ -206,7 +207,8 @@ def _capture_steps(body: Any, graphs: bool, frozen: bool) -> Optimization:
         reason = "as the weights may change; pass frozen=True if they do not"
     if reason:
         return Optimization(name, False, reason)
-    body.captured_steps = CapturedSteps(body, graphs_for(device))
+    steps = CapturedSteps if isinstance(body, FrameModel) else CapturedWindows
+    body.captured_steps = steps(body, graphs_for(device))
     how = "as CUDA graphs, each captured when it is first needed" if device.type == "cuda" else "without graphs"
     return Optimization(name, True, f"for live streams, {how}")
 

@@ -50,7 +50,7 @@ class ReuseEncoder(StaysInPackage):
     Attributes:
         parts: where its parts are.
         packed_weights (`PackedWeights`, *optional*), row_buckets (`RowBuckets`, *optional*), captured_steps
-            (`CapturedSteps`, *optional*): what `hf_ttr.optimize` switched on.
+            (`CapturedSteps` or `CapturedWindows`, *optional*): what `hf_ttr.optimize` switched on.
     """
 
     parts: ClassVar[Any]
