@@ -227,8 +227,8 @@ class _Steps:
         fine = torch.isfinite(self.checksums).all()
         if self.stride is not None:
             fine = fine & go_on(self.checksums, state.checksums, self.stride)
-        counts, in_use = chosen.sum(1), (held_uses(self.sources, state) > 0).sum(1)
-        self.asked = torch.stack([counts.sum(), counts.max(), in_use.max(), fine.long()])
+        counts, kept = chosen.sum(1), (held_uses(self.sources, state) > 0).sum(1)
+        self.asked = torch.stack([counts.sum(), counts.max(), (counts + kept).max(), fine.long()])
 
     def __call__(self, window: torch.Tensor, cache: TemporalReuseWindowCache) -> StepWindow | None:
         if not self._take(cache):
@@ -237,11 +237,10 @@ class _Steps:
         self.look()
         total, longest, in_use, fine = self.asked.tolist()  # The only time the host waits for the device.
         size = next((size for size in self.sizes if size >= total), None)
-        if size is None or not fine:
+        # What a step is filled with may all be of one stream.
+        if size is None or not fine or in_use + size - total > self.table.capacity:
             return None
         queries = self._queries(size, longest)
-        if in_use + queries > self.table.capacity:
-            return None
         run = self.runs.get((size, queries))
         if run is None:
             run = self._new_run(size, queries, cache)
