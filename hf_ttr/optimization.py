@@ -71,8 +71,9 @@ def optimize(
       is made once per size; `ReuseReport` counts the rows without padding. Attention is not part of it: it has a
       kernel of its own (Triton), of which the report says whether it is used.
     - With `graphs=True`, if the weights are `frozen`: live streams of models of frames, and windows of streams of
-      VideoMAE, go on in steps of fixed shapes, on a GPU captured in CUDA graphs (`CapturedSteps`, `CapturedWindows`). What is left of the size of a step is filled with the tokens
-      that would come next, so that a little more is computed than planned. New streams, whole frames, and calls that
+      VideoMAE, go on in steps of fixed shapes, on a GPU captured in CUDA graphs (`CapturedSteps`,
+      `CapturedWindows`). What is left of the size of a step is filled with the tokens that would come next, so that a
+      little more is computed than planned. New streams, frames or windows of which most is computed, and calls that
       ask for more than outputs go the usual way.
     - With `dtype=torch.bfloat16`: the model is converted, where the device computes in it.
 

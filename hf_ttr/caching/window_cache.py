@@ -141,7 +141,9 @@ class TemporalReuseWindowCache(ReuseCache):
             delattr(self, name)
         self._give_back = give_back
 
-    def take_back(self, streams: WindowState, keys_values: Sequence[tuple[torch.Tensor, torch.Tensor]], output: Any) -> None:
+    def take_back(
+        self, streams: WindowState, keys_values: Sequence[tuple[torch.Tensor, torch.Tensor]], output: Any
+    ) -> None:
         """
         Holds itself again what was lent.
 
@@ -158,7 +160,7 @@ class TemporalReuseWindowCache(ReuseCache):
         self.streams, self._output = streams, output
 
     def __getattr__(self, name: str) -> Any:
-        # Only asked for what is not there.
+        # Only called for what is not there.
         give_back = vars(self).get("_give_back")
         if name in LENT and give_back is not None:
             give_back()

@@ -92,7 +92,9 @@ class WindowTable:
         device = self.output.device
         state = state.to(device)
         starts = [stream * self.capacity for stream in range(state.batch_size)]
-        places = torch.cat([torch.arange(start, start + count) for start, count in zip(starts, state.counts)]).to(device)
+        places = torch.cat([torch.arange(start, start + count) for start, count in zip(starts, state.counts)]).to(
+            device
+        )
         own = self.state
         for name in ("patches", "checksums", "alpha"):
             getattr(own, name).copy_(getattr(state, name))

@@ -22,8 +22,8 @@ from ..execution.flops import ReuseReport, TransformerCost
 from ..execution.graphs import Graphs
 from ..execution.linear import dtype_of_inputs
 from ..planning.plan import NEVER
-from ..planning.runs import is_computed
 from ..planning.window_links import held_uses, link_slots
+from ..planning.window_plan import is_computed
 from ..planning.window_planner import WindowPlanner
 from .attending import LayerRun
 from .captured_steps import sizes_of_steps
@@ -313,6 +313,8 @@ class _Run:
     def _rows(self) -> torch.Tensor:
         """The slots of all streams that are computed, `torch.LongTensor` of shape `(rows,)`, increasing."""
         urgency, batch = self.steps.urgency, self.steps.shape[0]
+        if not self.size:
+            return torch.zeros(0, dtype=torch.long, device=urgency.device)
         # Everything that is chosen is infinitely urgent; ties are among such alone, or do not matter.
         if batch == 1:
             return urgency[0].topk(self.size).indices.sort().values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from abc import ABC
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ Steps = TypeVar("Steps")
 Result = TypeVar("Result")
 
 
-class Captured(ABC):
+class Captured:
     """
     The steps of a model, by what their shapes and settings are.
 

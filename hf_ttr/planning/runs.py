@@ -16,6 +16,7 @@ from ..configuration import DEFAULT_WINDOW_THRESHOLD, TemporalReuseConfig
 from .importance import spread_over_neighbours
 from .price import prices_of_streams
 from .search import within_budget
+from .window_plan import is_computed
 
 
 HELD = -1
@@ -84,11 +85,6 @@ def choose_runs(
     # Where a division leaves a slot to what was held, the error there is not that of any token.
     keeps = (held < error) & ~is_computed(sources) | (sources == HELD)
     return torch.where(keeps, HELD, sources), torch.where(keeps, held, error)
-
-
-def is_computed(sources: torch.Tensor) -> torch.Tensor:
-    """The slots that stand for themselves; same shape as `sources`, `(..., times, positions)`."""
-    return sources == torch.arange(sources.shape[-2], device=sources.device)[:, None]
 
 
 def pairwise_distances(points: torch.Tensor) -> torch.Tensor:

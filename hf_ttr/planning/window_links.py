@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .runs import is_computed
-from .window_plan import links_in_time
+from .window_plan import is_computed, links_in_time
 from .window_state import WindowState
 
 

@@ -188,8 +188,8 @@ class WindowPlan:
         Raises:
             ValueError: if a slot is to keep what no earlier window left.
         """
-        batch, times, _ = sources.shape
-        computed = sources == torch.arange(times, device=sources.device)[:, None]
+        batch = len(sources)
+        computed = is_computed(sources)
         before, after, alpha = links_in_time(sources, interpolate)
         offset = 0 if past is None else sum(past.counts)
         own_rows = with_prefix(computed.flatten(1), prefix, True).flatten().cumsum(0).view(batch, -1) - 1 + offset
@@ -207,6 +207,11 @@ class WindowPlan:
         return cls(computed, left, right, alpha, counts, prefix=prefix, past_row_slots=row_slots)
 
 
+def is_computed(sources: torch.Tensor) -> torch.Tensor:
+    """The slots that stand for themselves; same shape as `sources`, `(..., times, positions)`."""
+    return sources == torch.arange(sources.shape[-2], device=sources.device)[:, None]
+
+
 def links_in_time(sources: torch.Tensor, interpolate: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """
     The times of the computed tokens that slots are made of.
@@ -222,7 +227,7 @@ def links_in_time(sources: torch.Tensor, interpolate: bool) -> tuple[torch.Tenso
     time = torch.arange(times, device=sources.device)[:, None]
     before = after = sources.clamp(min=0)
     if interpolate:
-        computed = sources == time
+        computed = is_computed(sources)
         before = torch.where(computed, time, -1).cummax(1).values
         after = torch.where(computed, time, times).flip(1).cummin(1).values.flip(1)
         before, after = torch.where(before < 0, after, before), torch.where(after == times, before, after)

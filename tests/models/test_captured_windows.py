@@ -9,14 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 import hf_ttr
+from hf_ttr import TemporalReuseWindowCache
 from hf_ttr.caching.snapshot import check_cache, load_cache, save_cache
-from hf_ttr.execution.graphs import Graphs
+from hf_ttr.execution.graphs import Graphs, NoGraphs
 from hf_ttr.models import captured_windows
 from hf_ttr.models.captured_steps import sizes_of_steps
 from hf_ttr.models.captured_windows import CapturedWindows
 from hf_ttr.models.window_model import WindowModel
+from hf_ttr.planning.window_planner import WindowPlanner
+from hf_ttr.planning.window_state import WindowState
 
 from ..tiny import make_clip, tiny_videomae
 
@@ -382,6 +387,40 @@ def test_the_host_reads_four_numbers_of_a_step(monkeypatch: pytest.MonkeyPatch) 
         with torch.no_grad():
             cache = model(window, past_key_values=cache, stride=2).past_key_values
     assert read == [(4,), (4,)]
+
+
+class OnMeta(TorchDispatchMode):
+    """Where nothing has any numbers: the host can ask for none, and a tensor from elsewhere is found out."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        tensors = [part for part in tree_leaves((args, kwargs, result)) if isinstance(part, torch.Tensor)]
+        assert all(tensor.device.type == "meta" for tensor in tensors), function
+        return result
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("settings", [{}, {"mode": "causal", "compute_budget": 0.3}], ids=str)
+@torch.no_grad()
+def test_nothing_comes_to_a_graph_from_the_host(
+    settings: dict[str, Any], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make(True, **settings)
+    windows = make_windows(3, batch=batch)
+    body, cache = model.videomae, stream(model, windows[:2])[2]
+    held, layers, output = (tree_map_only(torch.Tensor, lambda part: part.to("meta"), part) for part in (
+        vars(cache.streams), [(layer.keys, layer.values) for layer in cache.layers], cache._output
+    ))  # fmt: skip
+    elsewhere = TemporalReuseWindowCache(3)
+    elsewhere.take_back(WindowState(**held), layers, output)
+    planner = WindowPlanner(hf_ttr.TemporalReuseConfig(**{**SETTINGS, **settings}), (6, 6), first_is_read=True)
+    body.to("meta")
+    steps = captured_windows._Steps(body, NoGraphs(), windows[2].to("meta"), elsewhere, 2, planner, steps_of(model))
+    monkeypatch.setattr(torch, "tensor", None)
+    with OnMeta():
+        steps._look()
+        for size, queries in ((40, 40 if batch == 1 else 24), (0, 0)):
+            captured_windows._Run(steps, size, queries)._work()
 
 
 def test_models_without_steps_say_nothing_of_them() -> None:

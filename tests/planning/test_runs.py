@@ -16,12 +16,12 @@ from hf_ttr.planning.runs import (
     best_runs,
     choose_runs,
     drift,
-    is_computed,
     pairwise_distances,
     representative_fractions,
     representatives,
     run_costs,
 )
+from hf_ttr.planning.window_plan import is_computed
 
 
 GRID = (2, 3)
