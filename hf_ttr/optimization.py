@@ -20,6 +20,7 @@ from .execution.linear import MIN_WEIGHTS, has_onednn, is_plain_tensor, pack_lin
 from .execution.packed_weights import PackedWeights
 from .models.captured_clips import CapturedClips
 from .models.captured_steps import CapturedSteps
+from .models.captured_windows import CapturedWindows
 from .models.frame_model import FrameModel
 from .models.window_model import WindowModel
 
@@ -74,11 +75,12 @@ def optimize(
     - On a GPU: what a layer does row by row is compiled, with rows padded to a few sizes (`RowBuckets`), so that code
       is made once per size; `ReuseReport` counts the rows without padding. Attention is not part of it: it has a
       kernel of its own (Triton), of which the report says whether it is used.
-    - With `graphs=True`, if the weights are `frozen`: models of frames go on in steps of fixed shapes, on a GPU
-      captured in CUDA graphs; live streams frame by frame (`CapturedSteps`), and clips in pieces (`CapturedClips`).
-      What is left of the size of a step is filled with the tokens that would come next, so that a little more is
-      computed than planned; pieces of clips are padded. New live streams, whole frames of live streams, clips that go
-      on with a cache, and calls that ask for more than outputs go the usual way.
+    - With `graphs=True`, if the weights are `frozen`: what comes again and again goes on in steps of fixed shapes, on
+      a GPU captured in CUDA graphs: live streams of models of frames (`CapturedSteps`), their clips (`CapturedClips`),
+      and windows of streams of VideoMAE (`CapturedWindows`). What is left of the size of a step is filled with the
+      tokens that would come next, so that a little more is computed than planned; of a clip it is padding. New
+      streams, frames or windows of which most is computed, clips that go on with a cache, and calls that ask for more
+      than outputs go the usual way.
     - With `dtype=torch.bfloat16`: the model is converted, where the device computes in it.
 
     To quantize as well (`torch.ao.quantization.quantize_dynamic`), do that first: quantized layers bring products of
@@ -129,7 +131,7 @@ def optimize(
     layers = body.parts.layers_of(body)
     done.append(_compile(body, layers, compile))
     done.append(_pack_weights(body, layers, frozen))
-    if isinstance(body, FrameModel):
+    if isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.has_steps):
         done.append(_capture_steps(body, graphs, frozen))
     if isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.run_class.has_kernel):
         done.append(_look_at_attention_kernel(body))
@@ -216,10 +218,13 @@ def _capture_steps(body: Any, graphs: bool, frozen: bool) -> Optimization:
         reason = "as the weights may change; pass frozen=True if they do not"
     if reason:
         return Optimization(name, False, reason)
-    body.captured_steps = CapturedSteps(body, graphs_for(device))
-    body.captured_clips = CapturedClips(body, graphs_for(device))
+    steps = CapturedSteps if isinstance(body, FrameModel) else CapturedWindows
+    body.captured_steps = steps(body, graphs_for(device))
+    what = "live streams"
+    if isinstance(body, FrameModel):
+        body.captured_clips, what = CapturedClips(body, graphs_for(device)), "live streams and clips"
     how = "as CUDA graphs, each captured when it is first needed" if device.type == "cuda" else "without graphs"
-    return Optimization(name, True, f"for live streams and clips, {how}")
+    return Optimization(name, True, f"for {what}, {how}")
 
 
 def _look_at_attention_kernel(body: Any) -> Optimization:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 
+import hf_ttr
+from hf_ttr.execution.graphs import Graphs, NoGraphs, graphs_for
 from hf_ttr.execution.kernels.frame_links import FrameLinks
 from hf_ttr.execution.kernels.interpolated_attention import (
     interpolated_attention,
@@ -61,7 +64,43 @@ def check_family(name: str, device: torch.device, dtype: torch.dtype) -> dict[st
         cache = model(video).past_key_values
         again = _states(model(video, past_key_values=cache))
         distances["identical windows"] = _distance(again, _states(model(video)))
+    with_graphs, without = (_captured(model, video, graphs) for graphs in (graphs_for(device), NoGraphs()))
+    for what, found in with_graphs.items():
+        distances[f"captured {what}"] = _distance(found, without[what])
     return _verdict(distances, TOLERANCES[dtype])
+
+
+def _captured(model: Any, video: torch.Tensor, graphs: Graphs) -> dict[str, torch.Tensor]:
+    """What a model makes of streams, clips or windows in steps of fixed shapes, run by `graphs`, more than once."""
+    model = copy.deepcopy(model)
+    hf_ttr.optimize(model, compile=False, frozen=True, graphs=True)
+    body, found = model.video_encoder, {}
+    for captured in (body.captured_steps, body.captured_clips):
+        if captured is not None:
+            captured.graphs = graphs
+    settings = scripts("make_supported_table").NEAR
+    if model.config.window_frames is not None:
+        cache, states = None, []
+        for _ in range(3):
+            output = model(video, past_key_values=cache)
+            cache = output.past_key_values
+            states.append(_states(output))
+        found["windows"] = torch.stack(states)
+    else:
+        if body.captured_clips is not None:
+            clips = [_states(model(clip, temporal_reuse=settings)) for clip in (video, video.flip(1), video)]
+            found["clips"] = torch.stack(clips)
+        cache, states = None, []
+        for frame in [*video.split(1, dim=1)] * 2:
+            output = model(frame, past_key_values=cache, temporal_reuse={**settings, "mode": "causal"})
+            cache = output.past_key_values
+            states.append(_states(output))
+        found["streams"] = torch.cat(states, dim=1)
+    for captured in (body.captured_steps, body.captured_clips):
+        # What adds something to the scores is left to the usual way.
+        if captured is not None and captured.reason and "no steps of fixed shapes" not in captured.reason:
+            raise RuntimeError(captured.reason)
+    return found
 
 
 def _states(output: Any) -> torch.Tensor:

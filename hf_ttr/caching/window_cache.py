@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -81,6 +82,10 @@ def live_rows(stored: torch.Tensor | None, computed: torch.Tensor, plan: WindowP
     return torch.cat([stored, computed]).index_select(0, plan.live)
 
 
+LENT = ("layers", "streams", "_output")
+"""What of a cache may lie elsewhere, by the names of attributes."""
+
+
 class TemporalReuseWindowCache(ReuseCache):
     """
     The `past_key_values` of windows of a stream: what stands for each slot (time and position) of the last window.
@@ -110,6 +115,61 @@ class TemporalReuseWindowCache(ReuseCache):
     def __init__(self, num_layers: int) -> None:
         super().__init__([WindowCacheLayer() for _ in range(num_layers)])
         self.streams: WindowState | None = None
+        self._give_back: Callable[[], None] | None = None
+
+    @property
+    def goes_on_plainly(self) -> bool:
+        """Whether it holds a window of every stream, of which nothing was left out; what is lent is not asked for."""
+        if self.is_lent:
+            return True
+        whole = self.streams is not None and not any(self.streams.is_fresh) and self._output is not None
+        return whole and self._last_layers is None
+
+    @property
+    def is_lent(self) -> bool:
+        """Whether what it holds lies elsewhere."""
+        return self._give_back is not None
+
+    def lend(self, give_back: Callable[[], None]) -> None:
+        """
+        Leaves what it holds to someone who keeps it in another form, until anyone asks for it.
+
+        Args:
+            give_back: called then; it has to call `take_back`.
+        """
+        for name in LENT:
+            delattr(self, name)
+        self._give_back = give_back
+
+    def take_back(
+        self, streams: WindowState, keys_values: Sequence[tuple[torch.Tensor, torch.Tensor]], output: Any
+    ) -> None:
+        """
+        Holds itself again what was lent.
+
+        Args:
+            streams: the state of the streams.
+            keys_values: of each layer, as `WindowCacheLayer` holds them.
+            output (`torch.Tensor`): last hidden states of the rows.
+        """
+        self._give_back = None
+        self.layers = [WindowCacheLayer() for _ in keys_values]
+        for layer, (keys, values) in zip(self.layers, keys_values):
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = keys, values
+        self.streams, self._output = streams, output
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called for what is not there.
+        give_back = vars(self).get("_give_back")
+        if name in LENT and give_back is not None:
+            give_back()
+            return vars(self)[name]
+        raise AttributeError(f"a {type(self).__name__} has no attribute {name!r}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies, and what is written to files, are of what is held.
+        return {name: getattr(self, name) for name in LENT} | vars(self)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, plan: WindowPlan

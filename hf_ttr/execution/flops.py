@@ -200,6 +200,33 @@ class ReuseReport(ModelOutput):
         self.maps = None if self.maps is None else self.maps.with_kept_frames(frames)
 
     @classmethod
+    def of_counts(
+        cls, counts: torch.Tensor, tokens: int, multiply_adds: torch.Tensor, dense: int, layers: int
+    ) -> ReuseReport:
+        """
+        The report of a step of streams, out of numbers that the host does not know.
+
+        Args:
+            counts, multiply_adds (`torch.LongTensor` of shape `(batch,)`): computed tokens, and what they cost.
+            tokens, dense (`int`): all tokens of a stream, and what the parent spends on them.
+            layers (`int`): how many layers each token goes through.
+        """
+        total = torch.full_like(counts, tokens)
+        by_layer = counts[:, None].expand(-1, layers)
+        none = torch.zeros_like(by_layer)
+        return cls(
+            computed_tokens=counts,
+            total_tokens=total,
+            computed_share=counts.float() / total,
+            multiply_adds=multiply_adds,
+            dense_multiply_adds=torch.full_like(counts, dense),
+            computed_by_layer=by_layer,
+            reused_by_layer=total[:, None] - by_layer,
+            merged_by_layer=none,
+            pruned_by_layer=none,
+        )
+
+    @classmethod
     def join(cls, reports: Sequence[ReuseReport]) -> ReuseReport:
         """The report of several calls on the same streams, one after another, as of one."""
         sums: dict[str, Any] = {

@@ -9,8 +9,6 @@ What is left of a size is padding: rows behind the last, which no frame owns and
 
 from __future__ import annotations
 
-import logging
-import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,9 +27,7 @@ from ..planning.plan import ReusePlan, packed_rows
 from ..planning.planner import MAX_FRAMES, Planner, Spent
 from ..planning.stream_state import StreamState
 from .captured_steps import StepFrames, StepPlan, sizes_of_steps
-
-
-logger = logging.getLogger(__name__)
+from .capturing import Captured
 
 
 @dataclass
@@ -42,36 +38,15 @@ class PiecePlan(StepPlan):
     is_single = False  # type: ignore[assignment]
 
 
-class CapturedClips:
-    """
-    The clips of a model, by number of clips, size of frames and settings.
+class CapturedClips(Captured):
+    """The clips of a model, by number of clips, size of frames and settings."""
 
-    Args:
-        body: the part of the model that has the layers.
-        graphs (`Graphs`): how work of fixed shapes is run again.
-
-    Attributes:
-        weights (`str`): the digest of the weights, which are not to change any more.
-        reason (`str`): why clips are left to the usual way for good, once something could not be captured; else empty.
-    """
-
-    def __init__(self, body: Any, graphs: Graphs) -> None:
-        self.body, self.graphs, self.reason = body, graphs, ""
-        self.weights: str = body.weights_digest()
-        self._lock = threading.Lock()
-        self._places: dict[tuple[Any, ...], _Clips] = {}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> None:
-        # Graphs read the weights of one model: a copy has none until it is optimized itself.
-        return None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(None), ()
+    subject = "Clips go"
 
     @property
     def captured(self) -> int:
-        """How many graphs there are."""
-        return sum(clips.captured for clips in self._places.values())
+        """See `Captured.captured`."""
+        return sum(clips.captured for clips in self._steps.values())
 
     def run(
         self,
@@ -93,27 +68,14 @@ class CapturedClips:
 
         Returns:
             The output; or `None` where the clips are for the usual way: nearly everything is computed, or they hold
-            numbers that are not finite. The cache is empty then.
+            numbers that are not finite. The cache is still empty then.
         """
-        if self.reason:
-            return None
         key = (video.shape[0], *video.shape[2:], video.dtype, reads, repr(vars(settings)))
-        # One caller at a time: all write to the same places.
-        with self._lock, torch.inference_mode(False), torch.no_grad():
-            try:
-                clips = self._places.get(key)
-                if clips is None:
-                    clips = self._places[key] = _Clips(self.body, self.graphs, video[:, 0], reads, make_planner)
-                found = clips(video, cache)
-            except (NotImplementedError, RuntimeError) as error:
-                said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-                self.reason = f"Clips go the usual way, as their pieces could not be captured: {said}."
-                logger.warning(self.reason)
-                self._places.clear()
-                found = None
-        if found is None:
-            cache.reset()
-        return found
+
+        def make() -> _Clips:
+            return _Clips(self.body, self.graphs, video[:, 0], reads, make_planner)
+
+        return self._attempt(key, make, lambda clips: clips(video, cache))
 
 
 class _Clips:

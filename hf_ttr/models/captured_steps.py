@@ -9,8 +9,6 @@ come next are computed as well, those whose errors have added up to most.
 
 from __future__ import annotations
 
-import logging
-import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -28,9 +26,8 @@ from ..modeling_outputs import TemporalReuseModelOutput
 from ..planning.plan import NEVER, ReusePlan
 from ..planning.planner import Planner
 from ..planning.stream_state import StreamState
+from .capturing import Captured
 
-
-logger = logging.getLogger(__name__)
 
 SMALLEST, GROWTH = 16, 1.1
 """Rows of the smallest step, and how much larger each next one is: on average a twentieth is filled up."""
@@ -83,36 +80,8 @@ class StepFrames(PackedFrames):
         raise NotImplementedError("attention that adds something to the scores has no steps of fixed shapes")
 
 
-class CapturedSteps:
-    """
-    The steps of a model, by number of streams, size of frames and settings.
-
-    Args:
-        body: the part of the model that has the layers.
-        graphs (`Graphs`): how work of fixed shapes is run again.
-
-    Attributes:
-        weights (`str`): the digest of the weights, which are not to change any more.
-        reason (`str`): why steps are left to the usual way for good, once something could not be captured; else empty.
-    """
-
-    def __init__(self, body: Any, graphs: Graphs) -> None:
-        self.body, self.graphs, self.reason = body, graphs, ""
-        self.weights: str = body.weights_digest()
-        self._lock = threading.Lock()
-        self._steps: dict[tuple[Any, ...], _Steps] = {}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> None:
-        # Graphs read the weights of one model: a copy has none until it is optimized itself.
-        return None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(None), ()
-
-    @property
-    def captured(self) -> int:
-        """How many graphs there are."""
-        return sum(1 + len(steps.runs) for steps in self._steps.values())
+class CapturedSteps(Captured):
+    """The steps of a model of frames, by number of streams, size of frames and settings."""
 
     def step(
         self,
@@ -136,32 +105,11 @@ class CapturedSteps:
             The output; or `None` where the frame is for the usual way: the stream is new, or much of it is computed,
             or it holds numbers that are not finite. The cache is as it was then.
         """
-        if self.reason:
-            return None
-        key = (tuple(video.shape), video.dtype, reads, repr(vars(settings)))
-        # One caller at a time: all write to the same places.
-        with self._lock, torch.inference_mode(False), torch.no_grad():
-            return self._locked_step(key, video, cache, reads, make_planner)
-
-    def _locked_step(
-        self,
-        key: tuple[Any, ...],
-        video: torch.Tensor,
-        cache: TemporalReuseCache,
-        reads: int | None,
-        make_planner: Callable[[torch.Tensor], Planner],
-    ) -> TemporalReuseModelOutput | None:
-        steps = self._steps.get(key)
-        try:
-            if steps is None:
-                steps = self._steps[key] = _Steps(self.body, self.graphs, video, cache, reads, make_planner)
-            return steps(video, cache)
-        except (NotImplementedError, RuntimeError) as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            self.reason = f"Live streams go on the usual way, as their steps could not be captured: {said}."
-            logger.warning(self.reason)
-            self._steps.clear()
-            return None
+        return self._attempt(
+            (tuple(video.shape), video.dtype, reads, repr(vars(settings))),
+            lambda: _Steps(self.body, self.graphs, video, cache, reads, make_planner),
+            lambda steps: steps(video, cache),
+        )
 
 
 class _Steps:
@@ -324,20 +272,8 @@ class _Run:
         """What the caller gets: copies, as the next step writes over what is here."""
         steps = self.steps
         counts, spent = self.report.clone()
-        total = torch.full_like(counts, steps.shape[2])
-        by_layer = counts[:, None].expand(-1, steps.cost.layers)
-        none = torch.zeros_like(by_layer)
-        report = ReuseReport(
-            computed_tokens=counts,
-            total_tokens=total,
-            computed_share=counts.float() / total,
-            multiply_adds=spent,
-            dense_multiply_adds=torch.full_like(counts, steps.cost.dense(1, steps.shape[2])),
-            computed_by_layer=by_layer,
-            reused_by_layer=total[:, None] - by_layer,
-            merged_by_layer=none,
-            pruned_by_layer=none,
-        )
+        dense = steps.cost.dense(1, steps.shape[2])
+        report = ReuseReport.of_counts(counts, steps.shape[2], spent, dense, steps.cost.layers)
         return TemporalReuseModelOutput(last_hidden_state=self.states.clone(), past_key_values=cache, reuse=report)
 
 

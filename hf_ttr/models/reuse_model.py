@@ -50,8 +50,8 @@ class ReuseEncoder(StaysInPackage):
     Attributes:
         parts: where its parts are.
         packed_weights (`PackedWeights`, *optional*), row_buckets (`RowBuckets`, *optional*), captured_steps
-            (`CapturedSteps`, *optional*), captured_clips (`CapturedClips`, *optional*): what `hf_ttr.optimize`
-            switched on.
+            (`CapturedSteps` or `CapturedWindows`, *optional*), captured_clips (`CapturedClips`, *optional*): what
+            `hf_ttr.optimize` switched on.
     """
 
     parts: ClassVar[Any]

@@ -210,6 +210,9 @@ class WindowParts(ReuseParts):
         choices (`dict[str, Any]`): what else the parent's `forward` takes, and what that has to be for tokens to be
             reused. With anything else but `None` the parent's own code runs, and there is no cache.
         run_class: how rows meet in a layer; by default all of a window at once.
+        has_steps (`bool`): whether windows of a stream may go on in steps of fixed shapes (`CapturedWindows`): there
+            are no tokens in front, rows meet all at once, positions are not relative, and what a head reads is a token
+            or the mean of all.
         position_by_position (`bool`): whether the parent's slots are ordered by position, then by time.
     """
 
@@ -218,6 +221,7 @@ class WindowParts(ReuseParts):
     choices: ClassVar[dict[str, Any]] = {}
     run_class: ClassVar[type[WindowRun]] = WindowRun
     position_by_position: ClassVar[bool] = False
+    has_steps: ClassVar[bool] = False
 
     def prefix(self, base: Any) -> torch.Tensor | None:
         """What the first layer gets of the tokens in front, `(1, prefix, hidden_size)`, if there are any."""
@@ -440,9 +444,20 @@ class WindowModel(TakesWindows):
         thresholds: torch.Tensor | None = None,
         reads: int | None = None,
         **kwargs: Any,
-    ) -> EncodedWindow:
+    ) -> Any:
         """See `TakesWindows.encode_window`."""
         parts = self.parts
+        output_all = any(
+            bool(kwargs.get(name, getattr(self.config, name)))
+            for name in ("output_attentions", "output_hidden_states")
+        )
+        active = self.config.active_reductions(settings)
+        if self.captured_steps is not None and isinstance(past_key_values, TemporalReuseWindowCache):
+            asks = active or output_all or output_token_maps or reads is not None
+            if not asks and thresholds is None and past_key_values.goes_on_plainly:
+                step = self._captured_step(pixel_values, settings, past_key_values, stride)
+                if step is not None:
+                    return step
         checksums = checksums_of(pixel_values)
         check_attention_takes_masks(self.config._attn_implementation, pixel_values.device.type)
         is_off = settings.mode == "off"
@@ -457,10 +472,6 @@ class WindowModel(TakesWindows):
         if settings.sliding and state is not None and shared and parts.attention_class.positions_are_relative:
             entering = patches.shape[1] - shared
             state = state.shifted(entering)
-        output_all = any(
-            bool(kwargs.get(name, getattr(self.config, name)))
-            for name in ("output_attentions", "output_hidden_states")
-        )
         thresholds = check_thresholds(thresholds, pixel_values.shape[0])
         outputs, front = None if output_all else reads, parts.prefix(self)
         planner = WindowPlanner(
@@ -471,7 +482,6 @@ class WindowModel(TakesWindows):
             thresholds,
             prefix=self.config.prefix_tokens,
         )
-        active = self.config.active_reductions(settings)
         methods = [method for method in active if isinstance(method, LayerReduction)]
         plan = planner.plan(patches, state, self._runs(pixel_values, active), entering)
 
@@ -529,8 +539,25 @@ class WindowModel(TakesWindows):
             report.maps = mapper.maps()
         return EncodedWindow(plan, states, kept, layers, None if is_off else cache, report)
 
+    def _captured_step(
+        self,
+        pixel_values: torch.Tensor,
+        settings: TemporalReuseConfig,
+        cache: TemporalReuseWindowCache,
+        stride: int | None,
+    ) -> Any:
+        """The next window of streams in a step of fixed shapes, or `None` where it is for the usual way."""
+        is_stride = stride is None or (isinstance(stride, int) and not isinstance(stride, bool) and stride >= 1)
+        if settings.mode == "off" or settings.computes_everything or not is_stride:
+            return None
+        if pixel_values.device != self.device:
+            return None
+        self._check_cache(cache, pixel_values, None, self.captured_steps.weights)
+        planner = WindowPlanner(settings, self.config.grid, self.parts.first_is_read(self))
+        return self.captured_steps.step(pixel_values, settings, cache, stride, planner)
+
     @capture_outputs(tie_last_hidden_states=False)
-    def _run_layers(self, hidden_states: torch.Tensor, runs: list[WindowRun], **kwargs: Any) -> BaseModelOutput:
+    def _run_layers(self, hidden_states: torch.Tensor, runs: list[LayerRun], **kwargs: Any) -> BaseModelOutput:
         for layer, run in zip(self.parts.layers_of(self), runs):
             with running(run):
                 output = layer(hidden_states, run=run)
@@ -585,19 +612,25 @@ class WindowModel(TakesWindows):
                 f"past_key_values is a {type(past_key_values).__name__}, but must be the TemporalReuseWindowCache "
                 "that the previous window returned."
             )
+        self._check_cache(past_key_values, pixel_values, reads, self.weights_digest())
+        return past_key_values
+
+    def _check_cache(
+        self, cache: TemporalReuseWindowCache, pixel_values: torch.Tensor, reads: int | None, weights: str
+    ) -> None:
+        """Makes sure that a cache goes on with what it was filled with; see `ReuseCache.check_owner`."""
         projection = self.parts.projection_of(self)
-        past_key_values.check_owner(
+        cache.check_owner(
             model=type(self).__name__,
-            layers=layers,
+            layers=len(self.parts.layers_of(self)),
             hidden_size=self.config.hidden_size,
             window=f"{self.config.window_frames} frames of {' x '.join(map(str, pixel_values.shape[-2:]))}",
             batch_size=pixel_values.shape[0],
             dtype=str(dtype_of_inputs(projection, pixel_values.dtype)).removeprefix("torch."),
             device=str(getattr(projection.weight, "device", pixel_values.device)),
             outputs="of all tokens" if reads is None else "of the CLS tokens",
-            weights=self.weights_digest(),
+            weights=weights,
         )
-        return past_key_values
 
 
 class WindowClassifier(ReuseClassifier):
@@ -683,7 +716,9 @@ class WindowClassifier(ReuseClassifier):
             **kwargs,
         )
         logits = self.classify_window(encoded)
-        spent = torch.tensor(list(map(self.head_multiply_adds, encoded.row_counts)), device=logits.device)
+        costs = list(map(self.head_multiply_adds, encoded.row_counts))
+        # What is the same for all streams is not copied to the device, which would wait for that.
+        spent = costs[0] if len(set(costs)) == 1 else torch.tensor(costs, device=logits.device)
         encoded.report.add_head(spent, self.head_multiply_adds(encoded.tokens))
         loss = None
         if labels is not None:
@@ -727,13 +762,24 @@ def frames_in_common(
     if before is None or stride is None or stride >= frames:
         return 0
     overlap, goes_on = frames - stride, torch.tensor(before[1], device=checksums.device)
-    expected = before[0].to(checksums)[goes_on, stride:]
-    if not torch.allclose(checksums[goes_on, :overlap], expected, rtol=1e-6, atol=1e-3):
+    if not bool(go_on(checksums[goes_on], before[0].to(checksums)[goes_on], stride)):
         raise ValueError(
             f"the window does not go on from the cached one with a stride of {stride}: its first {overlap} frames "
             f"are not the last {overlap} of that; hand in the stride that the windows have, or leave it out."
         )
     return overlap
+
+
+def go_on(checksums: torch.Tensor, before: torch.Tensor, stride: int) -> torch.Tensor:
+    """
+    Whether windows go on from those of before, a truth value on the device.
+
+    Args:
+        checksums, before (`torch.DoubleTensor` of shape `(batch, frames)`): of both.
+        stride (`int`): frames between them, less than they have.
+    """
+    overlap = checksums.shape[1] - stride
+    return torch.isclose(checksums[:, :overlap], before[:, stride:], rtol=1e-6, atol=1e-3).all()
 
 
 def embed_tubelets(projection: Any, frames: torch.Tensor) -> torch.Tensor:

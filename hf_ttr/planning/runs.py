@@ -16,6 +16,7 @@ from ..configuration import DEFAULT_WINDOW_THRESHOLD, TemporalReuseConfig
 from .importance import spread_over_neighbours
 from .price import prices_of_streams
 from .search import within_budget
+from .window_plan import is_computed
 
 
 HELD = -1
@@ -32,7 +33,7 @@ def choose_runs(
     config: TemporalReuseConfig,
     budget: float | None = None,
     thresholds: torch.Tensor | None = None,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Chooses the tokens whose computation removes more error than they cost.
 
@@ -50,7 +51,7 @@ def choose_runs(
 
     Returns:
         `torch.LongTensor` of shape `(batch, times, positions)`: the time of the token that stands for each slot, or
-        `HELD`.
+        `HELD`; and a `torch.FloatTensor` of the same shape: the squared error of what stands for it.
     """
     batch, times, positions, _ = features.shape
     distances = pairwise_distances(features.transpose(1, 2))
@@ -80,13 +81,10 @@ def choose_runs(
     # Within a run, what an earlier window left may be nearer than the token that stands for the run.
     own = distances.view(batch, positions, times, times).permute(0, 2, 3, 1)
     error = own.gather(2, sources.clamp(min=0)[:, :, None])[:, :, 0]
-    nearer = held.view(batch, positions, times).transpose(1, 2) < error
-    return torch.where(nearer & ~is_computed(sources), HELD, sources)
-
-
-def is_computed(sources: torch.Tensor) -> torch.Tensor:
-    """The slots that stand for themselves; same shape as `sources`, `(..., times, positions)`."""
-    return sources == torch.arange(sources.shape[-2], device=sources.device)[:, None]
+    held = held.view(batch, positions, times).transpose(1, 2)
+    # Where a division leaves a slot to what was held, the error there is not that of any token.
+    keeps = (held < error) & ~is_computed(sources) | (sources == HELD)
+    return torch.where(keeps, HELD, sources), torch.where(keeps, held, error)
 
 
 def pairwise_distances(points: torch.Tensor) -> torch.Tensor:

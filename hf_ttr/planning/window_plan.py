@@ -188,21 +188,13 @@ class WindowPlan:
         Raises:
             ValueError: if a slot is to keep what no earlier window left.
         """
-        batch, times, positions = sources.shape
-        time = torch.arange(times, device=sources.device)[:, None]
-        computed = sources == time
-        before = after = sources.clamp(min=0)
-        if interpolate:
-            before = torch.where(computed, time, -1).cummax(1).values
-            after = torch.where(computed, time, times).flip(1).cummin(1).values.flip(1)
-            before, after = torch.where(before < 0, after, before), torch.where(after == times, before, after)
-            # A position may have nothing but what earlier windows left.
-            before, after = before.clamp(min=0, max=times - 1), after.clamp(min=0, max=times - 1)
+        batch = len(sources)
+        computed = is_computed(sources)
+        before, after, alpha = links_in_time(sources, interpolate)
         offset = 0 if past is None else sum(past.counts)
         own_rows = with_prefix(computed.flatten(1), prefix, True).flatten().cumsum(0).view(batch, -1) - 1 + offset
         own_rows = own_rows[:, prefix:].reshape(sources.shape)
         left, right = own_rows.gather(1, before), own_rows.gather(1, after)
-        alpha = torch.where(after > before, (time - before).float() / (after - before).clamp(min=1), 0.0)
         held = sources < 0
         if past is not None:
             left, right, alpha = (
@@ -213,6 +205,36 @@ class WindowPlan:
             raise ValueError("a slot of the plan is neither computed nor held from an earlier window.")
         counts, row_slots = ([0] * batch, None) if past is None else (past.counts, past.row_slots)
         return cls(computed, left, right, alpha, counts, prefix=prefix, past_row_slots=row_slots)
+
+
+def is_computed(sources: torch.Tensor) -> torch.Tensor:
+    """The slots that stand for themselves; same shape as `sources`, `(..., times, positions)`."""
+    return sources == torch.arange(sources.shape[-2], device=sources.device)[:, None]
+
+
+def links_in_time(sources: torch.Tensor, interpolate: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    The times of the computed tokens that slots are made of.
+
+    Args:
+        sources, interpolate: as `WindowPlan.build` takes them.
+
+    Returns:
+        Two `torch.LongTensor` and the share of the second, a `torch.FloatTensor`, all of shape `(batch, times,
+        positions)`; where an earlier window's token stands for a slot, they mean nothing.
+    """
+    times = sources.shape[1]
+    time = torch.arange(times, device=sources.device)[:, None]
+    before = after = sources.clamp(min=0)
+    if interpolate:
+        computed = is_computed(sources)
+        before = torch.where(computed, time, -1).cummax(1).values
+        after = torch.where(computed, time, times).flip(1).cummin(1).values.flip(1)
+        before, after = torch.where(before < 0, after, before), torch.where(after == times, before, after)
+        # A position may have nothing but what earlier windows left.
+        before, after = before.clamp(min=0, max=times - 1), after.clamp(min=0, max=times - 1)
+    alpha = torch.where(after > before, (time - before).float() / (after - before).clamp(min=1), 0.0)
+    return before, after, alpha
 
 
 def with_prefix(slots: torch.Tensor, prefix: int, value: float) -> torch.Tensor:

@@ -60,16 +60,7 @@ class WindowPlanner:
         if self.compute_all or self.config.mode == "off" or everything:
             every = torch.arange(times, device=patches.device)[:, None].expand(batch, times, positions)
             return WindowPlan.build(every if runs is None or self.compute_all else runs, past, prefix=self.prefix)
-        scale = self.scale(patches)[:, None, None, None]
-        features = patches.float() / scale
-        sources = choose_runs(
-            features,
-            self._held_errors(features, scale, state, entering),
-            self.grid,
-            self.config,
-            self.config.compute_budget,
-            self.thresholds,
-        )
+        sources, _ = self.choose(patches, state, entering)
         if runs is not None:
             of_runs = sources.gather(1, runs)
             sources = torch.where((sources >= 0) & (of_runs >= 0), of_runs, sources)
@@ -78,10 +69,38 @@ class WindowPlanner:
                 sources = torch.where(sources >= 0, sources.gather(1, sources.clamp(min=0)), sources)
         if self.first_is_read:
             sources[:, 0, 0] = 0
-        interpolate = self.config.mode == "bidirectional" and self.config.representative in ("spread", "interpolate")
-        plan = WindowPlan.build(sources, past, interpolate, self.prefix)
+        plan = WindowPlan.build(sources, past, self.interpolates, self.prefix)
         plan.planning_multiply_adds = positions * times * times * dim
         return plan
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether slots that are neither computed nor held are made of two computed tokens."""
+        return self.config.mode == "bidirectional" and self.config.representative in ("spread", "interpolate")
+
+    @torch.no_grad()
+    def choose(
+        self, patches: torch.Tensor, state: WindowState | None, entering: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        What stands for each slot by its content alone; the device is not asked for anything.
+
+        Args:
+            patches, state, entering: as in `plan`.
+
+        Returns:
+            As `choose_runs` does: sources, and the squared errors that they have.
+        """
+        scale = self.scale(patches)[:, None, None, None]
+        features = patches.float() / scale
+        return choose_runs(
+            features,
+            self._held_errors(features, scale, state, entering),
+            self.grid,
+            self.config,
+            self.config.compute_budget,
+            self.thresholds,
+        )
 
     @torch.no_grad()
     def remember(
@@ -100,7 +119,7 @@ class WindowPlanner:
         change = torch.zeros(len(reference), dtype=torch.float32, device=patches.device)
         if state is not None:
             counts = torch.tensor(state.counts, device=patches.device)
-            passed = self._change(patches, state).repeat_interleave(counts)
+            passed = self.change(patches, state).repeat_interleave(counts)
             reference = torch.cat([state.reference, reference])
             age = torch.cat([(state.age + 1).clamp(max=NEVER), age])
             change = torch.cat([state.change + passed, change])
@@ -129,7 +148,7 @@ class WindowPlanner:
         if state is None or len(state.age) == 0:
             return None
         reference = state.reference.float()
-        fresh = torch.tensor(state.is_fresh, device=features.device)[:, None, None]
+        fresh = state.left < 0
         left, right = state.left.clamp(min=0), state.right.clamp(min=0)
         held = torch.lerp(reference[left], reference[right], state.alpha[..., None])
         errors = (features - held / scale).square().sum(-1)
@@ -147,7 +166,7 @@ class WindowPlanner:
         too_old = age >= (NEVER if self.config.max_age is None else self.config.max_age)
         return errors.masked_fill(fresh | too_old, torch.inf)
 
-    def _change(self, patches: torch.Tensor, state: WindowState) -> torch.Tensor:
+    def change(self, patches: torch.Tensor, state: WindowState) -> torch.Tensor:
         """Mean over the slots of the squared change since the last window, relative to the norm; shape `(batch,)`."""
         moved = (patches.float() - state.patches.float()).square().sum(-1).mean((1, 2))
         return moved.detach() / self.scale(patches).square()

@@ -47,7 +47,7 @@ def test_every_way_runs_and_says_what_it_computed(results: Results) -> None:
     for name in ("gpu_streams", "gpu_clips", "gpu_windows"):
         (row,) = results.part(name)["rows"]
         assert not row["failed"], row["failed"]
-        reuse = list(ways.WITHOUT_STEPS if name == "gpu_windows" else ways.OPTIMIZED)
+        reuse = list(ways.OPTIMIZED)
         assert list(row["ways"]) == ["dense", "dense, compiled", ways.BASELINE, *reuse]
         for way in reuse:
             assert 0 <= row["ways"][way]["computed_share"] < 0.5

@@ -73,7 +73,7 @@ def test_long_clips_are_several_pieces(monkeypatch: pytest.MonkeyPatch, cut: tor
         model = make(True, **settings)
         assert_same(model(cut), make(False, **settings)(cut))
         # Pieces of 3 and of 2 frames.
-        assert len(next(iter(clips_of(model)._places.values())).pieces) == 2
+        assert len(next(iter(clips_of(model)._steps.values())).pieces) == 2
 
 
 @torch.no_grad()

@@ -16,12 +16,12 @@ from hf_ttr.planning.runs import (
     best_runs,
     choose_runs,
     drift,
-    is_computed,
     pairwise_distances,
     representative_fractions,
     representatives,
     run_costs,
 )
+from hf_ttr.planning.window_plan import is_computed
 
 
 GRID = (2, 3)
@@ -172,6 +172,11 @@ def test_drift_grows_with_the_square_of_the_time() -> None:
     )
 
 
+def chosen(*args: Any) -> torch.Tensor:
+    """What stands for each slot, without its errors."""
+    return choose_runs(*args)[0]
+
+
 def test_a_slot_stands_for_itself() -> None:
     sources = torch.tensor([[[0, HELD], [0, 1], [2, 1]]])
     assert is_computed(sources).tolist() == [[[True, False], [False, True], [True, False]]]
@@ -183,14 +188,14 @@ def test_a_slot_stands_for_itself() -> None:
 ])  # fmt: skip
 def test_a_still_picture_takes_one_token(mode: str, representative: str, time: int) -> None:
     config = settings(mode=mode, representative=representative)
-    sources = choose_runs(torch.ones(2, 4, POSITIONS, 3), None, GRID, config)
+    sources = chosen(torch.ones(2, 4, POSITIONS, 3), None, GRID, config)
     assert (sources == time).all()
 
 
 def test_drift_divides_a_still_picture() -> None:
     features = torch.ones(1, 8, POSITIONS, 3)
     counts = [
-        is_computed(choose_runs(features, None, GRID, settings(drift_weight=weight))).sum((1, 2)).item() / POSITIONS
+        is_computed(chosen(features, None, GRID, settings(drift_weight=weight))).sum((1, 2)).item() / POSITIONS
         for weight in (0, 0.03, 0.3, 10)
     ]
     assert counts == sorted(counts)
@@ -202,7 +207,7 @@ def test_what_is_held_costs_nothing(known: bool) -> None:
     features = walks(1, 4)
     held = torch.zeros(1, 4, POSITIONS)
     held[0, :, 0] = held[0, 1, 1] = torch.inf
-    sources = choose_runs(features, held, GRID, settings(threshold=1e-3))
+    sources = chosen(features, held, GRID, settings(threshold=1e-3))
     assert (sources[0, :, 2:] == HELD).all()
     assert sources[0, :, 0].tolist() == [0, 1, 2, 3]
     assert sources[0, :, 1].tolist() == [HELD, 1, HELD, HELD]
@@ -212,7 +217,7 @@ def test_within_a_run_the_nearer_one_is_taken() -> None:
     # The second time is far, and the third was left by an earlier window; one token at the first would do for both.
     features = torch.tensor([0.0, 0.3, 0.4]).view(1, 3, 1, 1).repeat(1, 1, POSITIONS, 1)
     held = torch.tensor([torch.inf, 0.01, torch.inf]).view(1, 3, 1).repeat(1, 1, POSITIONS)
-    sources = choose_runs(features, held, GRID, settings(mode="causal", threshold=1.0))
+    sources = chosen(features, held, GRID, settings(mode="causal", threshold=1.0))
     assert sources[0, :, 0].tolist() == [0, HELD, 0]
 
 
@@ -222,28 +227,28 @@ def test_a_budget_is_met_by_each_stream(budget: float, representative: str) -> N
     features = walks(3, 8)
     features[2] = features[2, :1]
     config = settings(compute_budget=budget, representative=representative)
-    shares = is_computed(choose_runs(features, None, GRID, config, budget)).float().mean((1, 2))
+    shares = is_computed(chosen(features, None, GRID, config, budget)).float().mean((1, 2))
     assert (shares <= budget).all()
     assert (shares[:2] > budget - 0.08).all()
     assert shares[2] == 1 / 8
 
 
 def test_too_small_a_budget_leaves_a_token_for_each_position() -> None:
-    sources = choose_runs(walks(2, 8), None, GRID, settings(compute_budget=0.01), 0.01)
+    sources = chosen(walks(2, 8), None, GRID, settings(compute_budget=0.01), 0.01)
     assert (is_computed(sources).sum(1) == 1).all()
 
 
 def test_a_budget_leaves_alone_what_is_under_the_threshold() -> None:
-    by_threshold = choose_runs(walks(1, 8), None, GRID, settings(threshold=0.8))
-    both = choose_runs(walks(1, 8), None, GRID, settings(threshold=0.8, compute_budget=1), 1.0)
+    by_threshold = chosen(walks(1, 8), None, GRID, settings(threshold=0.8))
+    both = chosen(walks(1, 8), None, GRID, settings(threshold=0.8, compute_budget=1), 1.0)
     assert torch.equal(both, by_threshold)
 
 
 def test_change_around_a_position_counts() -> None:
     features = torch.zeros(1, 4, POSITIONS, 1)
     features[0, 2:, 0] = 2.0
-    plain = is_computed(choose_runs(features, None, GRID, settings(threshold=0.5))).sum(1)[0]
-    spread = is_computed(choose_runs(features, None, GRID, settings(threshold=0.5, context_weight=3, context_size=3)))
+    plain = is_computed(chosen(features, None, GRID, settings(threshold=0.5))).sum(1)[0]
+    spread = is_computed(chosen(features, None, GRID, settings(threshold=0.5, context_weight=3, context_size=3)))
     assert plain.tolist() == [2, 1, 1, 1, 1, 1]
     # All but those in the last column see the first position.
     assert spread.sum(1)[0].tolist() == [2, 2, 1, 2, 2, 1]
@@ -255,7 +260,18 @@ def test_streams_do_not_know_of_each_other(budget: float | None) -> None:
     held = torch.rand(3, 6, POSITIONS, generator=torch.Generator().manual_seed(2))
     held[1] = held[2, :2] = torch.inf
     config = settings(threshold=0.3, context_weight=0.5)
-    together = choose_runs(features, held, GRID, config, budget)
+    together = chosen(features, held, GRID, config, budget)
     for stream in range(3):
         part = slice(stream, stream + 1)
-        assert torch.equal(choose_runs(features[part], held[part], GRID, config, budget), together[part])
+        assert torch.equal(chosen(features[part], held[part], GRID, config, budget), together[part])
+
+
+def test_errors_are_those_of_what_stands_for_a_slot() -> None:
+    features = torch.tensor([0.0, 0.3, 0.4]).view(1, 3, 1, 1).repeat(1, 1, POSITIONS, 1)
+    held = torch.tensor([torch.inf, 0.01, torch.inf]).view(1, 3, 1).repeat(1, 1, POSITIONS)
+    config = settings(mode="causal", threshold=1.0, context_weight=0, drift_weight=0)
+    _, errors = choose_runs(features, held, GRID, config)
+    torch.testing.assert_close(errors[0, :, 0], torch.tensor([0.0, 0.01, 0.16]))
+    sources, errors = choose_runs(features, held * 0, GRID, config)
+    assert (sources[0, 1] == HELD).all()
+    assert (errors[0, 1] == 0).all()

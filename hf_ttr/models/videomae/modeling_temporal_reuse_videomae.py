@@ -36,6 +36,7 @@ class VideoMAEParts(WindowParts):
     attention_class = TemporalReuseVideoMAESelfAttention
     layers = "encoder.layer"
     choices: ClassVar[dict[str, Any]] = {"bool_masked_pos": None}
+    has_steps = True
 
     def positions(self, base: Any) -> torch.Tensor:
         """See `WindowParts.positions`."""
