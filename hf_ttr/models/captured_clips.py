@@ -254,7 +254,7 @@ class _Piece:
         self.clips, self.pixels = clips, frames.flatten(0, 1).clone()
         self.shape = (clips.batch, frames.shape[1], clips.tokens)
         self.sizes = sizes_of_steps(clips.tokens, clips.planner.prefix_tokens, clips.batch * frames.shape[1])
-        self.runs: dict[int, _Run] = {}
+        self.runs: dict[tuple[int, bool], _Run] = {}
         self.look = clips.graphs.capture(self._look)
 
     def _look(self) -> None:
@@ -265,29 +265,32 @@ class _Piece:
         spent = Spent(clips.planned_frames, clips.planned_tokens)
         self.plan = clips.planner.plan_next(self.tokens[:, :, prefix:], clips.state, spent)
         finite = torch.isfinite(self.pixels.sum(dtype=torch.float32))
-        self.asked = torch.stack([self.plan.computed.sum(), finite.long()])
+        self.whole = self.plan.computed.all(-1)
+        self.asked = torch.stack([self.plan.computed.sum(), self.whole.sum(), finite.long()])
 
     def __call__(self, frames: torch.Tensor) -> tuple[torch.Tensor, ReuseReport] | None:
         self.pixels.copy_(frames.flatten(0, 1))
         self.look()
-        total, finite = self.asked.tolist()  # The only time the host waits for the device.
+        total, whole, finite = self.asked.tolist()  # The only time the host waits for the device.
         size = next((size for size in self.sizes if size >= total), None)
         if size is None or not finite:
             return None
-        run = self.runs.get(size)
-        if run is None:
-            run = self.runs[size] = _Run(self, size)
+        # Attention is recorded in whole frames alone: other pieces have no work with it.
+        key = size, self.clips.planner.observes_attention and whole > 0
+        if key not in self.runs:
+            self.runs[key] = _Run(self, *key)
+        run = self.runs[key]
         run.replay()
-        counts, observed = run.counts.clone(), run.has_observed.long()
+        counts, observed = run.counts.clone(), self.whole.any(1).long() * key[1]
         report = self.clips.report(counts, observed, self.shape[1], self.plan.planning_multiply_adds)
         return run.states.clone(), report
 
 
 class _Run:
-    """The second part of a piece, of so many rows."""
+    """The second part of a piece, of so many rows; `observes` is whether frames among them are computed whole."""
 
-    def __init__(self, piece: _Piece, size: int) -> None:
-        self.piece, self.size = piece, size
+    def __init__(self, piece: _Piece, size: int, observes: bool) -> None:
+        self.piece, self.size, self.observes = piece, size, observes
         # Captures run more than once, and each time from what the streams were before.
         before = [tensor.clone() for tensor in self._streams()]
         self.replay = piece.clips.graphs.capture(self._work)
@@ -315,11 +318,11 @@ class _Run:
         left, right, alpha = (part.flatten(0, 1) for part in (plan.left, plan.right, plan.alpha))
         left, right, alpha = left.int(), right.int(), alpha.float().contiguous()
         links = FrameLinks(starts.int(), left, right, alpha, longest=tokens, is_hold=False)
-        whole = computed.all(-1)
-        self.has_observed = whole.any(1) if planner.observes_attention else torch.zeros_like(whole[:, 0])
-        streams = torch.arange(batch, device=rows.device)
-        last_whole = streams * frames + frames - 1 - whole.flip(1).long().argmax(1)
-        observed = ObservedFrames(streams, last_whole, starts[last_whole]) if planner.observes_attention else None
+        streams, observed = torch.arange(batch, device=rows.device), None
+        # Of a stream without one it is the last frame, and nothing comes of that.
+        last_whole = streams * frames + frames - 1 - piece.whole.flip(1).long().argmax(1)
+        if self.observes:
+            observed = ObservedFrames(streams, last_whole, starts[last_whole])
         call = StepFrames(plan, [self.size], None, None, observed, links=links)
         last = call
         if outputs is not None:
@@ -343,7 +346,7 @@ class _Run:
         attention = clips.cache.take_attention()
         if attention is not None:
             seen = attention[:, planner.prefix_tokens :]
-            state.saliency = torch.where(self.has_observed[:, None], seen, state.saliency)
+            state.saliency = torch.where(piece.whole.any(1, keepdim=True), seen, state.saliency)
         clips.cache.streams = state
         self.counts = computed.sum((1, 2))
         clips.keep()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +21,7 @@ from ..configuration import TemporalReuseConfig
 from ..execution.flops import ReuseReport, TransformerCost
 from ..execution.graphs import Graphs
 from ..execution.kernels.frame_links import FrameLinks
-from ..execution.packed import FrameCall, PackedFrames, PackedLayout
+from ..execution.packed import FrameCall, ObservedFrames, PackedFrames, PackedLayout
 from ..modeling_outputs import TemporalReuseModelOutput
 from ..planning.plan import NEVER, ReusePlan
 from ..planning.planner import Planner
@@ -102,8 +102,8 @@ class CapturedSteps(Captured):
             make_planner: makes the planner for frames, `(frames, channels, height, width)`.
 
         Returns:
-            The output; or `None` where the frame is for the usual way: the stream is new, or much of it is computed,
-            or it holds numbers that are not finite. The cache is as it was then.
+            The output; or `None` where the frames are for the usual way: the streams are new, or nearly everything is
+            computed, or they hold numbers that are not finite. The cache is as it was then.
         """
         return self._attempt(
             (tuple(video.shape), video.dtype, reads, repr(vars(settings))),
@@ -138,7 +138,7 @@ class _Steps:
         batch = video.shape[0]
         self.shape = (batch, 1, self.state.age.shape[1])
         self.sizes = sizes_of_steps(self.shape[2], self.planner.prefix_tokens, batch)
-        self.runs: dict[int, _Run] = {}
+        self.runs: dict[tuple[int, bool], _Run] = {}
         self._take_over(cache)
         self.look = graphs.capture(self._look)
 
@@ -163,24 +163,33 @@ class _Steps:
         self.look()
         total, longest, finite = self.asked.tolist()  # The only time the host waits for the device.
         size = next((size for size in self.sizes if size >= total), None)
-        if size is None or longest == self.shape[2] or not finite:
+        if size is None or not finite:
             return None
-        run = self.runs.get(size)
-        if run is None:
-            run = self.runs[size] = _Run(self, size)
-        run.replay()
-        self._settle(run)
-        return run.result(cache)
+        # Attention is recorded in whole frames alone: other steps have no work with it.
+        key = size, self.planner.observes_attention and longest == self.shape[2]
+        if key not in self.runs:
+            self.runs[key] = _Run(self, *key)
+        self.runs[key].replay()
+        return self.runs[key].result(cache)
 
-    def _settle(self, run: _Run) -> None:
-        """The state of the streams after a step."""
+    def settle(self, computed: torch.Tensor, attention: torch.Tensor | None) -> None:
+        """
+        The state of the streams after a step.
+
+        Args:
+            computed (`torch.BoolTensor` of shape `(batch, tokens)`): what was computed.
+            attention (`torch.FloatTensor` of shape `(batch, tokens)`, *optional*): of the first token of each stream;
+                it counts where the frame was to be computed whole.
+        """
         state, prefix = self.state, self.planner.prefix_tokens
         assert state.debt is not None
-        computed = run.computed.view(self.shape[0], -1)
         patches = computed[:, prefix:]
         state.reference.copy_(torch.where(patches[..., None], self.patches[:, 0], state.reference))
         state.age.copy_(torch.where(computed, 1, (state.age + 1).clamp(max=NEVER)))
         state.debt.copy_(self.debt.masked_fill(patches, 0.0))
+        if attention is not None:
+            is_whole = self.chosen.all(1, keepdim=True)
+            state.saliency.copy_(torch.where(is_whole, attention[:, prefix:], state.saliency))
 
     def _take_over(self, cache: TemporalReuseCache) -> None:
         """Moves what a cache holds to where the steps read it; a cache whose place is taken gets a copy of its own."""
@@ -215,34 +224,42 @@ class _Steps:
 
 
 class _Run:
-    """The second part of a step, of so many rows."""
+    """The second part of a step, of so many rows; `observes` is whether frames among them are computed whole."""
 
-    def __init__(self, steps: _Steps, size: int) -> None:
-        self.steps, self.size = steps, size
+    def __init__(self, steps: _Steps, size: int, observes: bool) -> None:
+        self.steps, self.size, self.observes = steps, size, observes
+        # A capture runs more than once, and each time from what the streams were before.
+        before = [tensor.clone() for tensor in steps.buffers]
         self.replay = steps.graphs.capture(self._work)
+        for place, tensor in zip(steps.buffers, before):
+            place.copy_(tensor)
 
     def _work(self) -> None:
         steps, body = self.steps, self.steps.body
         (batch, _, tokens), outputs = steps.shape, steps.reads
         # Everything that is chosen is infinitely urgent; ties are among such alone, or among errors of 0.
         rows = steps.urgency.flatten().topk(self.size).indices.sort().values
-        self.computed = torch.zeros(batch * tokens, dtype=torch.bool, device=rows.device).index_fill(0, rows, True)
-        counts = self.computed.view(batch, tokens).sum(1)
+        computed = torch.zeros(batch * tokens, dtype=torch.bool, device=rows.device).index_fill(0, rows, True)
+        computed = computed.view(batch, tokens)
+        counts = computed.sum(1)
         starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
         held = torch.arange(batch * tokens, device=rows.device).view(batch, 1, tokens)
         none = torch.zeros(batch, 1, tokens, device=rows.device)
-        plan = StepPlan(
-            self.computed.view(batch, 1, tokens), held, held, none, steps.state.age, has_past=True, packed=rows
-        )
+        plan = StepPlan(computed[:, None], held, held, none, steps.state.age, has_past=True, packed=rows)
         cells = held[:, 0].int()
         links = FrameLinks(starts.int(), cells, cells, none[:, 0], longest=tokens, is_hold=True)
-        call = StepFrames(plan, [self.size], None, None, None, links=links)
+        streams, observed = torch.arange(batch + 1, device=rows.device), None
+        if self.observes:
+            observed = ObservedFrames(streams[:-1], streams[:-1], starts[:-1])
+        call = StepFrames(plan, [self.size], None, None, observed, links=links)
         last = call
         if outputs is not None:
-            asking = torch.arange(batch + 1, device=rows.device) * outputs
+            asking = streams * outputs
+            if observed is not None:
+                observed = replace(observed, rows=asking[:-1])
             few = FrameLinks(asking.int(), cells, cells, none[:, 0], longest=outputs, is_hold=True)
             first = (starts[:-1, None] + torch.arange(outputs, device=rows.device)).flatten()
-            last = StepFrames(plan, [self.size], outputs, None, None, links=few, output_rows=first)
+            last = StepFrames(plan, [self.size], outputs, None, observed, links=few, output_rows=first)
         layers = len(steps.layers)
         calls: list[FrameCall] = [*[call] * (layers - 1), last]
         cache = steps.owner()
@@ -255,11 +272,16 @@ class _Run:
         else:
             self.states = states[0].unflatten(0, (batch, 1, outputs))
         self.report = self._report(counts)
+        steps.settle(computed, cache.take_attention())
 
     def _report(self, counts: torch.Tensor) -> torch.Tensor:
         """Rows and multiply-adds of each stream, `torch.LongTensor` of shape `(2, streams)`."""
-        spent = [self._multiply_adds(rows) for rows in (0, 1)]
-        return torch.stack([counts, spent[0] + counts * (spent[1] - spent[0])])
+        cost, tokens = self.steps.cost, self.steps.shape[2]
+        none, one = (self._multiply_adds(rows) for rows in (0, 1))
+        spent = none + counts * (one - none)
+        if self.observes:
+            spent = spent + self.steps.chosen.all(1) * (cost.layers * tokens * cost.pair // 2)
+        return torch.stack([counts, spent])
 
     def _multiply_adds(self, rows: int) -> int:
         """Of a stream of which so many rows are computed; they grow evenly with these."""

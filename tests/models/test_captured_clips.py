@@ -141,7 +141,7 @@ def test_what_is_not_plain_goes_the_usual_way(cut: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-def test_the_host_reads_two_numbers_of_a_piece(monkeypatch: pytest.MonkeyPatch, cut: torch.Tensor) -> None:
+def test_the_host_reads_three_numbers_of_a_piece(monkeypatch: pytest.MonkeyPatch, cut: torch.Tensor) -> None:
     model = make(True)
     model(cut)
     read: list[tuple[int, ...]] = []
@@ -164,7 +164,7 @@ def test_the_host_reads_two_numbers_of_a_piece(monkeypatch: pytest.MonkeyPatch, 
         monkeypatch.setattr(torch.Tensor, name, refused)
     monkeypatch.setattr(torch, "tensor", refused)
     model(cut)
-    assert read == [(2,)]
+    assert read == [(3,)]
 
 
 @pytest.mark.parametrize("name", sorted(FRAME_MODELS))

@@ -75,8 +75,25 @@ def test_what_is_left_of_a_step_is_filled_with_tokens() -> None:
     assert (counts.sum(1)[1:] >= planned.sum(1)[1:]).all()
     sizes = sizes_of_steps(37, 1, len(clip))
     for total, own in zip(counts.sum(1).tolist(), counts):
-        # A frame that is computed whole goes the usual way.
-        assert total in sizes or 37 in own
+        # Of a step in which nearly everything is computed nothing is left.
+        assert total in sizes or total == 37 * len(own)
+
+
+@pytest.mark.parametrize("settings", [{}, {"saliency_weight": 0.0}])
+def test_a_cut_in_one_stream_is_a_step(exact: None, settings: dict[str, Any]) -> None:
+    clip = make_clip(frames=9)
+    clip[1] = clip[1, :1]
+    clip[0, 4:] = clip[0, 4:].flip(-1) * 2 + 1
+    usual, model = make(False, **settings), make(True, **settings)
+    expected, counts, before = stream(usual, clip)
+    logits, own_counts, after = stream(model, clip)
+    assert counts[4].tolist() == [37, 1]
+    assert torch.equal(own_counts, counts)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    for one, other in zip(before.streams.tensors(), after.streams.tensors()):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+    (steps,) = steps_of(model)._steps.values()
+    assert ((38, model.config.temporal_reuse.saliency_weight > 0)) in steps.runs
 
 
 def test_what_is_computed_is_what_is_counted(exact: None) -> None:
