@@ -305,7 +305,7 @@ class CostCounter:
     def add(self, plan: ReusePlan, calls: list[FrameCall], merged: MergedFrames | None = None) -> None:
         """Adds a plan, carried out with a call for each layer, and what making it, and merging its rows, cost."""
         batch, frames, tokens = plan.shape
-        observed = [] if calls[0].observed is None else calls[0].observed.streams.tolist()
+        observed = [] if calls[0].observed is None else calls[0].observed.numbers
         for stream in range(batch):
             own = slice(stream * frames, (stream + 1) * frames)
             self.computed[stream] += sum(plan.row_counts[own])

@@ -216,11 +216,13 @@ class ObservedFrames:
         streams, frames (`torch.LongTensor` of shape `(observed,)`): the streams, and the frames, numbered by stream
             and time.
         rows (`torch.LongTensor` of shape `(observed,)`): the query rows of their first tokens, among packed rows.
+        numbers (`list[int]`): `streams`, for the host.
     """
 
     streams: torch.Tensor
     frames: torch.Tensor
     rows: torch.Tensor
+    numbers: list[int]
 
     @classmethod
     def of(cls, plan: ReusePlan, first_rows: torch.Tensor) -> ObservedFrames | None:
@@ -231,7 +233,7 @@ class ObservedFrames:
         if not last:
             return None
         streams, chosen = (torch.tensor(list(part), device=first_rows.device) for part in (last, last.values()))
-        return cls(streams, chosen, first_rows[chosen])
+        return cls(streams, chosen, first_rows[chosen], list(last))
 
 
 @dataclass

@@ -77,13 +77,18 @@ def test_a_clip_is_planned_the_same(monkeypatch: pytest.MonkeyPatch, kernel_devi
 
 
 @needs_compiler
+@pytest.mark.parametrize("ones", [(), ("reach", "trajectories"), ("points", "reach")], ids=str)
 @pytest.mark.parametrize("points", [2, 65, 300])
 @pytest.mark.parametrize("capability", [80, 90])
-def test_the_kernel_compiles(capability: int, points: int) -> None:
+def test_the_kernel_compiles(capability: int, points: int, ones: tuple[str, ...]) -> None:
     pytest.importorskip("triton", reason="triton is not installed: `pip install triton` to compile the kernel.")
     from hf_ttr.planning.best_corners_triton import best_corners_kernel, kernel_settings
 
     types = dict.fromkeys(("segments", "tail", "prices"), "*fp32") | {"corners": "*i1"}
-    compiled = compiled_kernel(best_corners_kernel, types, kernel_settings(points), capability)
-    # Pieces are read ahead.
-    assert "cp.async" in compiled.asm["ptx"]
+    # Numbers that are 1 are constants to Triton.
+    compiled = compiled_kernel(
+        best_corners_kernel, types, kernel_settings(points) | dict.fromkeys(ones, 1), capability
+    )
+    # Pieces are read ahead, and nothing is multiplied and added in one, which would round otherwise than torch.
+    assert "points" in ones or "cp.async" in compiled.asm["ptx"]
+    assert "fma" not in compiled.asm["ptx"]

@@ -161,4 +161,4 @@ def test_attention_is_the_same_with_all_of_them(
     expected = triton_interpolated_attention(*states, links, 0.3)
     for settings in candidates(dtype, 32, links.longest):
         found = run_kernel(*states, links, 0.3, compile_time_settings(states[0], links) | settings)
-        torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(found, expected, atol=4e-3, rtol=1e-3)
