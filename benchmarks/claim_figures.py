@@ -9,8 +9,6 @@ from functools import lru_cache
 from statistics import geometric_mean, mean, median
 from typing import Any
 
-from hf_ttr.configuration import DEFAULT_THRESHOLD
-
 from . import ablation, bootstrap, clips, dense_outputs, gaps, long_streams, rates
 from .aggregate import Versus, curves_of, is_baseline, points, rivals, subjects_of, value_at, versus, versus_by_video
 from .bootstrap import Interval, Resampled
@@ -377,26 +375,13 @@ def caught(results: Results) -> Figure:
     return Figure(f"{found} of {cuts}", "long_streams: joint | *", reason="a count")
 
 
-def behind_cuts(worst: bool, results: Results) -> Figure:
-    """
-    KL behind a cut at the default threshold over that of the same frames in streams of their own, in either order.
-
-    Args:
-        worst: of the video on which it grows most, or of all frames that lie `AFTER_CUT` frames and more behind one.
-        results: the measured.
-    """
+def behind_cuts(results: Results) -> Figure:
+    """The largest change of KL that a video has behind others in a stream, against a stream of its own."""
     rows = long_streams.of_kind(part_of(results, "long_streams"), "joint")
-    rows = [row for row in rows if float(row["key"][2]) == DEFAULT_THRESHOLD]
-    if worst:
-        videos = [(name, one) for row in rows for name, one in row["videos"].items()]
-        # Where next to nothing is lost, a quotient says nothing.
-        grown = [(one["kl"] / one["alone"]["kl"], name) for name, one in videos if one["alone"]["kl"] > 1e-3]
-        text = "{:.1f} times ({})".format(*max(grown))
-    else:
-        later = [row["zones"][long_streams.ZONES[-1]] for row in rows]
-        ratios = [zone["kl"] / zone["alone"]["kl"] for zone in later]
-        text = spread((min(ratios), max(ratios)), "{:.1f}") + " times"
-    return Figure(text, "long_streams: joint | *", reason=FEW)
+    videos = [one for row in rows for one in row["videos"].values()]
+    # Where next to nothing is lost, a quotient says nothing.
+    found = [abs(one["kl"] / one["alone"]["kl"] - 1) for one in videos if one["alone"]["kl"] > 1e-3]
+    return Figure(f"{max(found):.1%}", "long_streams: joint | *", reason="the largest")
 
 
 def drifted(results: Results) -> Figure:

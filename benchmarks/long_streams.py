@@ -106,12 +106,13 @@ class Run:
 
 
 @cache
-def _loaded() -> tuple[Callable[[], Any], Callable[[], Any]]:
+def loaded() -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """What loads the video processor of the trained ViT-Tiny, and the model."""
     return loaders(real_data() / "models" / "vit-tiny-tin200", ViTForImageClassification)
 
 
 def _reuse(threshold: float) -> Any:
-    return hf_ttr.with_temporal_reuse(_loaded()[1](), {"threshold": threshold, "mode": "causal"})
+    return hf_ttr.with_temporal_reuse(loaded()[1](), {"threshold": threshold, "mode": "causal"})
 
 
 def _frames(name: str, most: int | None) -> tuple[list[np.ndarray], float]:
@@ -121,12 +122,12 @@ def _frames(name: str, most: int | None) -> tuple[list[np.ndarray], float]:
 
 
 def _prepared(frames: Sequence[np.ndarray]) -> torch.Tensor:
-    pixels: torch.Tensor = _loaded()[0]()(list(frames), do_sample_frames=False, return_tensors="pt").pixel_values[0]
+    pixels: torch.Tensor = loaded()[0]()(list(frames), do_sample_frames=False, return_tensors="pt").pixel_values[0]
     return pixels
 
 
 @cache
-def _pixels(name: str, most: int | None) -> torch.Tensor:
+def pixels_of(name: str, most: int | None) -> torch.Tensor:
     """All frames of a video as the model takes them, kept for all cells."""
     return _prepared(_frames(name, most)[0])
 
@@ -134,7 +135,7 @@ def _pixels(name: str, most: int | None) -> torch.Tensor:
 @cache
 def _dense(name: str, most: int | None) -> torch.Tensor:
     """The dense logits of each."""
-    return Dense(_loaded()[1]()).clip(_pixels(name, most))
+    return Dense(loaded()[1]()).clip(pixels_of(name, most))
 
 
 @torch.inference_mode()
@@ -184,7 +185,7 @@ def of_age(whole: Sequence[int]) -> int:
 
 
 def _calls(name: str, most: int | None) -> Iterable[torch.Tensor]:
-    pixels = _pixels(name, most)
+    pixels = pixels_of(name, most)
     return pixels.split(list(call_lengths(len(pixels))))
 
 
@@ -199,8 +200,8 @@ def _alone(name: str, threshold: float, most: int | None) -> dict[str, Any]:
 
 
 def _looking_ahead(name: str, most: int | None) -> dict[str, Any]:
-    method = LookAhead(_loaded()[1](), DEFAULT_THRESHOLD)
-    found = run(method.reuse, _pixels(name, most).split(method.frames))
+    method = LookAhead(loaded()[1](), DEFAULT_THRESHOLD)
+    found = run(method.reuse, pixels_of(name, most).split(method.frames))
     return found.against(_dense(name, most))
 
 
@@ -210,7 +211,7 @@ def _joint(names: Sequence[str], threshold: float, most: int | None) -> dict[str
     starts, start = {}, 0
     for name in names:
         starts[name] = start
-        start += len(_pixels(name, most))
+        start += len(pixels_of(name, most))
     cuts = list(starts.values())[1:]
     zones: dict[str, list[tuple[float, ...]]] = {zone: [] for zone in ZONES}
     of_videos: dict[str, Any] = {}
@@ -309,7 +310,7 @@ def _lit(change: str, name: str, most: int) -> dict[str, Any]:
     frames = _frames(name, most)[0]
     changed = [CHANGES[change](frame, number) for number, frame in enumerate(frames)]
     pixels = _prepared(changed)
-    return run(_reuse(DEFAULT_THRESHOLD), pixels.split(CALL)).against(Dense(_loaded()[1]()).clip(pixels))
+    return run(_reuse(DEFAULT_THRESHOLD), pixels.split(CALL)).against(Dense(loaded()[1]()).clip(pixels))
 
 
 def looped(frames: int, loop: str) -> list[int]:
@@ -321,7 +322,7 @@ def looped(frames: int, loop: str) -> list[int]:
 @torch.inference_mode()
 def _looped(loop: str, name: str, rounds: int, most: int | None) -> dict[str, Any]:
     """A stream of `PERIODS` periods, each of so many rounds, and how near to the dense model each of them is."""
-    pixels, dense, reuse = _pixels(name, most), _dense(name, most), _reuse(DEFAULT_THRESHOLD)
+    pixels, dense, reuse = pixels_of(name, most), _dense(name, most), _reuse(DEFAULT_THRESHOLD)
     order = torch.tensor(looped(len(pixels), loop) * rounds)
     past, rows = None, []
     for _ in range(PERIODS):

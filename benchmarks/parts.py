@@ -26,6 +26,7 @@ from . import (
     speed_methods,
     speed_reduction,
     speed_videomae,
+    step_sizes,
     streams,
     trained,
     trained_windows,
@@ -67,4 +68,5 @@ PARTS: tuple[Part, ...] = (
     streams.MANY_PART,
     streams.GUARD_PART,
     long_streams.PART,
+    step_sizes.PART,
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
+from benchmarks.common import ROOT
 from benchmarks.gpu import session, tables, ways
 from benchmarks.gpu.correctness import TOLERANCES, families
 from benchmarks.gpu.scenes import SCENES, changing_streams
@@ -114,3 +118,15 @@ def test_a_device_that_is_not_there_is_a_sentence() -> None:
     assert result.exit_code == 2
     assert "no CUDA device" in result.output
     assert set(TOLERANCES) == set(session.DTYPES.values())
+
+
+def test_the_session_of_a_person_with_a_gpu_is_rehearsed(tmp_path: Path) -> None:
+    command = ["scripts/gpu_session", str(tmp_path), "--device", "cpu", "--quick", "--minutes", "0.02"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = (tmp_path / "log.txt").read_text()
+    assert "torch" in log and "exit code 0" in log
+    found = Results(tmp_path / "results.json").suites["gpu"]["gpu_correctness"]
+    assert found["device"] == "cpu" and all(cell["passed"] for cell in found["cells"].values())
