@@ -25,6 +25,10 @@ from .models.frame_model import FrameModel
 from .models.window_model import WindowModel
 
 
+WITH_GRAPHS = ("reduce-overhead", "max-autotune")
+"""Modes of `torch.compile` that capture CUDA graphs."""
+
+
 @dataclass(frozen=True)
 class Optimization:
     """
@@ -102,7 +106,8 @@ def optimize(
         `OptimizationReport`: what is on, and what is off for which reason.
 
     Raises:
-        ValueError: if the model has no reuse, or the dtype is none of these; one sentence.
+        ValueError: if the model has no reuse, the dtype is none of these, or both `compile` and `graphs` would capture
+            CUDA graphs; one sentence.
 
     Example:
 
@@ -119,6 +124,11 @@ def optimize(
 
     ```
     """
+    if graphs and compile in WITH_GRAPHS:
+        raise ValueError(
+            f"compile is {compile!r}, which captures CUDA graphs of its own, and so does graphs=True; pass "
+            "compile=True, or leave graphs out."
+        )
     body: Any = getattr(model, "video_encoder", None)
     if body is None:
         raise ValueError(
@@ -129,7 +139,7 @@ def optimize(
         raise ValueError(f"dtype is {dtype}, but optimize converts to torch.bfloat16 or torch.float16, or not at all.")
     done = [] if dtype is None else [_convert(model, dtype)]
     layers = body.parts.layers_of(body)
-    done.append(_compile(body, layers, compile))
+    done.append(_compile(body, layers, compile, is_captured=graphs and frozen))
     done.append(_pack_weights(body, layers, frozen))
     if isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.has_steps):
         done.append(_capture_steps(body, graphs, frozen))
@@ -156,7 +166,7 @@ def _convert(model: nn.Module, dtype: torch.dtype) -> Optimization:
     return Optimization(name, True, "the weights were converted")
 
 
-def _compile(body: Any, layers: nn.ModuleList, compile: bool | str | None) -> Optimization:
+def _compile(body: Any, layers: nn.ModuleList, compile: bool | str | None, is_captured: bool) -> Optimization:
     name = "compiled layers"
     device = _device(body)
     if compile is None and device.type != "cuda":
@@ -165,8 +175,9 @@ def _compile(body: Any, layers: nn.ModuleList, compile: bool | str | None) -> Op
         return Optimization(name, False, f"not tried on {device.type}; ask for it with compile=True")
     if compile is False:
         return Optimization(name, False, "as asked")
-    # Padding costs next to nothing on a GPU. Elsewhere code for any number of rows spares it.
-    body.row_buckets = RowBuckets() if device.type == "cuda" else None
+    # Padding costs next to nothing on a GPU. Elsewhere code for any number of rows spares it; captured steps have more
+    # sizes than code is made for.
+    body.row_buckets = RowBuckets() if device.type == "cuda" and not is_captured else None
     mode = compile if isinstance(compile, str) else None
     for layer in layers:
         layer.compile(mode=mode, dynamic=body.row_buckets is None)

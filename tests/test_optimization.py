@@ -191,6 +191,42 @@ def test_compiled_layers_serve_any_number_of_rows(kind: str, monkeypatch: pytest
     torch._dynamo.reset()
 
 
+def test_compiled_layers_serve_captured_steps_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda module, mode, dynamic: compile_module(module, backend=counter, dynamic=dynamic)
+    )
+    model, plain = MAKERS["vit"](), MAKERS["vit"]()
+    hf_ttr.optimize(model, compile=True, frozen=True, graphs=True)
+    hf_ttr.optimize(plain, frozen=True, graphs=True)
+    clip, compiled = make_clip(frames=12), []
+    with torch.no_grad():
+        for share in (0.2, 0.3, 0.4, 0.5, 0.6):
+            found = []
+            for each in (model, plain):
+                settings = {**SETTINGS, "mode": "causal", "compute_budget": share, "threshold": None}
+                cache, logits = None, []
+                for frame in clip.split(1, dim=1):
+                    output = each(frame, past_key_values=cache, temporal_reuse=settings)
+                    cache = output.past_key_values
+                    logits.append(output.frame_logits)
+                found.append(torch.cat(logits, dim=1))
+            torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+            compiled.append(counter.frame_count)
+    steps = model.video_encoder.captured_steps
+    assert not steps.reason and steps.captured > 10
+    assert compiled[-1] <= compiled[0] + 2
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
+def test_graphs_are_captured_once(make: Callable[..., Any], mode: str) -> None:
+    with pytest.raises(ValueError, match=f"compile is '{mode}', which captures CUDA graphs of its own"):
+        hf_ttr.optimize(make(), compile=mode, frozen=True, graphs=True)
+
+
 def test_a_compiled_model_runs(make: Callable[..., Any]) -> None:
     """`torch.compile` of the whole model leaves planning and cache alone."""
     torch._dynamo.reset()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -322,7 +322,7 @@ class _Run:
         # Of a stream without one it is the last frame, and nothing comes of that.
         last_whole = streams * frames + frames - 1 - piece.whole.flip(1).long().argmax(1)
         if self.observes:
-            observed = ObservedFrames(streams, last_whole, starts[last_whole])
+            observed = ObservedFrames(streams, last_whole, starts[last_whole], list(range(batch)))
         call = StepFrames(plan, [self.size], None, None, observed, links=links)
         last = call
         if outputs is not None:
@@ -330,7 +330,7 @@ class _Run:
             few = FrameLinks(asking.int(), left, right, alpha, longest=outputs, is_hold=False)
             first = (starts[:-1, None] + torch.arange(outputs, device=rows.device)).flatten()
             if observed is not None:
-                observed = ObservedFrames(streams, last_whole, asking[last_whole])
+                observed = replace(observed, rows=asking[last_whole])
             last = StepFrames(plan, [self.size], outputs, None, observed, links=few, output_rows=first)
         calls: list[FrameCall] = [*[call] * (len(clips.layers) - 1), last]
         clips.place()

@@ -250,7 +250,7 @@ class _Run:
         links = FrameLinks(starts.int(), cells, cells, none[:, 0], longest=tokens, is_hold=True)
         streams, observed = torch.arange(batch + 1, device=rows.device), None
         if self.observes:
-            observed = ObservedFrames(streams[:-1], streams[:-1], starts[:-1])
+            observed = ObservedFrames(streams[:-1], streams[:-1], starts[:-1], list(range(batch)))
         call = StepFrames(plan, [self.size], None, None, observed, links=links)
         last = call
         if outputs is not None:
