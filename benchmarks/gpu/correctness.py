@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 
+import hf_ttr
+from hf_ttr.execution.graphs import Graphs, NoGraphs, graphs_for
 from hf_ttr.execution.kernels.frame_links import FrameLinks
 from hf_ttr.execution.kernels.interpolated_attention import (
     interpolated_attention,
@@ -61,7 +64,41 @@ def check_family(name: str, device: torch.device, dtype: torch.dtype) -> dict[st
         cache = model(video).past_key_values
         again = _states(model(video, past_key_values=cache))
         distances["identical windows"] = _distance(again, _states(model(video)))
+    captured, plain = (in_steps(model, video, settings, graphs) for graphs in (graphs_for(device), NoGraphs()))
+    if captured is not None and plain is not None:
+        distances["captured steps"] = _distance(captured, plain)
     return _verdict(distances, TOLERANCES[dtype])
+
+
+def in_steps(model: Any, video: torch.Tensor, settings: dict[str, Any], graphs: Graphs) -> torch.Tensor | None:
+    """
+    What a model says of a stream that goes on in steps of fixed shapes.
+
+    Args:
+        model: the model; it stays as it is.
+        video (`torch.Tensor` of shape `(batch, frames, channels, height, width)`): frames of the stream, or a window.
+        settings: of reuse.
+        graphs: how steps are run again.
+
+    Returns:
+        Numbers of each step, NaN where steps cannot be captured; `None` of models that have no steps.
+    """
+    own = copy.deepcopy(model)
+    hf_ttr.optimize(own, compile=False, frozen=True, graphs=True)
+    steps = own.video_encoder.captured_steps
+    if steps is None:
+        return None
+    steps.graphs = graphs
+    pieces = video.split(1, dim=1)
+    if own.config.window_frames is not None:
+        pieces = tuple(video.roll(-shift, dims=1) for shift in range(4))
+    cache, found = None, []
+    for piece in pieces:
+        output = own(piece, past_key_values=cache, temporal_reuse=settings)
+        cache = output.past_key_values
+        found.append(_states(output))
+    # One graph plans; unless there are more, everything went the usual way.
+    return torch.stack(found) if steps.captured > 1 else torch.full_like(found[0], torch.nan)
 
 
 def _states(output: Any) -> torch.Tensor:
