@@ -64,42 +64,49 @@ def check_family(name: str, device: torch.device, dtype: torch.dtype) -> dict[st
         cache = model(video).past_key_values
         again = _states(model(video, past_key_values=cache))
         distances["identical windows"] = _distance(again, _states(model(video)))
-    with_graphs, without = (_captured(model, video, graphs) for graphs in (graphs_for(device), NoGraphs()))
-    for what, found in with_graphs.items():
-        distances[f"captured {what}"] = _distance(found, without[what])
+    captured, plain = (in_steps(model, video, settings, graphs) for graphs in (graphs_for(device), NoGraphs()))
+    for what, found in captured.items():
+        # Without graphs there are no steps of what adds something to the scores.
+        if not plain[what].isnan().any():
+            distances[f"captured {what}"] = _distance(found, plain[what])
     return _verdict(distances, TOLERANCES[dtype])
 
 
-def _captured(model: Any, video: torch.Tensor, graphs: Graphs) -> dict[str, torch.Tensor]:
-    """What a model makes of streams, clips or windows in steps of fixed shapes, run by `graphs`, more than once."""
-    model = copy.deepcopy(model)
-    hf_ttr.optimize(model, compile=False, frozen=True, graphs=True)
-    body, found = model.video_encoder, {}
-    for captured in (body.captured_steps, body.captured_clips):
+def in_steps(model: Any, video: torch.Tensor, settings: dict[str, Any], graphs: Graphs) -> dict[str, torch.Tensor]:
+    """
+    What a model says of streams and clips, or of windows, that go on in steps of fixed shapes.
+
+    Args:
+        model: the model; it stays as it is.
+        video (`torch.Tensor` of shape `(batch, frames, channels, height, width)`): frames of the streams, or a window.
+        settings: of reuse, in mode "causal".
+        graphs: how steps are run again.
+
+    Returns:
+        Numbers of each step, by what it is of, NaN where nothing was captured; nothing of models that have no steps.
+    """
+    own = copy.deepcopy(model)
+    hf_ttr.optimize(own, compile=False, frozen=True, graphs=True)
+    steps, clips, found = own.video_encoder.captured_steps, own.video_encoder.captured_clips, {}
+    for captured in (steps, clips):
         if captured is not None:
             captured.graphs = graphs
-    settings = scripts("make_supported_table").NEAR
-    if model.config.window_frames is not None:
+    if steps is not None:
+        pieces, name = video.split(1, dim=1) * 2, "streams"
+        if own.config.window_frames is not None:
+            pieces, name = tuple(video.roll(-shift, dims=1) for shift in range(4)), "windows"
         cache, states = None, []
-        for _ in range(3):
-            output = model(video, past_key_values=cache)
+        for piece in pieces:
+            output = own(piece, past_key_values=cache, temporal_reuse=settings)
             cache = output.past_key_values
             states.append(_states(output))
-        found["windows"] = torch.stack(states)
-    else:
-        if body.captured_clips is not None:
-            clips = [_states(model(clip, temporal_reuse=settings)) for clip in (video, video.flip(1), video)]
-            found["clips"] = torch.stack(clips)
-        cache, states = None, []
-        for frame in [*video.split(1, dim=1)] * 2:
-            output = model(frame, past_key_values=cache, temporal_reuse={**settings, "mode": "causal"})
-            cache = output.past_key_values
-            states.append(_states(output))
-        found["streams"] = torch.cat(states, dim=1)
-    for captured in (body.captured_steps, body.captured_clips):
-        # What adds something to the scores is left to the usual way.
-        if captured is not None and captured.reason and "no steps of fixed shapes" not in captured.reason:
-            raise RuntimeError(captured.reason)
+        # One graph plans; unless there are more, everything went the usual way.
+        found[name] = torch.stack(states) if steps.captured > 1 else torch.full_like(states[0], torch.nan)
+    if clips is not None:
+        settings = {**settings, "mode": "bidirectional"}
+        states = [_states(own(clip, temporal_reuse=settings)) for clip in (video, video.flip(1), video)]
+        # The first frame and what plans the others are two.
+        found["clips"] = torch.stack(states) if clips.captured > 2 else torch.full_like(states[0], torch.nan)
     return found
 
 

@@ -111,11 +111,11 @@ class TemporalReuseWindowCache(ReuseCache):
     """
 
     layers: list[WindowCacheLayer]
+    _give_back: Callable[[], None] | None = None
 
     def __init__(self, num_layers: int) -> None:
         super().__init__([WindowCacheLayer() for _ in range(num_layers)])
         self.streams: WindowState | None = None
-        self._give_back: Callable[[], None] | None = None
 
     @property
     def goes_on_plainly(self) -> bool:

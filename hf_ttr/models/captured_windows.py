@@ -155,8 +155,9 @@ class CapturedWindows(Captured):
             is as it was then.
         """
         stride = None if stride is None or stride >= window.shape[1] else stride
+        autocast = torch.is_autocast_enabled(window.device.type)
         return self._attempt(
-            (tuple(window.shape), window.dtype, stride, repr(vars(settings))),
+            (tuple(window.shape), window.dtype, autocast, stride, repr(vars(settings))),
             lambda: _Steps(self.body, self.graphs, window, cache, stride, planner, self),
             lambda steps: steps(window, cache),
         )
@@ -286,7 +287,7 @@ class _Run:
             padded = rows // slots * self.queries + links.numbers.flatten()[rows] if batch > 1 else None
             # Only differences matter to a softmax, and of what is not in use the logarithm is minus infinity.
             logits = (links.counts / links.counts.amax(1, keepdim=True)).log()
-            mask = logits.to(table.output.dtype)[:, None, None].expand(-1, -1, self.queries, -1)
+            mask = logits.to(table.layers[0][0].dtype)[:, None, None].expand(-1, -1, self.queries, -1)
             runs = [
                 StepRun(number, None, keys, values, places, padded, self.queries, mask)
                 for number, (keys, values) in enumerate(table.layers)

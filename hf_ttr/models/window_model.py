@@ -778,8 +778,9 @@ def go_on(checksums: torch.Tensor, before: torch.Tensor, stride: int) -> torch.T
         checksums, before (`torch.DoubleTensor` of shape `(batch, frames)`): of both.
         stride (`int`): frames between them, less than they have.
     """
-    overlap = checksums.shape[1] - stride
-    return torch.isclose(checksums[:, :overlap], before[:, stride:], rtol=1e-6, atol=1e-3).all()
+    expected = before[:, stride:]
+    # `isclose` does the same in twice as many operations: it has infinite numbers in mind, which are refused before.
+    return ((checksums[:, :-stride] - expected).abs() <= 1e-3 + 1e-6 * expected.abs()).all()
 
 
 def embed_tubelets(projection: Any, frames: torch.Tensor) -> torch.Tensor:

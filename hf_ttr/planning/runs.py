@@ -54,15 +54,15 @@ def choose_runs(
         `HELD`; and a `torch.FloatTensor` of the same shape: the squared error of what stands for it.
     """
     batch, times, positions, _ = features.shape
-    distances = pairwise_distances(features.transpose(1, 2))
-    distances = spread_over_neighbours(distances, grid, config.context_weight, config.context_size)
-    distances = distances + drift(times, config, features.device)
-    held = features.new_full((batch, positions, times), torch.inf)
+    errors = pairwise_distances(features.transpose(1, 2))
     if held_errors is not None:
         known = held_errors.isfinite().transpose(1, 2)
-        held_errors = torch.where(known, held_errors.transpose(1, 2), 0.0)
-        held_errors = spread_over_neighbours(held_errors, grid, config.context_weight, config.context_size)
-        held = torch.where(known, held_errors.round(decimals=5), torch.inf)
+        errors = torch.cat([errors, torch.where(known, held_errors.transpose(1, 2), 0.0)[..., None]], dim=-1)
+    errors = spread_over_neighbours(errors, grid, config.context_weight, config.context_size)
+    distances = errors[..., :times] + drift(times, config, features.device)
+    held = features.new_full((batch, positions, times), torch.inf)
+    if held_errors is not None:
+        held = torch.where(known, errors[..., times].round(decimals=5), torch.inf)
     distances, held = distances.flatten(0, 1), held.flatten(0, 1)
     middles = representatives(times, representative_fractions(grid, config, features.device)).repeat(batch, 1, 1)
     costs = run_costs(distances, held, middles)
@@ -169,29 +169,30 @@ def best_runs(costs: torch.Tensor, held: torch.Tensor, middles: torch.Tensor, pr
         `torch.LongTensor` of shape `(k, n, times)`: the time of the token that stands for each, or `HELD`.
     """
     count, times, _ = costs.shape
+    device = costs.device
+    ends = torch.arange(times + 1, device=device)
+    lengths, position = ends[1:], torch.arange(count, device=device)[:, None]
+    # By the end of a run, from the shortest; those that begin before the first time are not looked at.
+    by_end = costs[:, (ends[1:, None] - lengths).clamp(min=0), lengths - 1]
+    # What the times before each end cost, from the last to the first, as the runs lie that they are added to.
     total = prices.new_zeros((*prices.shape, times + 1))
-    length = torch.zeros(total.shape, dtype=torch.long, device=costs.device)
-    gaps, position = torch.arange(times, device=costs.device), torch.arange(count, device=costs.device)
+    run = torch.zeros(total.shape, dtype=torch.long, device=device)
     for end in range(1, times + 1):
-        # Runs that end here, from the shortest; then none, which costs nothing but the error of what was left.
-        starts = end - 1 - gaps[:end]
-        runs = total[..., starts] + costs[:, starts, gaps[:end]]
-        best, shortest = runs.min(-1)
+        # Runs that end here; then none, which costs nothing but the error of what was left.
+        best, shortest = (total[..., times + 1 - end :] + by_end[:, end - 1, :end]).min(-1)
         best = best + prices
-        idle = total[..., end - 1] + held[:, end - 1]
-        length[..., end] = torch.where(idle <= best, 0, shortest + 1)
-        total[..., end] = torch.minimum(idle, best)
-    sources = torch.full((*prices.shape, times), HELD, device=costs.device)
-    ends = torch.full(prices.shape, times, device=costs.device)
-    source = sources[..., 0]
-    for time in range(times - 1, -1, -1):
-        starts_here = ends == time + 1
-        run = length[..., time + 1]
-        begin = time + 1 - run
-        cell = begin.clamp(min=0, max=times - 1) * times + (run - 1).clamp(min=0)
-        own = middles.flatten(1)[position, cell].masked_fill(run == 0, HELD)
-        source = torch.where(starts_here, own, source)
-        # A slot that is held is as wide as a run of one.
-        ends = torch.where(starts_here, begin - (run == 0).long(), ends)
-        sources[..., time] = source
-    return sources
+        idle = total[..., times + 1 - end] + held[:, end - 1]
+        torch.mul(shortest + 1, ~(idle <= best), out=run[..., end])
+        torch.minimum(idle, best, out=total[..., times - end])
+    # The token of the run that ends at each time, and where the one before it ends: on a GPU it is dear to go back
+    # over the times with more than one operation for each. A slot that is held is as wide as a run of one.
+    is_idle, begin = run == 0, ends - run
+    own = middles.flatten(1)[position, begin.clamp(max=times - 1) * times + (run - 1).clamp(min=0)]
+    own, before = own.masked_fill(is_idle, HELD), (begin - is_idle.long()).clamp(min=0)
+    path = [torch.full((*prices.shape, 1), times, device=device)]
+    for _ in range(times - 1):
+        path.append(before.gather(-1, path[-1]))
+    taken = torch.cat(path, -1)
+    # For each time the first end behind it of those that are taken.
+    behind = torch.full_like(run, times).scatter_(-1, taken, taken)[..., 1:].flip(-1).cummin(-1).values.flip(-1)
+    return own.gather(-1, behind)

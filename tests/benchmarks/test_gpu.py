@@ -15,12 +15,13 @@ from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
 from benchmarks.common import ROOT
-from benchmarks.gpu import session, tables, ways
-from benchmarks.gpu.correctness import TOLERANCES, families
+from benchmarks.gpu import correctness, session, tables, ways
+from benchmarks.gpu.correctness import TOLERANCES, check_family, families
 from benchmarks.gpu.scenes import SCENES, changing_streams
 from benchmarks.runner import Cell
 from benchmarks.store import Results
 from benchmarks.table import as_markdown
+from hf_ttr.execution.graphs import Graphs
 
 
 CPU = torch.device("cpu")
@@ -102,6 +103,23 @@ def test_a_way_that_fails_leaves_the_others_alone() -> None:
     failed.trying(found, "works", lambda: lambda: None)
     assert list(found) == ["works"]
     assert failed.reasons == {"broken": "RuntimeError: no such kernel"}
+
+
+class Refusing(Graphs):
+    """A device on which nothing can be captured."""
+
+    def capture(self, work: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize("name", ["temporal_reuse_vit", "temporal_reuse_videomae"])
+def test_steps_that_are_not_captured_do_not_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = check_family(name, CPU, torch.float32)
+    assert found["passed"]
+    captured = [distance for what, distance in found["distances"].items() if what.startswith("captured")]
+    assert captured and not any(captured)
+    monkeypatch.setattr(correctness, "graphs_for", lambda device: Refusing())
+    assert not check_family(name, CPU, torch.float32)["passed"]
 
 
 def test_a_share_of_the_patches_changes() -> None:

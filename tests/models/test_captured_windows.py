@@ -18,7 +18,7 @@ from hf_ttr.caching.snapshot import check_cache, load_cache, save_cache
 from hf_ttr.execution.graphs import Graphs, NoGraphs
 from hf_ttr.models import captured_windows
 from hf_ttr.models.captured_steps import sizes_of_steps
-from hf_ttr.models.captured_windows import CapturedWindows
+from hf_ttr.models.captured_windows import QUERY_GROWTH, CapturedWindows, sizes_of_queries
 from hf_ttr.models.window_model import WindowModel
 from hf_ttr.planning.window_planner import WindowPlanner
 from hf_ttr.planning.window_state import WindowState
@@ -421,6 +421,15 @@ def test_nothing_comes_to_a_graph_from_the_host(
         steps._look()
         for size, queries in ((40, 40 if batch == 1 else 24), (0, 0)):
             captured_windows._Run(steps, size, queries)._work()
+
+
+@pytest.mark.parametrize("slots", [1, 16, 100, 1568])
+def test_queries_are_padded_to_a_few_sizes_up_to_all_slots(slots: int) -> None:
+    sizes = sizes_of_queries(slots)
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] == slots
+    assert len(sizes) <= 13
+    assert all(after <= QUERY_GROWTH * before + 1 for before, after in zip(sizes, sizes[1:]))
 
 
 def test_models_without_steps_say_nothing_of_them() -> None:
