@@ -223,20 +223,7 @@ class _Clips:
         cost, tokens = self.cost, self.tokens
         none, one = (self._multiply_adds(rows, frames) for rows in (0, 1))
         spent = none + planning + counts * (one - none) + observed * (cost.layers * tokens * cost.pair // 2)
-        total = torch.full_like(counts, frames * tokens)
-        by_layer = counts[:, None].expand(-1, cost.layers)
-        nothing = torch.zeros_like(by_layer)
-        return ReuseReport(
-            computed_tokens=counts,
-            total_tokens=total,
-            computed_share=counts.float() / total,
-            multiply_adds=spent,
-            dense_multiply_adds=torch.full_like(counts, cost.dense(frames, tokens)),
-            computed_by_layer=by_layer,
-            reused_by_layer=total[:, None] - by_layer,
-            merged_by_layer=nothing,
-            pruned_by_layer=nothing,
-        )
+        return ReuseReport.of_counts(counts, frames * tokens, spent, cost.dense(frames, tokens), cost.layers)
 
     def _multiply_adds(self, rows: int, frames: int) -> int:
         """Of so many frames of a stream of which so many rows are computed; they grow evenly with these."""
