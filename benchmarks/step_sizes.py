@@ -81,7 +81,8 @@ def _clips(names: Sequence[str], frames: int, most: int | None) -> dict[str, Any
     model, totals = _model("bidirectional"), []
     for name in names:
         pixels = pixels_of(name, most)
-        for clip in pixels[: len(pixels) // frames * frames].split(frames):
+        for start in range(0, len(pixels) - frames + 1, frames):
+            clip = pixels[start : start + frames]
             plan = model(clip[None], output_reuse_plan=True, use_cache=False).reuse.plan
             totals.append(int(plan[:, 1:].sum()))
     return _rounded(totals, _tokens(), 1, frames - 1)
