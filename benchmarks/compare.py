@@ -183,6 +183,10 @@ NOT_JUDGED = {
         "says what was measured",
     ),
     **dict.fromkeys(("whole", "whole_of_age"), "a token that rounding decides on makes a frame whole, or not"),
+    **dict.fromkeys(
+        ("steps", "usual", "planned", "computed", "in_buckets", "sizes"),
+        "a token that rounding decides on may lead to the next size of a step",
+    ),
     "realised": "the quotient of two that are judged",
     "accuracy_per_class": "parts of an accuracy that is judged",
     "mib_after_each_frame": "the last of them is judged",
