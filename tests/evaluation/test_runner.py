@@ -163,7 +163,7 @@ def test_one_command_starts_the_processes(files: Path, tmp_path: Path, single: d
 def test_killed_and_started_again(files: Path, tmp_path: Path, single: dict[str, bytes]) -> None:
     out = tmp_path / "out"
     process = run(command(files, out), (*TORCHRUN, "2"), start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         if sum(path.read_bytes().count(b"\n") for path in out.glob("rows/*.jsonl")) >= 3:
             break
