@@ -92,6 +92,10 @@ class TransformerCost:
         attention = rows * (self.key_value + self.query_output) + pairs * self.pair
         return attention + (rows if mlp_rows is None else mlp_rows) * self.mlp
 
+    def observed(self, tokens: int) -> int:
+        """Multiply-adds of recording the attention of the first token of a frame of so many tokens, in all layers."""
+        return self.layers * tokens * self.pair // 2
+
     def layer_of_few(self, rows: int, pairs: int, outputs: int) -> int:
         """The same in a layer that computes outputs for so many of its rows alone."""
         return rows * self.key_value + outputs * self.row + pairs * self.pair
@@ -326,7 +330,7 @@ class CostCounter:
                         call.reduction.multiply_adds(layer, frame) for frame in range(own.start, own.stop)
                     )
             if stream in observed:
-                self.multiply_adds[stream] += self.cost.layers * tokens * self.cost.pair // 2
+                self.multiply_adds[stream] += self.cost.observed(tokens)
         self.plans.append(plan.computed)
 
     def report(self) -> ReuseReport:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from ..modeling_outputs import TemporalReuseModelOutput
 from ..planning.plan import ReusePlan, packed_rows
 from ..planning.planner import MAX_FRAMES, Planner, Spent
 from ..planning.stream_state import StreamState
-from .captured_steps import StepFrames, StepPlan, sizes_of_steps
+from .captured_steps import StepPlan, calls_of_layers, multiply_adds, sizes_of_steps
 from .capturing import Captured
 
 
@@ -184,7 +184,8 @@ class _Clips:
     def _hand_over(self, cache: TemporalReuseCache) -> None:
         """Lets a cache hold the streams that lie here, until others come."""
         self.owner = weakref.ref(cache)
-        cache.streams = self.state
+        # A state of its own: what a cache puts in the place of a tensor must not be taken for where streams lie.
+        cache.streams = StreamState(*self.state.tensors())
         for layer, (keys, values) in zip(cache.layers, self.layers):
             layer.lazy_initialization(keys, values)
             layer.keys, layer.values = keys, values
@@ -221,17 +222,8 @@ class _Clips:
             planning (`int`): multiply-adds of planning them.
         """
         cost, tokens = self.cost, self.tokens
-        none, one = (self._multiply_adds(rows, frames) for rows in (0, 1))
-        spent = none + planning + counts * (one - none) + observed * (cost.layers * tokens * cost.pair // 2)
+        spent = planning + multiply_adds(cost, counts, observed, frames, tokens, self.reads)
         return ReuseReport.of_counts(counts, frames * tokens, spent, cost.dense(frames, tokens), cost.layers)
-
-    def _multiply_adds(self, rows: int, frames: int) -> int:
-        """Of so many frames of a stream of which so many rows are computed; they grow evenly with these."""
-        cost, pairs = self.cost, rows * self.tokens
-        every = cost.layer(rows, pairs)
-        few = 0 if self.reads is None else frames * self.reads
-        last = every if self.reads is None else cost.layer_of_few(rows, few * self.tokens, few)
-        return frames * cost.patch + (cost.layers - 1) * every + last
 
 
 class _Piece:
@@ -301,7 +293,7 @@ class _Run:
         counts = computed.sum(-1).flatten()
         starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
         parts = vars(piece.plan)
-        plan = PiecePlan(**{name: parts[name] for name in ReusePlan.__dataclass_fields__}, packed=rows)
+        plan = PiecePlan(**{entry.name: parts[entry.name] for entry in fields(ReusePlan)}, packed=rows)
         left, right, alpha = (part.flatten(0, 1) for part in (plan.left, plan.right, plan.alpha))
         left, right, alpha = left.int(), right.int(), alpha.float().contiguous()
         links = FrameLinks(starts.int(), left, right, alpha, longest=tokens, is_hold=False)
@@ -310,16 +302,7 @@ class _Run:
         last_whole = streams * frames + frames - 1 - piece.whole.flip(1).long().argmax(1)
         if self.observes:
             observed = ObservedFrames(streams, last_whole, starts[last_whole], list(range(batch)))
-        call = StepFrames(plan, [self.size], None, None, observed, links=links)
-        last = call
-        if outputs is not None:
-            asking = torch.arange(batch * frames + 1, device=rows.device) * outputs
-            few = FrameLinks(asking.int(), left, right, alpha, longest=outputs, is_hold=False)
-            first = (starts[:-1, None] + torch.arange(outputs, device=rows.device)).flatten()
-            if observed is not None:
-                observed = replace(observed, rows=asking[last_whole])
-            last = StepFrames(plan, [self.size], outputs, None, observed, links=few, output_rows=first)
-        calls: list[FrameCall] = [*[call] * (len(clips.layers) - 1), last]
+        calls = calls_of_layers(plan, self.size, links, observed, outputs, len(clips.layers))
         clips.place()
         inputs = body.parts.layer_inputs(body, piece.pixels, {})
         packed = piece.tokens.flatten(0, 2)[rows][None]

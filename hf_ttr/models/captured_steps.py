@@ -248,20 +248,11 @@ class _Run:
         plan = StepPlan(computed[:, None], held, held, none, steps.state.age, has_past=True, packed=rows)
         cells = held[:, 0].int()
         links = FrameLinks(starts.int(), cells, cells, none[:, 0], longest=tokens, is_hold=True)
-        streams, observed = torch.arange(batch + 1, device=rows.device), None
+        observed = None
         if self.observes:
-            observed = ObservedFrames(streams[:-1], streams[:-1], starts[:-1], list(range(batch)))
-        call = StepFrames(plan, [self.size], None, None, observed, links=links)
-        last = call
-        if outputs is not None:
-            asking = streams * outputs
-            if observed is not None:
-                observed = replace(observed, rows=asking[:-1])
-            few = FrameLinks(asking.int(), cells, cells, none[:, 0], longest=outputs, is_hold=True)
-            first = (starts[:-1, None] + torch.arange(outputs, device=rows.device)).flatten()
-            last = StepFrames(plan, [self.size], outputs, None, observed, links=few, output_rows=first)
-        layers = len(steps.layers)
-        calls: list[FrameCall] = [*[call] * (layers - 1), last]
+            streams = torch.arange(batch, device=rows.device)
+            observed = ObservedFrames(streams, streams, starts[:-1], list(range(batch)))
+        calls = calls_of_layers(plan, self.size, links, observed, outputs, len(steps.layers))
         cache = steps.owner()
         assert cache is not None
         inputs = body.parts.layer_inputs(body, steps.pixels, {})
@@ -276,19 +267,9 @@ class _Run:
 
     def _report(self, counts: torch.Tensor) -> torch.Tensor:
         """Rows and multiply-adds of each stream, `torch.LongTensor` of shape `(2, streams)`."""
-        cost, tokens = self.steps.cost, self.steps.shape[2]
-        none, one = (self._multiply_adds(rows) for rows in (0, 1))
-        spent = none + counts * (one - none)
-        if self.observes:
-            spent = spent + self.steps.chosen.all(1) * (cost.layers * tokens * cost.pair // 2)
-        return torch.stack([counts, spent])
-
-    def _multiply_adds(self, rows: int) -> int:
-        """Of a stream of which so many rows are computed; they grow evenly with these."""
-        cost, tokens, outputs = self.steps.cost, self.steps.shape[2], self.steps.reads
-        whole = cost.layer(rows, rows * tokens)
-        last = whole if outputs is None else cost.layer_of_few(rows, outputs * tokens, outputs)
-        return cost.patch + (cost.layers - 1) * whole + last
+        steps = self.steps
+        observed = steps.chosen.all(1) & self.observes
+        return torch.stack([counts, multiply_adds(steps.cost, counts, observed, 1, steps.shape[2], steps.reads)])
 
     def result(self, cache: TemporalReuseCache) -> TemporalReuseModelOutput:
         """What the caller gets: copies, as the next step writes over what is here."""
@@ -297,6 +278,61 @@ class _Run:
         dense = steps.cost.dense(1, steps.shape[2])
         report = ReuseReport.of_counts(counts, steps.shape[2], spent, dense, steps.cost.layers)
         return TemporalReuseModelOutput(last_hidden_state=self.states.clone(), past_key_values=cache, reuse=report)
+
+
+def calls_of_layers(
+    plan: StepPlan,
+    size: int,
+    links: FrameLinks,
+    observed: ObservedFrames | None,
+    outputs: int | None,
+    layers: int,
+) -> list[FrameCall]:
+    """
+    A call of so many rows for each layer; as `FrameCall.for_layers`, of a plan that the device alone knows.
+
+    Args:
+        plan: the plan.
+        size (`int`): rows, those included that no frame owns.
+        links: of all layers but the last.
+        observed: of which frames attention is recorded.
+        outputs (`int`, *optional*): how many tokens in front of each frame the last layer has outputs for.
+        layers (`int`): how many there are.
+    """
+    call = last = StepFrames(plan, [size], None, None, observed, links=links)
+    if outputs is not None:
+        asking = torch.arange(len(links.query_starts), device=links.left.device) * outputs
+        few = replace(links, query_starts=asking.int(), longest=outputs)
+        first = (links.query_starts[:-1, None].long() + torch.arange(outputs, device=asking.device)).flatten()
+        if observed is not None:
+            observed = replace(observed, rows=asking[observed.frames])
+        last = StepFrames(plan, [size], outputs, None, observed, links=few, output_rows=first)
+    return [*[call] * (layers - 1), last]
+
+
+def multiply_adds(
+    cost: TransformerCost, counts: torch.Tensor, observed: torch.Tensor, frames: int, tokens: int, outputs: int | None
+) -> torch.Tensor:
+    """
+    Of streams of which the device alone knows how many rows are computed; they grow evenly with these.
+
+    Args:
+        cost: the parts of the model.
+        counts, observed (`torch.Tensor` of shape `(batch,)`): rows, and frames whose attention is recorded.
+        frames, tokens (`int`): frames of each stream, and tokens of each of them.
+        outputs (`int`, *optional*): as in `calls_of_layers`.
+
+    Returns:
+        `torch.LongTensor` of shape `(batch,)`.
+    """
+
+    def of(rows: int) -> int:
+        every = cost.layer(rows, rows * tokens)
+        few = frames * (outputs or 0)
+        last = every if outputs is None else cost.layer_of_few(rows, few * tokens, few)
+        return frames * cost.patch + (cost.layers - 1) * every + last
+
+    return of(0) + counts * (of(1) - of(0)) + observed * cost.observed(tokens)
 
 
 def _filled(cache: TemporalReuseCache) -> list[Any]:
@@ -321,4 +357,4 @@ def _apart(held: Any, place: torch.Tensor) -> Any:
     return held.clone() if held is not None and held.data_ptr() == place.data_ptr() else held
 
 
-__all__ = ["CapturedSteps", "sizes_of_steps"]
+__all__ = ["CapturedSteps", "calls_of_layers", "multiply_adds", "sizes_of_steps"]

@@ -426,6 +426,8 @@ class FrameModel(ReuseEncoder):
             return Planner(settings, grid, self.config.prefix_tokens, positions=positions)
 
         steps, clips = self.captured_steps, self.captured_clips
+        if steps is None and clips is None:
+            return None
         projection = self.get_submodule(self.parts.projection)  # type: ignore[attr-defined]
         frames = video.to(dtype_of_inputs(projection, video.dtype))
         if steps is not None and video.shape[1] == 1 and settings.mode == "causal":

@@ -116,6 +116,24 @@ def test_streams_go_on_behind_a_clip_and_none_is_lost(cut: torch.Tensor) -> None
 
 
 @torch.no_grad()
+def test_what_a_cache_forgets_is_not_where_clips_are_computed(cut: torch.Tensor) -> None:
+    usual, model = make(False), make(True)
+    first, other = model(cut), usual(cut)
+    (clips,) = clips_of(model)._steps.values()
+    places = [tensor.data_ptr() for tensor in clips.state.tensors()]
+    for output in (first, other):
+        output.past_key_values.reset([1])
+    # Graphs read and write where they were captured.
+    assert [tensor.data_ptr() for tensor in clips.state.tensors()] == places
+    assert_same(model(cut.flip(1)), usual(cut.flip(1)))
+    found, expected = (
+        each(cut, past_key_values=output.past_key_values).frame_logits
+        for each, output in ((model, first), (usual, other))
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
 def test_what_is_not_plain_goes_the_usual_way(cut: torch.Tensor) -> None:
     usual, model = make(False), make(True)
     assert model(cut, use_cache=False).past_key_values is None
