@@ -26,7 +26,7 @@ from ..modeling_outputs import TemporalReuseModelOutput
 from ..planning.plan import ReusePlan, packed_rows
 from ..planning.planner import MAX_FRAMES, Planner, Spent
 from ..planning.stream_state import StreamState
-from .captured_steps import StepPlan, calls_of_layers, multiply_adds, sizes_of_steps
+from .captured_steps import StepPlan, calls_of_layers, multiply_adds, sizes_of_steps, take_apart
 from .capturing import Captured
 
 
@@ -162,7 +162,7 @@ class _Clips:
     def __call__(self, video: torch.Tensor, cache: TemporalReuseCache) -> TemporalReuseModelOutput | None:
         before = None if self.owner is None else self.owner()
         if before is not None and before is not cache:
-            self._give_back(before)
+            take_apart(before, self.state.tensors(), self.layers, self.output)
         self.owner = None
         self.pixels.copy_(video[:, 0])
         self.first()
@@ -190,21 +190,6 @@ class _Clips:
             layer.lazy_initialization(keys, values)
             layer.keys, layer.values = keys, values
         cache._output = self.output
-
-    def _give_back(self, cache: TemporalReuseCache) -> None:
-        """What of a cache still lies here is copied elsewhere."""
-        own = {tensor.data_ptr() for tensor in self.state.tensors()}
-        own |= {tensor.data_ptr() for pair in self.layers for tensor in pair}
-        own |= set() if self.output is None else {self.output.data_ptr()}
-
-        def apart(held: Any) -> Any:
-            return held.clone() if isinstance(held, torch.Tensor) and held.data_ptr() in own else held
-
-        if cache.streams is not None:
-            cache.streams = StreamState(*map(apart, cache.streams.tensors()))
-        for layer in cache.layers:
-            layer.keys, layer.values = apart(layer.keys), apart(layer.values)
-        cache._output = apart(cache._output)
 
     def _report_of_first(self) -> ReuseReport:
         counts = torch.full((self.batch,), self.tokens, dtype=torch.long, device=self.pixels.device)

@@ -195,7 +195,7 @@ class _Steps:
         """Moves what a cache holds to where the steps read it; a cache whose place is taken gets a copy of its own."""
         before = self.owner()
         if before is not None and before is not cache:
-            self._give_back(before)
+            take_apart(before, self.buffers, self.layers, self.output)
         self.owner = weakref.ref(cache)
         assert cache.streams is not None
         for entry, own in zip(fields(StreamState), self.buffers):
@@ -208,19 +208,6 @@ class _Steps:
             layer.keys, layer.values = _moved(layer.keys, keys), _moved(layer.values, values)
         if self.output is not None:
             cache._output = _moved(cache._output, self.output)
-
-    def _give_back(self, cache: TemporalReuseCache) -> None:
-        """What of a cache lies where the steps write is copied elsewhere."""
-        if cache.streams is self.state:
-            cache.streams = StreamState(*self.buffers)
-        if cache.streams is not None:
-            for entry, own in zip(fields(StreamState), self.buffers):
-                if getattr(cache.streams, entry.name) is own:
-                    setattr(cache.streams, entry.name, own.clone())
-        for layer, (keys, values) in zip(cache.layers, self.layers):
-            layer.keys, layer.values = _apart(layer.keys, keys), _apart(layer.values, values)
-        if self.output is not None:
-            cache._output = _apart(cache._output, self.output)
 
 
 class _Run:
@@ -352,9 +339,24 @@ def _moved(held: Any, place: torch.Tensor) -> torch.Tensor:
     return place
 
 
-def _apart(held: Any, place: torch.Tensor) -> Any:
-    """A tensor, copied if it lies at a place."""
-    return held.clone() if held is not None and held.data_ptr() == place.data_ptr() else held
+def take_apart(
+    cache: TemporalReuseCache,
+    state: list[torch.Tensor],
+    layers: list[tuple[torch.Tensor, torch.Tensor]],
+    output: torch.Tensor | None,
+) -> None:
+    """What a cache holds at the given places, those of its streams, keys, values and outputs, is copied elsewhere."""
+    places = {tensor.data_ptr() for tensor in (*state, *(one for pair in layers for one in pair))}
+    places |= set() if output is None else {output.data_ptr()}
+
+    def apart(held: Any) -> Any:
+        return held.clone() if held is not None and held.data_ptr() in places else held
+
+    if cache.streams is not None:
+        cache.streams = StreamState(*map(apart, cache.streams.tensors()))
+    for layer in cache.layers:
+        layer.keys, layer.values = apart(layer.keys), apart(layer.values)
+    cache._output = apart(cache._output)
 
 
-__all__ = ["CapturedSteps", "calls_of_layers", "multiply_adds", "sizes_of_steps"]
+__all__ = ["CapturedSteps", "calls_of_layers", "multiply_adds", "sizes_of_steps", "take_apart"]

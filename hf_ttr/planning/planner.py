@@ -107,20 +107,19 @@ class Planner:
         if fresh and (frames == 1 or self.first_frame_alone):
             return self._everything(patches[:, :1])
 
-        return self._plan(patches[:, :MAX_FRAMES], None if fresh else streams, spent)
+        return self.plan_next(patches[:, :MAX_FRAMES], None if fresh else streams, spent)
 
     @torch.no_grad()
-    def plan_next(self, patches: torch.Tensor, streams: StreamState, spent: Spent = NOTHING_SPENT) -> ReusePlan:
+    def plan_next(self, patches: torch.Tensor, past: StreamState | None, spent: Spent = NOTHING_SPENT) -> ReusePlan:
         """
-        What `plan` plans in mode "bidirectional" of streams none of which is new, without asking the device.
+        Plans frames of streams of which all go on, or all are new; in mode "bidirectional" the device is asked for
+        nothing.
 
         Args:
             patches (`torch.Tensor` of shape `(batch, frames, patches, dim)`): embeddings of at most `MAX_FRAMES`.
-            streams, spent: as in `plan`.
+            past: what is known of the streams; `None` if they are new.
+            spent: as in `plan`.
         """
-        return self._plan(patches, streams, spent)
-
-    def _plan(self, patches: torch.Tensor, past: StreamState | None, spent: Spent) -> ReusePlan:
         weights = self._weights(patches, past)
         features = patches.float()
         reference = age = debt = None
