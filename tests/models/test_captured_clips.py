@@ -15,6 +15,7 @@ from hf_ttr.models.captured_clips import CapturedClips
 from hf_ttr.planning import bidirectional
 from hf_ttr.planning import planner as planner_module
 
+from ..host_reads import lists_read
 from ..tiny import make_clip, tiny_parent
 from .test_captured_steps import FRAME_MODELS, stream
 
@@ -162,25 +163,12 @@ def test_what_is_not_plain_goes_the_usual_way(cut: torch.Tensor) -> None:
 def test_the_host_reads_three_numbers_of_a_piece(monkeypatch: pytest.MonkeyPatch, cut: torch.Tensor) -> None:
     model = make(True)
     model(cut)
-    read: list[tuple[int, ...]] = []
-    to_list = torch.Tensor.tolist
-
-    def counted(tensor: torch.Tensor) -> Any:
-        read.append(tuple(tensor.shape))
-        return to_list(tensor)
-
-    def refused(*arguments: Any, **options: Any) -> Any:
-        raise AssertionError("the host asked the device, or handed it something")
-
     # Attention's kernel takes the rows of each frame from the device; what stands for it here does not.
     monkeypatch.setattr(packed, "interpolated_attention", lambda query, *rest: query)
     # On the CPU alone tokens between corners are looked for.
     monkeypatch.setattr(bidirectional, "tokens_between", bidirectional.tokens_of_frames)
     monkeypatch.setattr(model.video_encoder, "_cache_for", lambda cache, *rest: cache)
-    monkeypatch.setattr(torch.Tensor, "tolist", counted)
-    for name in ("item", "__bool__", "__int__", "__float__", "nonzero", "cpu", "numpy"):
-        monkeypatch.setattr(torch.Tensor, name, refused)
-    monkeypatch.setattr(torch, "tensor", refused)
+    read = lists_read(monkeypatch)
     model(cut)
     assert read == [(3,)]
 

@@ -14,6 +14,7 @@ from hf_ttr.models import captured_steps
 from hf_ttr.models.captured_steps import CapturedSteps, sizes_of_steps
 from hf_ttr.models.register import MODELS
 
+from ..host_reads import lists_read
 from ..tiny import make_clip, tiny_parent
 
 
@@ -173,21 +174,9 @@ def test_a_copy_of_a_model_has_no_steps() -> None:
 def test_the_host_reads_three_numbers_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     clip, model = make_clip(frames=6), make(True)
     _, _, cache = stream(model, clip[:, :4])
-    read: list[tuple[int, ...]] = []
-    to_list = torch.Tensor.tolist
-
-    def counted(tensor: torch.Tensor) -> Any:
-        read.append(tuple(tensor.shape))
-        return to_list(tensor)
-
-    def refused(tensor: torch.Tensor) -> Any:
-        raise AssertionError("the host asked the device")
-
     # Attention's kernel takes the rows of each frame from the device; what stands for it here does not.
     monkeypatch.setattr(packed, "interpolated_attention", lambda query, *rest: query)
-    monkeypatch.setattr(torch.Tensor, "tolist", counted)
-    for name in ("item", "__bool__", "__int__", "__float__", "nonzero", "cpu", "numpy"):
-        monkeypatch.setattr(torch.Tensor, name, refused)
+    read = lists_read(monkeypatch)
     with torch.no_grad():
         model(clip[:, 4:5], past_key_values=cache)
     assert read == [(3,)]

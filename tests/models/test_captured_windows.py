@@ -23,6 +23,7 @@ from hf_ttr.models.window_model import WindowModel
 from hf_ttr.planning.window_planner import WindowPlanner
 from hf_ttr.planning.window_state import WindowState
 
+from ..host_reads import lists_read
 from ..tiny import make_clip, tiny_videomae
 
 
@@ -363,15 +364,7 @@ def test_the_host_reads_four_numbers_of_a_step(monkeypatch: pytest.MonkeyPatch) 
     windows, model = make_windows(), make(True)
     cache = stream(model, windows[:4])[2]
     assert cache.is_lent
-    read: list[tuple[int, ...]] = []
-    to_list, captured_runs = torch.Tensor.tolist, captured_windows._Run
-
-    def counted(tensor: torch.Tensor) -> Any:
-        read.append(tuple(tensor.shape))
-        return to_list(tensor)
-
-    def refused(*_: Any, **__: Any) -> Any:
-        raise AssertionError("the host asked the device, or told it something")
+    captured_runs = captured_windows._Run
 
     def without_a_copy(steps: Any, size: int, queries: int, cache: Any) -> Any:
         run = steps.runs[size, queries] = captured_runs(steps, size, queries)
@@ -379,10 +372,7 @@ def test_the_host_reads_four_numbers_of_a_step(monkeypatch: pytest.MonkeyPatch) 
 
     # Only once for each size: what the cache holds is copied before its run is captured.
     monkeypatch.setattr(captured_windows._Steps, "_new_run", without_a_copy)
-    monkeypatch.setattr(torch.Tensor, "tolist", counted)
-    monkeypatch.setattr(torch, "tensor", refused)
-    for name in ("item", "__bool__", "__int__", "__float__", "__index__", "nonzero", "cpu", "numpy"):
-        monkeypatch.setattr(torch.Tensor, name, refused)
+    read = lists_read(monkeypatch)
     for window in windows[4:]:
         with torch.no_grad():
             cache = model(window, past_key_values=cache, stride=2).past_key_values
