@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -158,6 +159,9 @@ def _check_processes(wanted: int | None) -> bool:
         raise InputError(
             "Evaluation needs the package accelerate; pip install accelerate, or hf-ttr with its extra evaluation."
         ) from error
+    if torch.distributed.is_available():
+        # Before there is a group: the defaults of its functions are the group at their import, and keep it for ever.
+        importlib.import_module("torch.distributed.nn.functional")
     state = PartialState(cpu=not torch.cuda.is_available())
     asked = wanted or _asked_of_accelerate()
     if asked is not None and state.num_processes < asked:
@@ -171,7 +175,7 @@ def _check_processes(wanted: int | None) -> bool:
 
 
 def _leave_group() -> None:
-    """Ends what connects the processes; without it, one that is ended by the system may abort."""
+    """Ends what connects the processes; its threads can abort a process that ends while they run."""
     from accelerate import PartialState
 
     PartialState().destroy_process_group()
