@@ -28,7 +28,9 @@ class VideoRow:
         path: of the video, as it was given.
         frames: of it that the model saw.
         duration: of the video, in seconds; `None` where its rate is not known.
-        seconds, decoding_seconds: that the model, and decoding and preparing beside it, took for this video.
+        seconds: of the model on it.
+        decoding_seconds, waiting_seconds: of decoding and preparing it, beside the model; and how long the model
+            waited for that.
         computed_tokens, total_tokens, multiply_adds, dense_multiply_adds: see `ReuseReport`, of all its frames and
             views.
         dense_seconds, divergence, same_answer: of the dense model, where the video was chosen for a check.
@@ -41,6 +43,7 @@ class VideoRow:
     duration: float | None = None
     seconds: float = 0.0
     decoding_seconds: float = 0.0
+    waiting_seconds: float = 0.0
     computed_tokens: int = 0
     total_tokens: int = 0
     multiply_adds: int = 0
@@ -108,7 +111,7 @@ def schema_of(kind: type[VideoRow], per_frame: bool = False) -> Any:
         "error": pyarrow.string(),
         "error_kind": pyarrow.string(),
     }
-    numbers = {"duration", "seconds", "decoding_seconds", "dense_seconds", "divergence"}
+    numbers = {"duration", "seconds", "decoding_seconds", "waiting_seconds", "dense_seconds", "divergence"}
     found = []
     for field in fields(kind):
         usual = pyarrow.float64() if field.name in numbers else pyarrow.int64()

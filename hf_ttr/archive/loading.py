@@ -1,0 +1,87 @@
+"""Models and processors for archives: a classifier for labels, an encoder for features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..hub.checkpoints import (
+    CheckpointError,
+    checkpoint_type,
+    classifier_class,
+    load_classifier,
+    load_video_processor,
+    naming_model,
+)
+from ..models.register import entry_for
+from .answers import Embeddings, Labels, Task
+
+
+def load_labels(model: str, settings: dict[str, Any], top_k: int = 5, by_clip: bool = False) -> Labels:
+    """
+    A classifier with reuse, and how labels are made of what it says.
+
+    Args:
+        model (`str`): folder or Hub id of a classifier, plain or with reuse.
+        settings (`dict`): settings of reuse that differ from those of the checkpoint.
+        top_k, by_clip: see `Labels`.
+
+    Raises:
+        CheckpointError: if there is no such model, or it cannot be used; one sentence.
+    """
+    checkpoint_type(model)
+    return Labels(load_classifier(model, classifier_class(model), settings).eval(), top_k, by_clip)
+
+
+def load_embeddings(model: str, settings: dict[str, Any], per_frame: bool = False) -> Embeddings:
+    """
+    An encoder with reuse, and how features are made of what it says.
+
+    Args:
+        model (`str`): folder or Hub id of an encoder, or of a classifier, whose head is left out.
+        settings (`dict`): settings of reuse that differ from those of the checkpoint.
+        per_frame: see `Embeddings`.
+
+    Raises:
+        CheckpointError: if there is no such model, or it cannot be used; one sentence.
+    """
+    from transformers import PretrainedConfig
+
+    with naming_model(model, settings):
+        config, _ = PretrainedConfig.get_config_dict(model)
+        entry = entry_for(config.get("model_type"))
+        if entry is None or entry.base is None:
+            raise CheckpointError(
+                f"The model '{model}' is of the type {config.get('model_type')!r}, of which there is no encoder with "
+                "reuse; pass another."
+            )
+        encoder, report = entry.base.from_pretrained(
+            model, temporal_reuse=settings, output_loading_info=True, use_safetensors=True
+        )
+    missing = sorted(report["missing_keys"])
+    # transformers fills them with random numbers; without a pooler there still are features.
+    if others := [name for name in missing if "pooler" not in name]:
+        raise CheckpointError(
+            f"The model '{model}' has no weights for {', '.join(others[:3])}; pass one with all of its encoder."
+        )
+    return Embeddings(encoder.eval(), has_pooler=not missing, per_frame=per_frame)
+
+
+def prepare(task: Task, model: str, device: str | None, dtype: str | None) -> Any:
+    """
+    Puts the model of a task on its device; returns the processor that belongs to it.
+
+    Args:
+        task: with the model.
+        model (`str`): the folder or Hub id that it came from.
+        device (`str`, *optional*): by default the GPU if there is one.
+        dtype (`str`, *optional*): of the weights; by default as they are saved, on a CPU float32 for float16.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if dtype is None and device == "cpu" and task.model.dtype == torch.float16:
+        dtype = "float32"
+    task.model.to(device)
+    if dtype is not None:
+        task.model.to(getattr(torch, dtype))
+    return load_video_processor(model)

@@ -1,0 +1,103 @@
+"""How the videos of an archive are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..checks import is_number, is_whole
+from ..evaluation.protocol import Protocol
+from ..video.sampling import FrameSamplingRate, check_sampling, rate_in_force
+from .cut import Clips, WholeVideo
+
+
+PIECE = 32
+"""Frames of a whole video that go through a model of frames at a time."""
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """
+    How the videos of an archive are looked at.
+
+    Args:
+        views (`int`): 1, the frame as the processor makes it, or 3 squares along its longer side.
+        num_clips (`int`, *optional*): look at so many clips of `num_frames`, spread over the video, as `hf-ttr
+            evaluate` does, and not at the whole.
+        num_frames (`int`, *optional*): frames of a clip, by default as many as the model's config says; of a whole
+            video, those that go through a model of frames at a time, by default 32.
+        frame_sampling_rate (`int` or `"spread"`, *optional*): step between frames, by default the processor's or 1.
+        temporal_reuse (`dict`, *optional*): settings of reuse that differ from those of the checkpoint.
+        verify (`float`): share of the videos that the dense model sees as well; their rows say how far the two are
+            apart.
+        pack (`int`): videos in one call of the model.
+        decoders (`int`): processes that decode.
+        time_limit (`float`): seconds for one piece, after which its decoder counts as hung.
+        memory_limit (`int`): bytes that a decoder may take beyond those that it starts with.
+        device, dtype (`str`, *optional*): where and in what to run, by default on a GPU if there is one, as saved.
+
+    Raises:
+        ValueError: if one is out of range; one sentence.
+    """
+
+    views: int = 1
+    num_clips: int | None = None
+    num_frames: int | None = None
+    frame_sampling_rate: FrameSamplingRate | None = None
+    temporal_reuse: dict[str, Any] | None = None
+    verify: float = 0.0
+    pack: int = 4
+    decoders: int = 1
+    time_limit: float = 120.0
+    memory_limit: int = 4 << 30
+    device: str | None = None
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(pack=self.pack, decoders=self.decoders, memory_limit=self.memory_limit)
+        if self.num_clips is not None:
+            check_counts(num_clips=self.num_clips)
+        if self.views not in (1, 3):
+            raise ValueError(f"views is {self.views!r}, but must be 1, or 3 squares along the longer side.")
+        check_sampling(self.num_frames, self.frame_sampling_rate)
+        if not is_number(self.verify) or not 0 <= self.verify <= 1:
+            raise ValueError(f"verify is {self.verify!r}, but is a share of the videos, from 0 to 1.")
+        if not is_number(self.time_limit) or self.time_limit <= 0:
+            raise ValueError(f"time_limit is {self.time_limit!r}, but must be a number of seconds above 0.")
+
+    def cut_for(self, config: Any, processor: Any) -> WholeVideo | Clips:
+        """
+        Which frames a model sees, in which pieces.
+
+        Args:
+            config: of the model.
+            processor: a `TemporalReuseVideoProcessor`.
+
+        Raises:
+            ValueError: if they do not fit the model; one sentence.
+        """
+        window = config.window_frames
+        if window is not None and self.num_frames not in (None, window):
+            raise ValueError(
+                f"num_frames is {self.num_frames}, but the model sees windows of {window} frames; leave it out."
+            )
+        rate = rate_in_force(self.frame_sampling_rate, processor)
+        if self.num_clips is not None:
+            return Clips(Protocol(self.num_clips, self.views, self.num_frames or config.num_frames, rate))
+        if not is_whole(rate):
+            raise ValueError(
+                f"frame_sampling_rate is {rate!r}, which is for clips; pass num_clips too, or a whole number."
+            )
+        return WholeVideo(self.num_frames or window or PIECE, self.views, int(rate))
+
+
+def check_counts(**counts: Any) -> None:
+    """
+    Looks whether options are whole numbers of at least 1.
+
+    Raises:
+        ValueError: if one is not; one sentence.
+    """
+    for name, value in counts.items():
+        if not is_whole(value) or value < 1:
+            raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1.")
