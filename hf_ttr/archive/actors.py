@@ -37,7 +37,7 @@ class _VideoActor:
 
         Args:
             batch (`dict[str, numpy.ndarray]`, `pyarrow.Table` or `pandas.DataFrame`): with a column of paths,
-                addresses or the bytes of files; other columns are handed on, unless a column of the rows has their name.
+                addresses or the bytes of files; other columns are handed on, unless one of the rows has their name.
 
         Returns:
             `pyarrow.Table`: as many rows, in the same order.

@@ -34,7 +34,7 @@ class Workers:
     What an archive is run on.
 
     Args:
-        count (`int`, *optional*): actors, each with a model; by default as many as there are GPUs, or without any CPUs.
+        count (`int`, *optional*): actors, each with a model; by default one for each GPU, or without any each CPU.
         gpus, cpus (`float`): of one actor; GPUs by default 1 where there are any.
         batch_size (`int`): videos that an actor gets at a time.
         address (`str`, *optional*): of a Ray cluster, or `"auto"`; by default one is started here.

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .archive import archive
 from .calibrate import calibrate
 from .card import card
 from .classify import classify
@@ -36,6 +37,10 @@ COMMANDS = {
     evaluate: (
         "Accuracy, fidelity and cost on a data set.",
         "hf-ttr evaluate --model my-vit --dataset videos/ --out results/",
+    ),
+    archive: (
+        "A row for every video of an archive, here or on a Ray cluster.",
+        "hf-ttr archive /archive my-vit --out results/",
     ),
     calibrate: (
         "The threshold that keeps a promise on your videos.",
