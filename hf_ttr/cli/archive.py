@@ -106,7 +106,7 @@ def archive(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Make one row of every video: labels and what they cost, or why there are none. Ray runs it, here or elsewhere."""
+    """Make one row of every video: labels and what they cost, or why there are none. Ray runs it, here or not."""
     if report is not None:
         if source is not None or model is not None or out is not None or resume:
             raise InputError("--report reads results that are there; leave out SOURCE, MODEL, --out and --resume.")
