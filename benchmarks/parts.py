@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     ablation,
+    archive,
     calibration,
     clips,
     dense_outputs,
@@ -35,7 +36,7 @@ from . import (
 from .runner import Part
 
 
-SUITES = ("fidelity", "speed", "memory", "scaling", "streams")
+SUITES = ("fidelity", "speed", "memory", "scaling", "streams", "archive")
 PARTS: tuple[Part, ...] = (
     *fidelity.PARTS,
     ablation.PART,
@@ -69,4 +70,6 @@ PARTS: tuple[Part, ...] = (
     streams.GUARD_PART,
     long_streams.PART,
     step_sizes.PART,
+    archive.ROWS_PART,
+    archive.SPEED_PART,
 )

@@ -127,6 +127,8 @@ def blocks(results: Results) -> Blocks:
         "long_light": (("long_streams",), partial(_with_source, long_streams.light_table)),
         "long_loops": (("long_streams",), partial(_with_source, long_streams.loop_table)),
         "step_sizes": (("step_sizes",), partial(_with_source, step_sizes.table)),
+        "archive_rows": (("archive_rows",), partial(_with_source, archive.rows_table)),
+        "archive_speed": (("archive_speed",), partial(_with_source, archive.speed_table)),
         "guard": (("guard",), partial(_with_source, streams.guard_table)),
         "many_streams": (("many_streams",), partial(_with_source, streams.many_table)),
         "headline": (("vit", "speed", "videomae_motion", "replay"), partial(headlines.headline, results)),

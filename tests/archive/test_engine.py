@@ -1,0 +1,162 @@
+"""Archives through Ray: the rows of one process, once each; stopped runs go on; others are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import hf_ttr.ray
+from hf_ttr.archive import ArchiveOptions, Workers, run_archive
+from hf_ttr.archive.results import read_table
+from hf_ttr.cli import app
+from hf_ttr.evaluation import DataError
+
+from .conftest import Archive
+
+
+SAME = ("path", "labels", "scores", "frames", "multiply_adds", "computed_share", "error", "error_kind", "divergence")
+OPTIONS = ArchiveOptions(verify=0.4, frame_sampling_rate=2)
+
+
+def told(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What rows say that does not depend on the day, in the order of their paths."""
+    return [{name: row[name] for name in SAME} for row in sorted(rows, key=lambda row: row["path"])]
+
+
+@pytest.fixture(scope="module")
+def alone(archive: Archive) -> list[dict[str, Any]]:
+    """The rows of one process without Ray."""
+    classify = hf_ttr.ray.VideoClassifier(archive.model, verify=OPTIONS.verify, frame_sampling_rate=2)
+    rows: list[dict[str, Any]] = classify({"path": archive.paths}).to_pylist()
+    classify.close()
+    return told(rows)
+
+
+def test_rows_of_one_process(archive: Archive, alone: list[dict[str, Any]]) -> None:
+    assert [row["path"] for row in alone] == sorted(archive.paths)
+    broken = [row for row in alone if row["error"] is not None]
+    assert {row["path"] for row in broken} == set(archive.paths[archive.good :])
+    assert {row["error_kind"] for row in broken} == {"unreadable"}
+    checked = [row for row in alone if row["divergence"] is not None]
+    assert 0 < len(checked) < archive.good and all(row["frames"] == 5 for row in alone if row["error"] is None)
+
+
+def test_other_columns_are_handed_on(archive: Archive) -> None:
+    classify = hf_ttr.ray.VideoClassifier(archive.model, column="video", num_clips=2, num_frames=4)
+    content = Path(archive.paths[0]).read_bytes()
+    table = classify({"video": [archive.paths[0], archive.paths[1]], "camera": ["gate", "door"]})
+    assert table.column("camera").to_pylist() == ["gate", "door"]
+    assert table.column("path").to_pylist() == archive.paths[:2]
+    of_bytes = classify({"video": [content], "path": ["in memory"]})
+    assert of_bytes.column("path").to_pylist() == ["in memory"] and "video" not in of_bytes.column_names
+    assert of_bytes.column("scores").to_pylist() == table.column("scores").to_pylist()[:1]
+    with pytest.raises(ValueError, match=r"no column 'video'; the columns are path\. Pass column=\."):
+        classify({"path": archive.paths[:1]})
+    classify.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"views": 2}, "views is 2"),
+        ({"verify": 1.5}, "verify is 1.5"),
+        ({"pack": 0}, "pack is 0"),
+        ({"decoders": 1.5}, "decoders is 1.5"),
+        ({"time_limit": 0}, "time_limit is 0"),
+        ({"num_clips": 0}, "num_clips is 0"),
+        ({"frame_sampling_rate": 0}, "frame_sampling_rate"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ArchiveOptions(**options)
+
+
+def test_actors_give_the_same_rows(archive: Archive, ray: Any, alone: list[dict[str, Any]], tmp_path: Path) -> None:
+    told_of: list[tuple[int, int, int]] = []
+    run: Callable[..., None] = run_archive
+    run(
+        archive.paths,
+        archive.model,
+        str(tmp_path / "out"),
+        OPTIONS,
+        Workers(2, batch_size=2),
+        progress=lambda *numbers: told_of.append(numbers),
+    )
+    assert told(read_table(str(tmp_path / "out")).to_pylist()) == alone
+    assert told_of[0] == (0, 0, 9) and told_of[-1] == (9, 2, 9)
+
+
+def test_a_run_goes_on_where_it_was(archive: Archive, ray: Any, alone: list[dict[str, Any]], tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    workers = Workers(1, batch_size=2)
+    run_archive(archive.paths[:4], archive.model, out, OPTIONS, workers)
+    before = {row["path"]: row["seconds"] for row in read_table(out).to_pylist()}
+    with pytest.raises(DataError, match="--resume"):
+        run_archive(archive.paths, archive.model, out, OPTIONS, workers)
+    with pytest.raises(DataError, match="verify"):
+        run_archive(archive.paths, archive.model, out, ArchiveOptions(verify=0.5), workers, resume=True)
+    told_of: list[int] = []
+    run_archive(
+        archive.paths,
+        archive.model,
+        out,
+        OPTIONS,
+        workers,
+        resume=True,
+        progress=lambda done, errors, total: told_of.append(done),
+    )
+    rows = read_table(out).to_pylist()
+    assert told_of[0] == 4 and told(rows) == alone
+    assert {row["path"]: row["seconds"] for row in rows if row["path"] in before} == before
+
+
+def test_a_command_for_it(archive: Archive, ray: Any, alone: list[dict[str, Any]], tmp_path: Path) -> None:
+    listed = tmp_path / "videos.txt"
+    listed.write_text("\n".join(archive.paths))
+    out = str(tmp_path / "out")
+    command = ["archive", str(listed), archive.model, "--out", out, "--workers", "1", "--verify", "0.4"]
+    runner = CliRunner(env={"COLUMNS": "120"})
+    result = runner.invoke(app, [*command, "--frame-sampling-rate", "2", "--strict"])
+    assert result.exit_code == 1, result.output
+    assert told(read_table(out).to_pylist()) == alone
+    again = runner.invoke(app, ["archive", "--report", out, "--json"])
+    found = json.loads(again.stdout)
+    assert again.exit_code == 0 and found["videos"] == 9 and sum(found["errors"].values()) == 2
+    for wrong, words in (
+        (["archive", "--report", out, str(listed)], "leave out SOURCE"),
+        (["archive", str(listed), archive.model], "--out is missing"),
+        (["archive", str(tmp_path / "gone"), archive.model, "--out", out], "gone"),
+        (command, "--resume"),
+    ):
+        result = runner.invoke(app, wrong)
+        assert result.exit_code == 2 and words in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_found_videos_become_features(archive: Archive, ray: Any) -> None:
+    table = hf_ttr.ray.find_videos(archive.folder).map_batches(
+        hf_ttr.ray.VideoEmbedder,
+        fn_constructor_kwargs={"model": archive.model, "per_frame": True},
+        batch_size=None,
+        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(size=1),
+    )
+    rows = table.take_all()
+    assert sorted(row["path"] for row in rows) == sorted(archive.paths)
+    for row in rows:
+        if row["error"] is None:
+            assert len(row["embedding"]) == row["frames"] == 10 and len(row["embedding"][0]) == 32
+
+
+def test_without_ray_it_says_what_to_install(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    result = CliRunner().invoke(app, ["archive", archive.folder, archive.model, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2 and "pip install 'ray[data]'" in result.stderr
+    assert not (tmp_path / "out").exists()
