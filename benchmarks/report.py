@@ -10,6 +10,7 @@ from typing import Any
 
 from . import (
     ablation,
+    archive,
     calibration,
     clips,
     dense_outputs,

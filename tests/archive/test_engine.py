@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hf_ttr.archive.results import read_table
 from typer.testing import CliRunner
 
 import hf_ttr.ray
 from hf_ttr.archive import ArchiveOptions, Workers, run_archive
-from hf_ttr.archive.results import read_table
 from hf_ttr.cli import app
 from hf_ttr.evaluation import DataError
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from hf_ttr.archive.cut import Clips, WholeVideo
+from hf_ttr.archive.decoding import DecodingFault
 
 import hf_ttr
 from hf_ttr.answers.scores import divergence, mean_logits
 from hf_ttr.archive.answers import Embeddings, Features, Labels, RunningMean
-from hf_ttr.archive.cut import Clips, WholeVideo
-from hf_ttr.archive.decoding import DecodingFault
 from hf_ttr.archive.worker import OFF, VideoWorker, is_chosen
 from hf_ttr.evaluation import Protocol
 
