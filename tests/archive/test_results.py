@@ -143,19 +143,20 @@ from tests.archive.test_results import ABOUT
 results = module.ResultsFolder(sys.argv[1], ABOUT, ClassifiedVideo, resume=True)
 results.add([classified("c.mp4"), classified("d.mp4")])
 results.flush()
+from hf_ttr.archive import parts as files
 if sys.argv[2] == "while writing":
-    write = module.write_table
+    write = files.write_table
     def write_half(path, table, **options):
         def replace(source, target):
             os.truncate(source, 100)
             os.kill(os.getpid(), 9)
         os.replace = replace
         write(path, table, **options)
-    module.write_table = write_half
+    files.write_table = write_half
 results.add([classified("e.mp4")])
 if sys.argv[2] == "while closing":
-    module._remove = module._write = lambda *arguments: os.kill(os.getpid(), 9)
-    results._buffer.clear()
+    files._remove = files.write_part = lambda *arguments: os.kill(os.getpid(), 9)
+    results._buffer.clear()  # what is in it would be written first
 if sys.argv[2] != "between parts":
     results.close()
 os.kill(os.getpid(), 9)
