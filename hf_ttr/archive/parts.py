@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..display import shown
 from ..evaluation.held_folder import unwritten
 from ..evaluation.metadata import DataError
@@ -74,22 +76,22 @@ def remove_replaced(folder: str, about: dict[str, Any]) -> Iterator[tuple[str, s
         paths, errors = (table.column(name).to_pylist() for name in ("path", "error"))
         kept = _unseen(paths, seen)
         if len(kept) < len(paths):
-            if kept:
+            if len(kept):
                 write_part(part, read_part(part, about).take(kept), about)
             else:
                 _remove(part)
-        for row in kept:
+        for row in kept.tolist():
             yield paths[row], errors[row]
 
 
-def _unseen(paths: Sequence[str], seen: set[str]) -> list[int]:
-    """The rows whose videos have no newer one, in their order; their paths are seen from now on."""
+def _unseen(paths: Sequence[str], seen: set[str]) -> np.ndarray:
+    """Numbers of the rows whose videos have no newer one, in their order; their paths are seen from now on."""
     kept = []
     for row in range(len(paths) - 1, -1, -1):
         if paths[row] not in seen:
             seen.add(paths[row])
             kept.append(row)
-    return kept[::-1]
+    return np.array(kept[::-1], np.int64)
 
 
 def name_of(kind: type[VideoRow], per_frame: bool) -> str:

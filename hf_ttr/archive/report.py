@@ -35,6 +35,7 @@ def print_report(summary: Summary) -> None:
         if not rows:
             continue
         table = plain_table()
+        table.show_header = any(headings)
         for heading in headings:
             table.add_column(heading, overflow="fold")
         for row in rows:

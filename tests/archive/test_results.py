@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from hf_ttr.archive.results import ResultsFolder, about_of, read_rows, read_tabl
 from hf_ttr.archive.row import ClassifiedVideo, EmbeddedVideo, VideoRow
 from hf_ttr.evaluation import DataError
 
+from ..forks import Forks, forks
 from .rows import classified, failed
 
 
@@ -133,17 +133,17 @@ def test_parts_are_written_when_it_is_time(tmp_path: Path, monkeypatch: pytest.M
     assert [name for name, _ in rows_in(tmp_path / "results")] == ["a", "b", "c", "d", "e", "f"]
 
 
+IMPORTS = "import pyarrow.parquet, hf_ttr.archive.results, tests.archive.rows"
 KILLED = """
-import os, sys
-from hf_ttr.archive import results as module
+import json, os, sys
+from hf_ttr.archive import parts as files
+from hf_ttr.archive.results import ResultsFolder
 from hf_ttr.archive.row import ClassifiedVideo
 from tests.archive.rows import classified
-from tests.archive.test_results import ABOUT
 
-results = module.ResultsFolder(sys.argv[1], ABOUT, ClassifiedVideo, resume=True)
+results = ResultsFolder(sys.argv[1], json.loads(sys.argv[3]), ClassifiedVideo, resume=True)
 results.add([classified("c.mp4"), classified("d.mp4")])
 results.flush()
-from hf_ttr.archive import parts as files
 if sys.argv[2] == "while writing":
     write = files.write_table
     def write_half(path, table, **options):
@@ -163,11 +163,17 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Forks]:
+    with forks(IMPORTS) as started:
+        yield started
+
+
 @pytest.mark.parametrize("when", ["between parts", "while writing", "while closing"])
-def test_a_process_that_is_killed(folder: Path, when: str) -> None:
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), when], cwd=root, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+def test_a_process_that_is_killed(processes: Forks, folder: Path, when: str) -> None:
+    process = processes.start(KILLED, str(folder), when, json.dumps(ABOUT))
+    _, errors = process.communicate(60)
+    assert process.returncode == -signal.SIGKILL, errors
     # The error of c.mp4 is still in its part, and nobody sees it.
     assert len(parquet.read_table(folder / "parts" / "00000.parquet")) == 2
     expected = [("a.mp4", None), ("b.mp4", None), ("c.mp4", None), ("d.mp4", None)]
