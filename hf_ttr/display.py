@@ -93,6 +93,11 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
+def as_unicode(text: str) -> str:
+    """The text with escapes in place of what is no Unicode, such as bytes in the names of files."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def scrub(error: BaseException) -> BaseException:
     """
     Takes the secrets out of an error and of those behind it, so that its traceback can be logged.
@@ -118,4 +123,4 @@ def scrub(error: BaseException) -> BaseException:
     return error
 
 
-__all__ = ["HIDDEN", "LONGEST", "printable", "scrub", "shown", "without_secrets"]
+__all__ = ["HIDDEN", "LONGEST", "as_unicode", "printable", "scrub", "shown", "without_secrets"]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from ..display import as_unicode
+
 
 ErrorKind = Literal["unreadable", "killed", "hung", "memory", "model"]
 """
@@ -93,6 +95,10 @@ def to_table(rows: Sequence[VideoRow], kind: type[VideoRow], per_frame: bool = F
 
     schema = schema_of(kind, per_frame)
     columns = {name: [getattr(row, name) for row in rows] for name in schema.names if name != "computed_share"}
+    for name in {"path", "error", "error_kind"}:
+        columns[name] = [text and as_unicode(text) for text in columns[name]]
+    if "labels" in columns:
+        columns["labels"] = [list(map(as_unicode, labels)) for labels in columns["labels"]]
     columns["computed_share"] = [row.computed_tokens / row.total_tokens if row.total_tokens else None for row in rows]
     return pyarrow.table(columns, schema=schema)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..display import shown
+from ..tables import plain_table
 from ..video.sampling import rate_in_force
 from .errors import InputError, ends_quietly, first_line, sentence
 from .loading import load_pipeline, quiet
@@ -29,7 +30,6 @@ from .options import (
     check_paths,
 )
 from .progress import progress_bar
-from .report import plain_table
 from .videos import videos_in
 
 

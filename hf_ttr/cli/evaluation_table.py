@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..cards.text import large, small
 from ..display import shown
-from .report import column_heading, duration, plain_table, ratio, settings_text
+from ..tables import duration, plain_table, ratio
+from .report import column_heading, settings_text
 
 
 if TYPE_CHECKING:

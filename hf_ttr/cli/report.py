@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..display import shown
+from ..tables import duration, plain_table, ratio
 from .comparison import Agreement, Comparison, Measurement
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from rich.table import Table
 
 
 @contextmanager
@@ -25,13 +24,6 @@ def progress_on_stderr() -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status("Starting") as status:
         yield lambda step: status.update(escape(step))
-
-
-def plain_table() -> Table:
-    """A table without lines, as all commands print it."""
-    from rich.table import Table
-
-    return Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
 
 
 def print_comparison(comparison: Comparison, top_k: int) -> None:
@@ -282,13 +274,3 @@ def _label(measurement: Measurement, rank: int) -> str:
 
 def _giga(multiply_adds: int) -> str:
     return f"{multiply_adds / 1e9:.3g} G" if multiply_adds >= 1e8 else f"{multiply_adds / 1e6:.3g} M"
-
-
-def duration(seconds: float) -> str:
-    """A time, in the unit that fits."""
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
-
-
-def ratio(value: float, better: str, worse: str) -> str:
-    """How many times better, or worse, such as \"2.0x fewer\"."""
-    return f"{value:.1f}x {better}" if value >= 1 else f"{1 / value:.1f}x {worse}"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..caching.fingerprint import weights_digest
+from ..display import as_unicode, without_secrets
 from .data import Video, VideoDataset
 
 
@@ -94,14 +95,12 @@ class ListedVideo:
 
 def clean_name(name: str) -> str:
     """The name of a video as rows have it: without secrets, and Unicode whatever the file system has."""
-    from ..display import without_secrets
-
-    return without_secrets(name).encode("utf-8", "backslashreplace").decode()
+    return as_unicode(without_secrets(name))
 
 
 def clean_label(label: str | None) -> str | None:
     """The label of a video as rows have it."""
-    return None if label is None else label.encode("utf-8", "backslashreplace").decode()
+    return None if label is None else as_unicode(label)
 
 
 def list_videos(dataset: VideoDataset) -> list[Video] | None:

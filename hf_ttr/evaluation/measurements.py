@@ -12,9 +12,9 @@ from typing import Any
 from ..checks import is_number, is_whole
 from ..configuration import as_temporal_reuse_config
 from ..storage.files import write_json
+from .held_folder import unwritten
 from .identity import digest_of, identity_of_model
 from .protocol import Protocol
-from .rows import unwritten
 
 
 MEASUREMENTS = "measurements"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..display import scrub, shown
@@ -34,7 +34,7 @@ def read_metadata(path: str) -> list[tuple[str, str | None]]:
         DataError: if it cannot be read, or has no such column.
     """
     try:
-        rows = list(_rows(path))
+        rows = list(rows_of(path))
     except Exception as error:
         why = one_line(error)
         raise DataError(f"the metadata '{shown(path)}' cannot be read ({why}); correct it.") from scrub(error)
@@ -49,11 +49,23 @@ def read_metadata(path: str) -> list[tuple[str, str | None]]:
     return found
 
 
-def _rows(path: str) -> Iterator[Mapping[str, Any]]:
+def rows_of(path: str, columns: Sequence[str] | None = None) -> Iterator[Mapping[str, Any]]:
+    """
+    The rows of a table.
+
+    Args:
+        path: of a file whose name ends in `.csv`, `.parquet`, or else has an object of JSON in each line.
+        columns (`Sequence[str]`, *optional*): the only ones that are read of Parquet files.
+
+    Raises:
+        Exception: of the reader, if there is no such table.
+    """
     if path.lower().endswith(".parquet"):
         import pyarrow.parquet
 
-        yield from pyarrow.parquet.read_table(path).to_pylist()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=None if columns is None else list(columns)):
+                yield from batch.to_pylist()
         return
     with open(path, encoding="utf-8-sig", newline="") as file:
         lines: Iterable[Any] = csv.DictReader(file) if path.lower().endswith(".csv") else map(_line, file)

@@ -12,8 +12,9 @@ from typing import Any
 
 from ..checks import is_number, is_whole
 from ..display import shown
-from ..storage.files import replacing
+from ..storage.files import write_table
 from .data import DataError
+from .held_folder import unwritten
 
 
 DECIMALS = 4
@@ -202,14 +203,6 @@ def best_rows(rows: Iterable[ClipRow]) -> list[ClipRow]:
     return [found[number] for number in sorted(found)]
 
 
-def unwritten(path: str, error: OSError) -> DataError:
-    """What to say where the results of a run cannot be written."""
-    return DataError(
-        f"'{shown(path)}' cannot be written ({shown(error.strerror or str(error))}); what came before is complete: "
-        "make room, or see to who may write there, and run the same command again."
-    )
-
-
 def _read(path: str) -> Iterator[ClipRow]:
     number = 0
     try:
@@ -260,7 +253,6 @@ def write_parquet(rows: list[ClipRow], path: str) -> None:
         OSError: if the file cannot be written.
     """
     import pyarrow
-    import pyarrow.parquet
 
     kinds: dict[str, Any] = {
         "number": pyarrow.int64(),
@@ -274,5 +266,4 @@ def write_parquet(rows: list[ClipRow], path: str) -> None:
     names = [field.name for field in fields(ClipRow) if field.name not in OF_THE_DAY]
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.int64())) for name in names])
     columns = {name: [getattr(row, name) for row in rows] for name in names}
-    with replacing(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), temporary)
+    write_table(path, pyarrow.table(columns, schema=schema))

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from ..checks import is_whole
 from ..display import shown
-from ..storage.files import replacing, write_json
-from ..storage.locks import try_lock
+from ..storage.files import replacing
 from .data import DataError, Video
+from .held_folder import FolderKind, HeldFolder, read_json, short, unwritten
 from .identity import ListedVideo, clean_label, clean_name, digest_of, file_of
-from .rows import ClipRow, RowFiles, unwritten
+from .rows import ClipRow, RowFiles
 
 
-FORMAT = "hf-ttr evaluation 1"
-"""Stands in `run.json`; a folder without it is of something else."""
+KIND = FolderKind(
+    format="hf-ttr evaluation 1",
+    about="run.json",
+    lock="run.lock",
+    holds="a run",
+    holds_none="no run",
+    user="another evaluation",
+    again="run the same command again",
+)
+VIDEOS = "videos.json"
 
-RUN, VIDEOS, LOCK = "run.json", "videos.json", "run.lock"
-_TEMPORARY = re.compile(r"\.(?:hf_ttr-)?[0-9a-f-]+\.json")
-_LARGEST = 1 << 30
-"""Bytes of a file that is read back."""
 
-
-class RunFolder:
+class RunFolder(HeldFolder):
     """
     Takes the folder of a run for this process, and looks whether what is there is of the same run.
 
@@ -44,63 +45,33 @@ class RunFolder:
     """
 
     def __init__(self, folder: str, about: dict[str, Any], videos: Sequence[Video] | None, classes: int) -> None:
-        self.folder = folder
+        super().__init__(folder, KIND)
         self._name = shown(about["dataset"]["name"])
-        self._lock: IO[Any] | None = None
-        try:
-            os.makedirs(folder, exist_ok=True)
-            # A start that was killed leaves these.
-            if any(name != LOCK and not _TEMPORARY.fullmatch(name) for name in os.listdir(folder)):
-                self._require_run()
-            self._take()
-        except OSError as error:
-            raise unwritten(folder, error) from error
         try:
             self._agree(about, videos, classes)
         except BaseException:
             self.close()
             raise
 
-    def _take(self) -> None:
-        self._lock = open(os.path.join(self.folder, LOCK), "a")  # noqa: SIM115
-        if not try_lock(self._lock):
-            self.close()
-            raise DataError(
-                f"the folder '{shown(self.folder)}' is in use by another evaluation; wait for it, or pass another."
-            )
-
-    def _require_run(self) -> dict[str, Any]:
-        found = _read_json(os.path.join(self.folder, RUN))
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise DataError(f"the folder '{shown(self.folder)}' is not empty, and holds no run; pass another.")
-        return found
-
     def _agree(self, about: dict[str, Any], videos: Sequence[Video] | None, classes: int) -> None:
-        now = json.loads(json.dumps({"format": FORMAT, **about}))
         listed = None if videos is None else [ListedVideo.of(video) for video in videos]
-        if os.path.lexists(os.path.join(self.folder, RUN)):
-            before = self._require_run()
-            for path, old, new in differences(before, now):
-                # A revision that could not be asked for says nothing.
-                if path != "identity.revision" or None not in (old, new):
-                    raise DataError(
-                        f"the folder '{shown(self.folder)}' holds a run with {path} {_short(old)}, and this one has "
-                        f"{_short(new)}; pass the same, or another folder."
-                    )
+        if self.is_begun():
+            # A revision that could not be asked for says nothing.
+            self.check_same(about, may_be_unknown=("identity.revision",))
             rows = RowFiles(self.folder, 0).known.values()
             if listed is not None and (rows or os.path.lexists(os.path.join(self.folder, VIDEOS))):
                 self._compare(self._listed_before(), listed, {row.number for row in rows if row.error is not None})
             self.check_rows(rows, videos, classes, about["compare_dense"])
-        try:
-            write_json(os.path.join(self.folder, RUN), now)
-            if listed is not None:
+        self.describe(about)
+        if listed is not None:
+            try:
                 _write_videos(os.path.join(self.folder, VIDEOS), listed)
-        except OSError as error:
-            raise unwritten(self.folder, error) from error
+            except OSError as error:
+                raise unwritten(self.folder, error) from error
 
     def _listed_before(self) -> list[ListedVideo]:
         path = os.path.join(self.folder, VIDEOS)
-        found = _read_json(path)
+        found = read_json(path)
         try:
             videos = [ListedVideo(*entry) for entry in found]
             if not all(
@@ -129,7 +100,7 @@ class RunFolder:
         else:
             for number, (old, new) in enumerate(zip(before, now)):
                 if old.label != new.label:
-                    what = f"'{shown(new.name)}' has the label {_short(new.label)}, and had {_short(old.label)}"
+                    what = f"'{shown(new.name)}' has the label {short(new.label)}, and had {short(old.label)}"
                 elif number not in failed and None not in (old.size, new.size) and old.size != new.size:
                     what = f"'{shown(new.name)}' has {new.size} bytes, and had {old.size}"
                 if what:
@@ -164,20 +135,6 @@ class RunFolder:
     def _changed(self, what: str) -> DataError:
         return changed(self._name, what, self.folder)
 
-    def close(self) -> None:
-        """Frees the folder for others."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-    def __enter__(self) -> RunFolder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def check_row(row: ClipRow, video: Video, folder: str, dataset: str) -> None:
     """
@@ -211,21 +168,6 @@ def changed(dataset: str, what: str, folder: str) -> DataError:
     )
 
 
-def differences(before: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two contents of JSON differ: the path to each place, and both values."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        found = []
-        for name in sorted({*before, *now}):
-            found += differences(before.get(name), now.get(name), f"{path}.{shown(name)}" if path else shown(name))
-        return found
-    # 1 is no truth value.
-    return [] if before == now and isinstance(before, bool) == isinstance(now, bool) else [(path, before, now)]
-
-
-def _short(value: Any) -> str:
-    return shown(repr(value), 80)
-
-
 def _more(count: int) -> str:
     return f" (and {count} more)" if count else ""
 
@@ -237,16 +179,4 @@ def _write_videos(path: str, videos: list[ListedVideo]) -> None:
         file.write("[\n" + ",\n".join(lines) + "\n]\n")
 
 
-def _read_json(path: str) -> Any:
-    """What a file of the folder says; `None` where it is none, or no JSON."""
-    try:
-        if os.path.getsize(path) > _LARGEST:
-            return None
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    # What is nested too deeply ends in a RecursionError.
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-__all__ = ["FORMAT", "RunFolder", "changed", "check_row"]
+__all__ = ["KIND", "RunFolder", "changed", "check_row"]

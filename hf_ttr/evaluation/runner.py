@@ -20,10 +20,11 @@ from ..configuration import as_temporal_reuse_config
 from ..display import shown, without_secrets
 from ..storage.files import write_json
 from .data import DataError, Video, VideoDataset
+from .held_folder import unwritten
 from .hub_results import write_hub_results
 from .identity import clean_label, clean_name, digest_of, file_of, identity_of, list_videos
 from .protocol import Protocol
-from .rows import DECIMALS, ClipRow, RowFiles, are_numbers, best_rows, unwritten, write_parquet
+from .rows import DECIMALS, ClipRow, RowFiles, are_numbers, best_rows, write_parquet
 from .run_folder import RunFolder, changed, check_row
 from .summary import summarise, timing
 

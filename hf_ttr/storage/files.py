@@ -182,3 +182,16 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, allow_nan=False)
         file.write("\n")
+
+
+def write_table(path: str | os.PathLike[str], table: Any, compression: str = "snappy") -> None:
+    """
+    Writes a `pyarrow.Table` as a Parquet file that appears once it is complete.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    import pyarrow.parquet
+
+    with replacing(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression=compression)
