@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hf_ttr.archive.results import read_table
 
 import hf_ttr
 from hf_ttr.archive import ArchiveOptions, ClassifiedVideo, VideoClassifier
 from hf_ttr.archive.engine import data_set, import_ray, started
+from hf_ttr.archive.results import read_table
 from hf_ttr.archive.row import to_table
 from hf_ttr.evaluation import Protocol
 

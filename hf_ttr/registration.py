@@ -45,6 +45,8 @@ def _pending() -> list[str]:
 
 
 def _register() -> None:
+    if "torch" in sys.modules and sys.modules["torch"] is None:
+        return  # a process that does without, such as one that decodes: there are no models in it
     for module in _pending():
         if any(part in sys.modules for part in _PARTS[module]):
             importlib.import_module(module)

@@ -107,7 +107,8 @@ def describe(model: str, options: ArchiveOptions, top_k: int) -> dict[str, Any]:
     cut = options.cut_for(task.model.config, processor)
     identity = identity_of_model(task.model, processor)
     return {
-        "model": {"name": without_secrets(model), "class": type(task.model).__name__},
+        "model": without_secrets(model),
+        "class": type(task.model).__name__,
         "settings": as_temporal_reuse_config(task.model.config.temporal_reuse).settings_to_dict(),
         "cut": {"kind": type(cut).__name__, **asdict(cut)},
         "verify": options.verify,

@@ -8,6 +8,7 @@ from typing import Any
 from ..checks import is_number, is_whole
 from ..evaluation.protocol import Protocol
 from ..video.sampling import FrameSamplingRate, check_sampling, rate_in_force
+from ..video.views import check_views
 from .cut import Clips, WholeVideo
 
 
@@ -57,8 +58,7 @@ class ArchiveOptions:
         check_counts(pack=self.pack, decoders=self.decoders, memory_limit=self.memory_limit)
         if self.num_clips is not None:
             check_counts(num_clips=self.num_clips)
-        if self.views not in (1, 3):
-            raise ValueError(f"views is {self.views!r}, but must be 1, or 3 squares along the longer side.")
+        check_views(self.views)
         check_sampling(self.num_frames, self.frame_sampling_rate)
         if not is_number(self.verify) or not 0 <= self.verify <= 1:
             raise ValueError(f"verify is {self.verify!r}, but is a share of the videos, from 0 to 1.")

@@ -176,8 +176,8 @@ def _report(folder: str, as_json: bool) -> int:
     except (DataError, ImportError) as error:
         raise InputError(sentence(error)) from error
     if as_json:
-        typer.echo(json.dumps(asdict(summary), allow_nan=False))
+        typer.echo(json.dumps({**asdict(summary), "failed": summary.failed, "picture": picture}, allow_nan=False))
     else:
         print_report(summary)
         typer.echo(f"The same as a picture: {shown(picture)}")
-    return sum(summary.errors.values())
+    return summary.failed

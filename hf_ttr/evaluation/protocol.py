@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from ..checks import is_whole
+from ..video import VideoInfo, read_frames
 from ..video.sampling import FrameSamplingRate, check_sampling, choose_clips
+from ..video.views import check_sizes, check_views, views_of
+
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,7 @@ class Protocol:
             value = getattr(self, name)
             if not is_whole(value) or value < 1:
                 raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1.")
-        if self.views not in (1, 3):
-            raise ValueError(f"views is {self.views!r}, but must be 1, or 3 squares along the longer side.")
+        check_views(self.views)
         check_sampling(self.num_frames, self.frame_sampling_rate)
 
     @property
@@ -63,36 +69,34 @@ class Protocol:
         Raises:
             VideoDecodingError: if the video cannot be read.
         """
-        from ..video import read_frames
+        import torch
 
+        clips, _ = self.clips(processor, source)
+        return torch.from_numpy(np.concatenate(clips))
+
+    def clips(self, processor: Any, source: Any) -> tuple[list[np.ndarray], VideoInfo]:
+        """
+        What the model sees of a video, without torch.
+
+        Args:
+            processor: a `TemporalReuseVideoProcessor`.
+            source: what `hf_ttr.video.read_frames` takes.
+
+        Returns:
+            `tuple[list[np.ndarray], VideoInfo]`: each clip, `float32` of shape `(views, num_frames, channels, height,
+            width)`, and the facts about the video.
+
+        Raises:
+            VideoDecodingError: if the video cannot be read.
+        """
         clips: list[list[int]] = []
 
         def select(total: int) -> list[int]:
             clips[:] = self.frames_of(total)
             return sorted({index for clip in clips for index in clip})
 
-        frames, _ = read_frames(source, select)
+        # A frame that comes twice is read once.
+        frames, info = read_frames(source, select, partial(views_of, processor, views=self.views))
         place = {index: number for number, index in enumerate(sorted({index for clip in clips for index in clip}))}
-        options: dict[str, Any] = {"do_sample_frames": False, "return_tensors": "pt"}
-        if self.views == 3:
-            options |= {"size": {"shortest_edge": min(_side(processor))}, "do_center_crop": False}
-        pixels: torch.Tensor = processor(frames, **options)["pixel_values"][0]
-        views = [pixels] if self.views == 1 else _squares(pixels)
-        # A frame that comes twice was read once.
-        return torch.stack([view[[place[index] for index in clip]] for clip in clips for view in views])
-
-
-def _side(processor: Any) -> tuple[int, int]:
-    """Height and width of what the processor makes."""
-    size = processor.crop_size if processor.do_center_crop else processor.size
-    if "shortest_edge" in size:
-        return size["shortest_edge"], size["shortest_edge"]
-    return size["height"], size["width"]
-
-
-def _squares(pixels: torch.Tensor) -> list[torch.Tensor]:
-    """Three squares along the longer side of frames of shape `(frames, channels, height, width)`."""
-    height, width = pixels.shape[-2:]
-    side, dim = min(height, width), -1 if width >= height else -2
-    room = max(height, width) - side
-    return [pixels.narrow(dim, start, side) for start in (0, room // 2, room)]
+        check_sizes({frame.shape[2:] for frame in frames})
+        return [np.stack([frames[place[index]] for index in clip], 1) for clip in clips], info

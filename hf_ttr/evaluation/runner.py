@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from ..checks import first_line
 from ..configuration import as_temporal_reuse_config
 from ..display import shown, without_secrets
 from ..storage.files import write_json
+from ..video.ahead import Ahead
 from .data import DataError, Video, VideoDataset
 from .held_folder import unwritten
 from .hub_results import write_hub_results
@@ -273,27 +273,6 @@ Seen = torch.Tensor | str
 """What the model sees of a video, or what is wrong with it."""
 
 
-class _Decoder:
-    """Decodes videos behind the model's back, one after the other, on a thread that no exit waits for."""
-
-    def __init__(self, decode: Callable[[Video], Seen]) -> None:
-        self._decode = decode
-        self._jobs: queue.SimpleQueue[tuple[Video, Future[Seen]]] = queue.SimpleQueue()
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def _work(self) -> None:
-        while True:
-            video, future = self._jobs.get()
-            if future.set_running_or_notify_cancel():
-                future.set_result(self._decode(video))
-
-    def submit(self, video: Video) -> Future[Seen]:
-        """Puts a video behind those that wait."""
-        future: Future[Seen] = Future()
-        self._jobs.put((video, future))
-        return future
-
-
 def _decoded(
     blocks: Iterable[list[Video]],
     files: RowFiles,
@@ -315,7 +294,7 @@ def _decoded(
         except Exception as error:
             return _fault(error)
 
-    decoder = _Decoder(decode)
+    decoder = Ahead("decoder")
     waiting: deque[tuple[list[Video], dict[int, Future[Seen]]]] = deque()
     good = {number for number, row in files.known.items() if row.error is None}
 
@@ -324,7 +303,7 @@ def _decoded(
         seen = {number: future.result() for number, future in futures.items()}
         if all(isinstance(what, str) for what in seen.values()):
             return [(video, seen[video.number]) for video in block if video.number in seen]
-        others = {video.number: decoder.submit(video) for video in block if video.number not in seen}
+        others = {video.number: decoder.submit(partial(decode, video)) for video in block if video.number not in seen}
         seen |= {number: future.result() for number, future in others.items()}
         return [(video, seen[video.number]) for video in block]
 
@@ -339,15 +318,13 @@ def _decoded(
             if not wanted:
                 yield block[-1].number + 1
                 continue
-            waiting.append((block, {video.number: decoder.submit(video) for video in wanted}))
+            waiting.append((block, {video.number: decoder.submit(partial(decode, video)) for video in wanted}))
             if len(waiting) > AHEAD:
                 yield ready()
         while waiting:
             yield ready()
     finally:
-        for _, futures in waiting:
-            for future in futures.values():
-                future.cancel()
+        decoder.stop()
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .limits import VideoLimits
     from .listing import VIDEO_ENDINGS, VideoFolder, list_videos
     from .reach import ConfinedVideo, Reach
-    from .reading import read_frames
+    from .reading import iterate_frames, read_frames
 
 
 __all__ = [
@@ -22,11 +22,12 @@ __all__ = [
     "VideoFolder",
     "VideoInfo",
     "VideoLimits",
+    "iterate_frames",
     "list_videos",
     "read_frames",
 ]
 
-# What reads needs torch, what lists does not.
+# What reads needs PyAV, what lists does not.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
@@ -35,6 +36,6 @@ __getattr__, __dir__ = lazy_names(
         "limits": ["VideoLimits"],
         "listing": ["VIDEO_ENDINGS", "VideoFolder", "list_videos"],
         "reach": ["ConfinedVideo", "Reach"],
-        "reading": ["read_frames"],
+        "reading": ["iterate_frames", "read_frames"],
     },
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import PIL.Image
 import PIL.ImageFile
-import torch
 
 from ..display import scrub
 from .container import check_size
@@ -17,6 +17,9 @@ from .info import VideoInfo
 from .limits import DEFAULT_LIMITS, VideoLimits
 from .picture import exif_orientation, picture_to_rgb
 
+
+if TYPE_CHECKING:
+    import torch
 
 CHANNEL_COUNTS = (1, 3, 4)
 
@@ -70,7 +73,7 @@ class Clip:
 
     @staticmethod
     def _arrays(source: Any) -> Sequence[np.ndarray] | np.ndarray:
-        if isinstance(source, (np.ndarray, torch.Tensor)):
+        if isinstance(source, np.ndarray) or is_tensor(source):
             array = _to_numpy(source)
             if array.ndim != 4:
                 raise VideoDecodingError(
@@ -78,7 +81,7 @@ class Clip:
                     "or (frames, channels, height, width)."
                 )
             return array
-        arrays = [_to_numpy(frame) for frame in source if isinstance(frame, (np.ndarray, torch.Tensor))]
+        arrays = [_to_numpy(frame) for frame in source if isinstance(frame, np.ndarray) or is_tensor(frame)]
         if len(arrays) < len(source) or any(array.ndim not in (2, 3) for array in arrays):
             raise VideoDecodingError(
                 "The list is not one video; pass only pictures, or only arrays of shape (height, width) or (height, "
@@ -113,6 +116,12 @@ class Clip:
             ) from scrub(error)
 
 
+def is_tensor(value: Any) -> TypeGuard[torch.Tensor]:
+    """Whether a value is a tensor of torch, which is not loaded for the question: reading files does without it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
 def _size(picture: PIL.Image.Image, limits: VideoLimits) -> tuple[int, int]:
     """Width and height of an upright picture, before it is decoded."""
     width, height = exif_orientation(picture).size(*picture.size)
@@ -122,7 +131,7 @@ def _size(picture: PIL.Image.Image, limits: VideoLimits) -> tuple[int, int]:
 
 
 def _to_numpy(array: np.ndarray | torch.Tensor) -> np.ndarray:
-    if isinstance(array, torch.Tensor):
+    if not isinstance(array, np.ndarray):
         try:
             array = array.detach().cpu()
             array = (array.float() if array.is_floating_point() else array).numpy()  # numpy has no bfloat16

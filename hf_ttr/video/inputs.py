@@ -13,13 +13,26 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from huggingface_hub import HfFileSystem
-
 from ..display import scrub, shown
 from .download import download, spooled
 from .errors import VideoDecodingError, one_line, reason
 from .limits import VideoLimits
 from .reach import Reach
+
+
+class NamedFile:
+    """A binary file that was opened elsewhere, with the address by which messages name its video.
+
+    Args:
+        file (`BinaryIO`): The file.
+        address (`str`): What was opened.
+    """
+
+    def __init__(self, file: Any, address: str) -> None:
+        self.file, self.address = file, address
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
 
 
 @contextmanager
@@ -44,6 +57,8 @@ def name_of(source: Any) -> str:
     """What a video is called at the start of a sentence."""
     if isinstance(source, (str, os.PathLike)):
         return f"The video '{shown(os.fsdecode(source))}'"
+    if isinstance(source, NamedFile):
+        return f"The video '{shown(source.address)}'"
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "The video given as bytes"
     return f"The video of the file object '{shown(getattr(source, 'name', None) or type(source).__name__)}'"
@@ -58,6 +73,8 @@ def _open(source: Any, name: str, limits: VideoLimits, reach: Reach) -> tuple[Bi
         if isinstance(source, str) and text.lower().startswith(("http://", "https://")):
             return download(text, name, limits, reach), True
         if isinstance(source, str) and text.startswith("hf://"):
+            from huggingface_hub import HfFileSystem
+
             reach.check_path(text, name)
             with HfFileSystem().open(text, "rb") as remote:
                 return _read_through(remote, name, limits), True

@@ -1,13 +1,15 @@
-"""Read the chosen frames of a video.
+"""Read the frames of a video: the chosen ones at once, or one after the other.
 
 Files are decoded with PyAV, which is imported when the first one is read. `read_frames` learns the number of frames
-without decoding, lets its caller choose among them, and then keeps only those: a long video is never held in memory.
+without decoding, lets its caller choose among them, and then keeps only those; `iterate_frames` gives one after the
+other, and keeps none: a long video is never held in memory.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,10 +17,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
 import numpy as np
 import PIL.Image
-import torch
 
+from ..checks import is_whole
 from ..display import scrub
-from .clip import Clip
+from .clip import Clip, is_tensor
 from .container import (
     LARGE_FRAME,
     GuardedFile,
@@ -35,7 +37,7 @@ from .info import VideoInfo
 from .inputs import binary_file
 from .limits import DEFAULT_LIMITS, VideoLimits
 from .picture import Orientation, orientation_of, to_rgb
-from .reach import EVERYWHERE, ConfinedVideo
+from .reach import EVERYWHERE, ConfinedVideo, Reach
 
 
 if TYPE_CHECKING:
@@ -119,17 +121,81 @@ def read_frames(
     """
     select = range if select is None else select
     transform = _unchanged if transform is None else transform
-    reach = EVERYWHERE
-    if isinstance(source, Mapping):
-        reach = source.reach if isinstance(source, ConfinedVideo) else reach
-        source = source.get("bytes") or source.get("path")
-    if isinstance(source, (np.ndarray, torch.Tensor, PIL.Image.Image, list, tuple)):
+    source, reach = _with_reach(source)
+    if _is_in_memory(source):
         clip = Clip(source, input_data_format, convert_rgb, limits)
         indices = _checked(select(clip.info.frames), clip.info.frames)
         kept = {index: transform(clip.frame(index)) for index in dict.fromkeys(indices)}
         return [kept[index] for index in indices], clip.info
     with binary_file(source, limits, reach) as (file, name):
         return _read_file(file, name, limits, select, transform)
+
+
+def iterate_frames(
+    source: Any, step: int = 1, limits: VideoLimits = DEFAULT_LIMITS
+) -> Generator[np.ndarray, None, VideoInfo]:
+    """Read the frames of one video one after the other, of which none is kept: also one of hours takes little memory.
+
+    The frames are those of `read_frames`. A file is looked through before its first frame is decoded, so that one that
+    was cut off is refused at once.
+
+    Args:
+        source: What `read_frames` takes.
+        step (`int`): Give the frames 0, `step`, 2 * `step` and so on; the others are decoded and left out.
+        limits (`VideoLimits`): How large a video may be.
+
+    Yields:
+        `np.ndarray`: A frame, `uint8` of shape (height, width, 3).
+
+    Returns:
+        `VideoInfo`: The facts about the video, whose number of frames is that of all that were decoded: what
+        `yield from` gives, or the `value` of the `StopIteration`.
+
+    Raises:
+        VideoDecodingError: As in `read_frames`, when the frame that cannot be read is asked for.
+        ValueError: `step` is no positive whole number.
+
+    Example:
+
+    ```python
+    >>> import hf_ttr
+    >>> from hf_ttr.video import iterate_frames
+
+    >>> sum(1 for frame in iterate_frames(hf_ttr.example("demo.mp4"), step=8))
+    8
+    ```
+    """
+    if not (is_whole(step) and step >= 1):
+        raise ValueError(f"`step` must be a positive integer, not {step!r}.")
+    source, reach = _with_reach(source)
+    if _is_in_memory(source):
+        clip = Clip(source, None, True, limits)
+        for index in range(0, clip.info.frames, step):
+            yield clip.frame(index)
+        return clip.info
+    with binary_file(source, limits, reach) as (file, name):
+        total = _count_packets(file, name, limits)
+        info: VideoInfo | None = None
+        with closing(_pictures(file, name, limits, total, range(0, sys.maxsize, step))) as pictures:
+            for pixels, known in pictures:
+                info = replace(known, frames=(info.frames if info else 0) + 1)
+                if pixels is not None:
+                    yield pixels
+        if info is None:
+            raise _without_frames(name)
+        return info
+
+
+def _with_reach(source: Any) -> tuple[Any, Reach]:
+    """What an undecoded video of a data set holds or names, and where it may lie; others are as they are."""
+    if not isinstance(source, Mapping):
+        return source, EVERYWHERE
+    reach = source.reach if isinstance(source, ConfinedVideo) else EVERYWHERE
+    return source.get("bytes") or source.get("path"), reach
+
+
+def _is_in_memory(source: Any) -> bool:
+    return isinstance(source, (np.ndarray, PIL.Image.Image, list, tuple)) or is_tensor(source)
 
 
 def _unchanged(frame: np.ndarray) -> np.ndarray:
@@ -235,12 +301,12 @@ def _decode(
             if last < decoded < total:
                 return kept, info
     if decoded == 0:
-        raise VideoDecodingError(f"{name} holds no frame that can be decoded; replace it by a complete copy.")
+        raise _without_frames(name)
     return kept, replace(info, frames=decoded)
 
 
 def _pictures(
-    file: BinaryIO, name: str, limits: VideoLimits, total: int, wanted: set[int]
+    file: BinaryIO, name: str, limits: VideoLimits, total: int, wanted: Container[int]
 ) -> Generator[tuple[np.ndarray | None, VideoInfo], None, None]:
     """The frames one by one, the wanted ones as RGB; apart from the caller's code, whose errors are its own."""
     import av
@@ -287,6 +353,10 @@ def _frames(container: InputContainer, stream: VideoStream, check: Callable[[], 
         started = started or bool(frames)
         yield from frames
     yield from stream.decode(None)
+
+
+def _without_frames(name: str) -> VideoDecodingError:
+    return VideoDecodingError(f"{name} holds no frame that can be decoded; replace it by a complete copy.")
 
 
 def _damaged(name: str, frames: int, total: int, error: Any) -> VideoDecodingError:

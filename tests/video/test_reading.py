@@ -3,6 +3,7 @@
 import http.server
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import PIL.Image
 import pytest
 import torch
 
-from hf_ttr.video import VideoDecodingError, VideoInfo, read_frames
+from hf_ttr.video import VideoDecodingError, VideoInfo, iterate_frames, read_frames
 from hf_ttr.video.picture import to_rgb
 
 
@@ -141,6 +142,57 @@ def test_a_long_video_is_never_held_in_memory():
     tracemalloc.stop()
     assert len(frames) == 10
     assert peak < 8 * given[0].nbytes
+
+
+def iterated(source, step: int = 1) -> tuple[list[np.ndarray], VideoInfo]:
+    def whole():
+        info = yield from iterate_frames(source, step)
+        found.append(info)
+
+    found: list[VideoInfo] = []
+    return list(whole()), found[0]
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("kind", FORMATS.values(), ids=FORMATS)
+def test_frames_one_after_the_other_are_those_that_are_read_at_once(kind, step, ten_frames):
+    data = encode(ten_frames, kind)
+    expected, info = read_frames(data, lambda total: range(0, total, step))
+    frames, facts = iterated(io.BytesIO(data), step)
+    np.testing.assert_array_equal(frames, expected)
+    assert facts == info
+
+
+@pytest.mark.parametrize("make", [list, np.array, torch.tensor], ids=["list", "array", "tensor"])
+def test_frames_in_memory_one_after_the_other(make, ten_frames):
+    source = make(ten_frames) if make is not torch.tensor else torch.from_numpy(np.array(ten_frames))
+    frames, info = iterated(source, 4)
+    np.testing.assert_array_equal(frames, ten_frames[::4])
+    assert info == read_frames(source)[1]
+
+
+def test_none_of_the_frames_one_after_the_other_is_kept():
+    given = [picture(index % 30, 240, 320) for index in range(120)]
+    data = encode(given, ("mp4", "mpeg4", "yuv420p"))
+    tracemalloc.start()
+    count = sum(1 for _ in iterate_frames(data))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 120
+    assert peak < len(data) + 8 * given[0].nbytes
+
+
+def test_frames_before_a_damage_come_one_after_the_other(ten_frames):
+    frames = iterate_frames(encode(ten_frames, ("mov", "png", "rgb24"), junk_after=6))
+    assert [index_of(next(frames)) for _ in range(7)] == list(range(7))
+    with pytest.raises(VideoDecodingError, match="reading failed after 7 of 11 frames"):
+        next(frames)
+
+
+@pytest.mark.parametrize("step", [0, -1, 1.5, True])
+def test_steps_are_positive(step, video):
+    with pytest.raises(ValueError, match="`step` must be a positive integer, not"):
+        next(iterate_frames(video, step))
 
 
 def test_decoding_stops_at_the_last_chosen_frame(ten_frames):
@@ -390,6 +442,8 @@ def assert_refused(source, message: str) -> None:
     text = str(caught.value)
     assert message in text
     assert text.endswith(".") and "; " in text and "\n" not in text
+    with pytest.raises(VideoDecodingError, match=re.escape(text)):
+        iterated(source)
 
 
 FILES = {
@@ -544,6 +598,18 @@ def test_arrays_that_are_no_video(source, message):
 def test_unknown_input_data_format():
     with pytest.raises(ValueError, match="`input_data_format` is 'channels_first' or 'channels_last', not 'HWC'"):
         read_frames(ARRAY, input_data_format="HWC")
+
+
+def test_files_need_no_torch(tmp_path, video):
+    (tmp_path / "clip.mkv").write_bytes(video)
+    code = (
+        "import sys; sys.modules['torch'] = None; from hf_ttr.video import read_frames; "
+        "from hf_ttr.video.processing import TemporalReuseVideoProcessor as Processor; "
+        "frames, _ = read_frames(sys.argv[1]); "
+        "print(len(frames), Processor(size={'height': 6, 'width': 8})(sys.argv[1])['pixel_values'][0].shape)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path / "clip.mkv")], check=True, capture_output=True)
+    assert run.stdout == b"10 (10, 3, 6, 8)\n"
 
 
 def test_frames_in_memory_need_no_pyav():
