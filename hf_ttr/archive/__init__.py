@@ -1,9 +1,15 @@
 """Archives: every video of a folder, a bucket or a list becomes one row of a table."""
 
-from .actors import VideoClassifier, VideoEmbedder
-from .engine import Workers, run_archive
-from .options import ArchiveOptions
-from .row import ClassifiedVideo, EmbeddedVideo, VideoRow
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+
+if TYPE_CHECKING:
+    from .actors import VideoClassifier, VideoEmbedder
+    from .engine import Workers, run_archive
+    from .options import ArchiveOptions
+    from .row import ClassifiedVideo, EmbeddedVideo, VideoRow
 
 
 __all__ = [
@@ -16,3 +22,14 @@ __all__ = [
     "Workers",
     "run_archive",
 ]
+
+# What decodes has no torch.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "actors": ["VideoClassifier", "VideoEmbedder"],
+        "engine": ["Workers", "run_archive"],
+        "options": ["ArchiveOptions"],
+        "row": ["ClassifiedVideo", "EmbeddedVideo", "VideoRow"],
+    },
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import time
 from collections import defaultdict, deque
@@ -31,7 +30,7 @@ TRIED_AGAIN = ("killed", "hung", "memory")
 
 @dataclass
 class Lane:
-    """A video on its way through the model."""
+    """A video on its way through the model; once it began, with the names of its streams, one for each view."""
 
     number: int
     path: str
@@ -40,7 +39,7 @@ class Lane:
     found: Any
     dense: Any
     row: VideoRow
-    begun: bool = False
+    names: tuple[str, ...] = ()
 
 
 @dataclass
@@ -70,7 +69,6 @@ class VideoWorker:
     verify: float = 0.0
     waited: float = 0.0
     _caches: StreamCaches = field(default_factory=StreamCaches)
-    _numbers: Any = field(default_factory=itertools.count)
 
     def rows(self, videos: Iterable[tuple[str, Any]]) -> list[VideoRow]:
         """
@@ -166,7 +164,7 @@ class VideoWorker:
         """What can go through the model in one call."""
         groups: dict[Any, list[tuple[Lane, torch.Tensor]]] = defaultdict(list)
         for lane, pixels in pieces:
-            groups[pixels.shape, lane.begun].append((lane, pixels))
+            groups[pixels.shape, bool(lane.names)].append((lane, pixels))
         return list(groups.values())
 
     @torch.inference_mode()
@@ -176,7 +174,9 @@ class VideoWorker:
         frames = [pixels.shape[1] for _, pixels in group]
         pixels = torch.cat([_filled_up(pixels, window) for _, pixels in group]).to(self.model.device)
         views = len(pixels) // len(group)
-        names = [name for lane, _ in group for name in _names(lane, views)]
+        for lane, _ in group:
+            lane.names = tuple(f"{lane.number} {view}" for view in range(views))
+        names = [name for lane, _ in group for name in lane.names]
         options: dict[str, Any] = {}
         goes_on = isinstance(self.cut, WholeVideo)
         if goes_on and all(name in self._caches for name in names):
@@ -192,7 +192,6 @@ class VideoWorker:
         for place, ((lane, _), count) in enumerate(zip(group, frames)):
             own = slice(place * views, (place + 1) * views)
             lane.found.add(answers[own].flatten(0, 1))
-            lane.begun = True
             costs = {"seconds": lane.row.seconds + seconds, "frames": lane.row.frames + count}
             if out.reuse is not None:
                 for name in ("computed_tokens", "total_tokens", "multiply_adds", "dense_multiply_adds"):
@@ -233,17 +232,13 @@ class VideoWorker:
         return replace(lane.row, duration=duration, decoding_seconds=lane.video.decoding_seconds, **fields)
 
     def _forget(self, lane: Lane) -> None:
-        self._caches.drop(_names(lane, self.cut.views))
+        self._caches.drop(lane.names)
 
 
 def is_chosen(path: str, share: float) -> bool:
     """Whether a video is among those that are checked: the same ones in every run, about `share` of all."""
     number = int.from_bytes(hashlib.sha256(path.encode("utf-8", "backslashreplace")).digest()[:8], "big")
     return number < share * 2**64
-
-
-def _names(lane: Lane, views: int) -> list[str]:
-    return [f"{lane.number} {view}" for view in range(views)]
 
 
 def _filled_up(pixels: torch.Tensor, window: int | None) -> torch.Tensor:
