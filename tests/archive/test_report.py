@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from hf_ttr.archive.summary import DIVERGENCE_EDGES, Failure
 from hf_ttr.evaluation import DataError
 from hf_ttr.storage.ownership import is_ours
 
-from .rows import classified, failed
+from .rows import classified, failed, full_disk
 
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed.")
@@ -179,7 +178,7 @@ def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         save(self, *arguments, **options)
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
-    summary = replace(summarise(write(tmp_path, *ROWS)), labels=[("cat", 3), ("$1 or $2\n", 1), ("x" * 90, 1)])
+    summary = replace(summarise(write(tmp_path, *ROWS)), labels=[("cat", 3), ("$1 or $2\n", 1), ("走る" * 90, 1)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         path = save_plots(summary, tmp_path)
@@ -206,17 +205,8 @@ def test_a_picture_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mo
     pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
     summary = summarise(write(tmp_path / "r", *ROWS))
     (tmp_path / "report.png").write_bytes(b"before")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    import signal
-
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-        with pytest.raises(DataError, match="report.png' cannot be written .File too large"):
-            save_plots(summary, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(), pytest.raises(DataError, match="report.png' cannot be written .File too large"):
+        save_plots(summary, tmp_path)
     assert (tmp_path / "report.png").read_bytes() == b"before"
     with pytest.raises(DataError, match="cannot be written"):
         save_plots(summary, tmp_path / "nowhere")
