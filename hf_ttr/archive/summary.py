@@ -190,7 +190,7 @@ class _Sums:
         self.video_seconds += compute.sum(timed["duration"]).as_py() or 0.0
         self.timed_seconds += compute.sum(timed["seconds"]).as_py() or 0.0
         self.unknown_lengths += len(good) - len(timed)
-        self.share_counts += _counts(good["computed_share"], SHARE_EDGES)
+        self.share_counts += _counts(good["computed_share"].drop_null().to_numpy(), SHARE_EDGES)
         self._add_checks(good.filter(compute.is_valid(good["divergence"])))
         if "labels" in table.column_names:
             labelled = good.filter(compute.greater(compute.list_value_length(good["labels"]), 0))
@@ -208,10 +208,12 @@ class _Sums:
         if not len(checked):
             return
         self.checked += len(checked)
-        self.divergence += compute.sum(checked["divergence"]).as_py()
-        self.divergence_counts += _counts(checked["divergence"], DIVERGENCE_EDGES)
-        worst = int(np.argmax(checked["divergence"].to_numpy()))
-        self.worst = max(self.worst, (checked["divergence"][worst].as_py(), checked["path"][worst].as_py()))
+        # What is no number is as far as can be.
+        divergences = np.nan_to_num(checked["divergence"].to_numpy(), nan=np.inf, posinf=np.inf)
+        self.divergence += float(divergences.sum())
+        self.divergence_counts += _counts(divergences, DIVERGENCE_EDGES)
+        worst = int(np.argmax(divergences))
+        self.worst = max(self.worst, (float(divergences[worst]), checked["path"][worst].as_py()))
         self.answers += len(checked) - checked["same_answer"].null_count
         self.same_answers += compute.sum(checked["same_answer"]).as_py() or 0
 
@@ -232,12 +234,10 @@ class _Sums:
         )
 
 
-def _counts(values: Any, edges: Sequence[float]) -> np.ndarray:
-    """How many numbers lie between edges, those beyond at the ends; what is missing does not count."""
-    numbers = values.drop_null().to_numpy()
-    return np.bincount(
-        np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2), minlength=len(edges) - 1
-    )
+def _counts(numbers: np.ndarray, edges: Sequence[float]) -> np.ndarray:
+    """How many numbers lie between edges, those beyond at the ends."""
+    places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
+    return np.bincount(places, minlength=len(edges) - 1)
 
 
 __all__ = ["DIVERGENCE_EDGES", "SHARE_EDGES", "Checks", "Failure", "Summary", "summarise"]

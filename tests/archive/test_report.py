@@ -74,6 +74,13 @@ def test_checks(tmp_path: Path) -> None:
     }
 
 
+def test_a_divergence_that_is_no_number_is_the_worst(tmp_path: Path) -> None:
+    rows = [classified("a.mp4", divergence=float("nan"), same_answer=False), classified("b.mp4", divergence=5.0)]
+    checks = summarise(write(tmp_path, *rows)).checks
+    assert checks is not None and checks.worst_path == "a.mp4" and checks.mean_divergence == float("inf")
+    assert checks.counts[-1] == 2 and checks.answers == 1
+
+
 def test_embeddings_are_checked_without_answers(tmp_path: Path) -> None:
     rows = [EmbeddedVideo("a.mp4", divergence=0.25, dense_seconds=1.0, embedding=[1.0, 2.0])]
     summary = summarise(write(tmp_path, *rows, kind=EmbeddedVideo))
