@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -55,7 +56,8 @@ class Checks:
         videos: how many there are.
         answers, same_answers: of how many of them there are answers to compare, and how many of these are the same.
         agreement: 95 % interval (Wilson) of the share of the same; `None` where there are none to compare.
-        mean_divergence, worst_divergence, worst_path: of the answers, and the video with the worst.
+        mean_divergence, worst_divergence: of the answers; `None` where one is no number, which is the worst.
+        worst_path: the video with the worst.
         seconds: that the dense model took.
         counts: of divergences between `DIVERGENCE_EDGES`.
     """
@@ -64,8 +66,8 @@ class Checks:
     answers: int
     same_answers: int
     agreement: Interval | None
-    mean_divergence: float
-    worst_divergence: float
+    mean_divergence: float | None
+    worst_divergence: float | None
     worst_path: str
     seconds: float
     counts: tuple[int, ...]
@@ -226,12 +228,16 @@ class _Sums:
             answers=self.answers,
             same_answers=self.same_answers,
             agreement=wilson_interval(self.same_answers, self.answers) if self.answers else None,
-            mean_divergence=self.divergence / self.checked,
-            worst_divergence=self.worst[0],
+            mean_divergence=_if_finite(self.divergence / self.checked),
+            worst_divergence=_if_finite(self.worst[0]),
             worst_path=self.worst[1],
             seconds=float(self.total["dense_seconds"]),
             counts=tuple(self.divergence_counts.tolist()),
         )
+
+
+def _if_finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _counts(numbers: np.ndarray, edges: Sequence[float]) -> np.ndarray:

@@ -74,10 +74,15 @@ def test_checks(tmp_path: Path) -> None:
     }
 
 
-def test_a_divergence_that_is_no_number_is_the_worst(tmp_path: Path) -> None:
+def test_a_divergence_that_is_no_number_is_the_worst(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [classified("a.mp4", divergence=float("nan"), same_answer=False), classified("b.mp4", divergence=5.0)]
     checks = summarise(write(tmp_path, *rows)).checks
-    assert checks is not None and checks.worst_path == "a.mp4" and checks.mean_divergence == float("inf")
+    assert checks is not None and checks.worst_path == "a.mp4"
+    # What is written as JSON has no other numbers.
+    assert checks.mean_divergence is None and checks.worst_divergence is None
+    assert "divergence no number worst no number: a.mp4" in printed(tmp_path, capsys, monkeypatch)
     assert checks.counts[-1] == 2 and checks.answers == 1
 
 
