@@ -99,7 +99,7 @@ def name_of(kind: type[VideoRow], per_frame: bool) -> str:
     return next(name for name, rows in _ROWS.items() if rows == (kind, per_frame))
 
 
-def rows_of(about: dict[str, Any], folder: str | os.PathLike[str]) -> tuple[type[VideoRow], bool]:
+def kind_of(about: dict[str, Any], folder: str | os.PathLike[str]) -> tuple[type[VideoRow], bool]:
     """
     The kind of the rows of results, and whether embeddings are of each frame.
 
@@ -151,7 +151,7 @@ def read_part(path: str, about: dict[str, Any], columns: Sequence[str] | None = 
     """
     import pyarrow.parquet
 
-    kind, per_frame = rows_of(about, os.path.dirname(os.path.dirname(path)))
+    kind, per_frame = kind_of(about, os.path.dirname(os.path.dirname(path)))
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             metadata = file.schema_arrow.metadata or {}
@@ -199,12 +199,12 @@ __all__ = [
     "ABOUT",
     "AGAIN",
     "PARTS",
+    "kind_of",
     "list_parts",
     "metadata_of",
     "name_of",
     "newest_rows",
     "path_of",
     "remove_replaced",
-    "rows_of",
     "write_part",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,7 +66,9 @@ def save_plots(summary: Summary, folder: str | os.PathLike[str]) -> str:
         axis.set_ylabel("videos", color=_hex(TEXT_COLOUR))
     path = os.path.join(folder, PICTURE)
     try:
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, warnings.catch_warnings():
+            # Of labels in scripts that the font has not, boxes are drawn.
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
             figure.savefig(temporary, dpi=110, metadata={"Software": MARK})
     except OSError as error:
         raise unwritten(path, error) from error
@@ -82,6 +85,7 @@ def _horizontal(axis: Any, bars: Sequence[tuple[str, int]], colour: str) -> None
     axis.barh(range(len(bars)), [count for _, count in bars], color=colour)
     axis.set_yticks(range(len(bars)), [name for name, _ in bars])
     axis.invert_yaxis()
+    axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _finish(axis: Any, title: str, across: str | None, nothing: str | None) -> None:

@@ -77,8 +77,10 @@ def _checks(checks: Checks) -> list[Row]:
         low, high = checks.agreement
         bounds = f"({100 * low:.1f} to {100 * high:.1f})"
         rows.append(("same answer", f"{100 * checks.same_answers / checks.answers:.1f} %", bounds))
-    worst = f"worst {small(checks.worst_divergence)}: {checks.worst_path}"
-    return [*rows, ("divergence", small(checks.mean_divergence), worst)]
+    mean, worst = (
+        "no number" if value is None else small(value) for value in (checks.mean_divergence, checks.worst_divergence)
+    )
+    return [*rows, ("divergence", mean, f"worst {worst}: {checks.worst_path}")]
 
 
 def _labels(summary: Summary) -> list[Row]:

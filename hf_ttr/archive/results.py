@@ -15,13 +15,13 @@ from .parts import (
     ABOUT,
     AGAIN,
     PARTS,
+    kind_of,
     list_parts,
     metadata_of,
     name_of,
     newest_rows,
     path_of,
     remove_replaced,
-    rows_of,
     write_part,
 )
 from .row import EmbeddedVideo, VideoRow, schema_of, to_table
@@ -196,7 +196,7 @@ def columns_of(folder: str | os.PathLike[str]) -> list[str]:
     Raises:
         DataError: if it holds no results of an archive; one sentence.
     """
-    return list(schema_of(*rows_of(_described(folder), folder)).names)
+    return list(schema_of(*kind_of(_described(folder), folder)).names)
 
 
 def read_table(folder: str | os.PathLike[str], columns: Sequence[str] | None = None) -> Any:
@@ -213,7 +213,7 @@ def read_table(folder: str | os.PathLike[str], columns: Sequence[str] | None = N
     import pyarrow
 
     about = _described(folder)
-    schema = schema_of(*rows_of(about, folder))
+    schema = schema_of(*kind_of(about, folder))
     if columns is not None:
         schema = pyarrow.schema([schema.field(name) for name in columns])
     # In the order in which they were written.

@@ -232,7 +232,7 @@ def _file_system(address: str, name: str) -> tuple[Any, str]:
     except ImportError as error:
         # It says what to install.
         raise DataError(
-            f"{name} is read with a driver of fsspec that is missing ({first_line(error)}); install it."
+            f"{name} needs a driver of fsspec that is not installed ({first_line(error)}); install it."
         ) from scrub(error)
     except Exception as error:
         raise DataError(f"{name} is no address that is read ({one_line(error)}); check it.") from scrub(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -55,7 +56,8 @@ class Checks:
         videos: how many there are.
         answers, same_answers: of how many of them there are answers to compare, and how many of these are the same.
         agreement: 95 % interval (Wilson) of the share of the same; `None` where there are none to compare.
-        mean_divergence, worst_divergence, worst_path: of the answers, and the video with the worst.
+        mean_divergence, worst_divergence: of the answers; `None` where one is no number, which is the worst.
+        worst_path: the video with the worst.
         seconds: that the dense model took.
         counts: of divergences between `DIVERGENCE_EDGES`.
     """
@@ -64,8 +66,8 @@ class Checks:
     answers: int
     same_answers: int
     agreement: Interval | None
-    mean_divergence: float
-    worst_divergence: float
+    mean_divergence: float | None
+    worst_divergence: float | None
     worst_path: str
     seconds: float
     counts: tuple[int, ...]
@@ -190,7 +192,7 @@ class _Sums:
         self.video_seconds += compute.sum(timed["duration"]).as_py() or 0.0
         self.timed_seconds += compute.sum(timed["seconds"]).as_py() or 0.0
         self.unknown_lengths += len(good) - len(timed)
-        self.share_counts += _counts(good["computed_share"], SHARE_EDGES)
+        self.share_counts += _counts(good["computed_share"].drop_null().to_numpy(), SHARE_EDGES)
         self._add_checks(good.filter(compute.is_valid(good["divergence"])))
         if "labels" in table.column_names:
             labelled = good.filter(compute.greater(compute.list_value_length(good["labels"]), 0))
@@ -208,10 +210,12 @@ class _Sums:
         if not len(checked):
             return
         self.checked += len(checked)
-        self.divergence += compute.sum(checked["divergence"]).as_py()
-        self.divergence_counts += _counts(checked["divergence"], DIVERGENCE_EDGES)
-        worst = int(np.argmax(checked["divergence"].to_numpy()))
-        self.worst = max(self.worst, (checked["divergence"][worst].as_py(), checked["path"][worst].as_py()))
+        # What is no number is as far as can be.
+        divergences = np.nan_to_num(checked["divergence"].to_numpy(), nan=np.inf, posinf=np.inf)
+        self.divergence += float(divergences.sum())
+        self.divergence_counts += _counts(divergences, DIVERGENCE_EDGES)
+        worst = int(np.argmax(divergences))
+        self.worst = max(self.worst, (float(divergences[worst]), checked["path"][worst].as_py()))
         self.answers += len(checked) - checked["same_answer"].null_count
         self.same_answers += compute.sum(checked["same_answer"]).as_py() or 0
 
@@ -224,20 +228,22 @@ class _Sums:
             answers=self.answers,
             same_answers=self.same_answers,
             agreement=wilson_interval(self.same_answers, self.answers) if self.answers else None,
-            mean_divergence=self.divergence / self.checked,
-            worst_divergence=self.worst[0],
+            mean_divergence=_if_finite(self.divergence / self.checked),
+            worst_divergence=_if_finite(self.worst[0]),
             worst_path=self.worst[1],
             seconds=float(self.total["dense_seconds"]),
             counts=tuple(self.divergence_counts.tolist()),
         )
 
 
-def _counts(values: Any, edges: Sequence[float]) -> np.ndarray:
-    """How many numbers lie between edges, those beyond at the ends; what is missing does not count."""
-    numbers = values.drop_null().to_numpy()
-    return np.bincount(
-        np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2), minlength=len(edges) - 1
-    )
+def _if_finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _counts(numbers: np.ndarray, edges: Sequence[float]) -> np.ndarray:
+    """How many numbers lie between edges, those beyond at the ends."""
+    places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
+    return np.bincount(places, minlength=len(edges) - 1)
 
 
 __all__ = ["DIVERGENCE_EDGES", "SHARE_EDGES", "Checks", "Failure", "Summary", "summarise"]

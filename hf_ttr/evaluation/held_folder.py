@@ -82,7 +82,7 @@ class HeldFolder:
             )
 
     def is_begun(self) -> bool:
-        """Whether it is there what the folder is of."""
+        """Whether the folder says what it is of."""
         return os.path.lexists(os.path.join(self.folder, self.kind.about))
 
     def check_same(self, about: Any, may_be_unknown: Iterable[str] = ()) -> None:

@@ -1,7 +1,11 @@
-"""Rows of videos that nobody has seen."""
+"""Rows of videos that nobody has seen, and a disk without room for them."""
 
 from __future__ import annotations
 
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hf_ttr.archive.row import ClassifiedVideo
@@ -24,5 +28,20 @@ def classified(path: str, **changes: Any) -> ClassifiedVideo:
     return ClassifiedVideo(path, **{**facts, **changes})
 
 
-def failed(path: str, kind: str = "unreadable", error: str = "The video is broken.") -> ClassifiedVideo:
-    return ClassifiedVideo(path, error=error, error_kind=kind)
+def failed(
+    path: str, kind: str = "unreadable", error: str = "The video is broken.", frames: int = 0
+) -> ClassifiedVideo:
+    """A row of a video without a result."""
+    return ClassifiedVideo(path, frames, error=error, error_kind=kind)
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """For the time of a `with` block, no file gets more than 1,000 bytes."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from hf_ttr.archive.summary import DIVERGENCE_EDGES, Failure
 from hf_ttr.evaluation import DataError
 from hf_ttr.storage.ownership import is_ours
 
-from .rows import classified, failed
+from .rows import classified, failed, full_disk
 
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed.")
@@ -73,6 +72,18 @@ def test_checks(tmp_path: Path) -> None:
         0.0001: 1,
         0.3: 1,
     }
+
+
+def test_a_divergence_that_is_no_number_is_the_worst(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [classified("a.mp4", divergence=float("nan"), same_answer=False), classified("b.mp4", divergence=5.0)]
+    checks = summarise(write(tmp_path, *rows)).checks
+    assert checks is not None and checks.worst_path == "a.mp4"
+    # What is written as JSON has no other numbers.
+    assert checks.mean_divergence is None and checks.worst_divergence is None
+    assert "divergence no number worst no number: a.mp4" in printed(tmp_path, capsys, monkeypatch)
+    assert checks.counts[-1] == 2 and checks.answers == 1
 
 
 def test_embeddings_are_checked_without_answers(tmp_path: Path) -> None:
@@ -179,7 +190,7 @@ def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         save(self, *arguments, **options)
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
-    summary = replace(summarise(write(tmp_path, *ROWS)), labels=[("cat", 3), ("$1 or $2\n", 1), ("x" * 90, 1)])
+    summary = replace(summarise(write(tmp_path, *ROWS)), labels=[("cat", 3), ("$1 or $2\n", 1), ("走る" * 90, 1)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         path = save_plots(summary, tmp_path)
@@ -206,17 +217,8 @@ def test_a_picture_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mo
     pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
     summary = summarise(write(tmp_path / "r", *ROWS))
     (tmp_path / "report.png").write_bytes(b"before")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    import signal
-
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-        with pytest.raises(DataError, match="report.png' cannot be written .File too large"):
-            save_plots(summary, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(), pytest.raises(DataError, match="report.png' cannot be written .File too large"):
+        save_plots(summary, tmp_path)
     assert (tmp_path / "report.png").read_bytes() == b"before"
     with pytest.raises(DataError, match="cannot be written"):
         save_plots(summary, tmp_path / "nowhere")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hf_ttr.archive import results as module
@@ -20,7 +19,7 @@ from hf_ttr.archive.row import ClassifiedVideo, EmbeddedVideo, VideoRow
 from hf_ttr.evaluation import DataError
 
 from ..forks import Forks, forks
-from .rows import classified, failed
+from .rows import classified, failed, full_disk
 
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed.")
@@ -284,17 +283,6 @@ def test_parts_that_are_damaged_or_of_others(folder: Path, damage: Any, says: st
     assert content(folder) == before
 
 
-@contextmanager
-def full_disk() -> Iterator[None]:
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 FULL = (
     r"00002.parquet' cannot be written \(File too large\); what came before is complete: make room, .* with --resume"
 )
@@ -357,6 +345,38 @@ def test_text_that_is_no_unicode(tmp_path: Path) -> None:
     escaped = [("\\udcff.mp4", None), ("b.mp4", "\\udcff.mp4 is broken.")]
     assert rows_of_files(tmp_path) == escaped
     assert read_table(tmp_path)["labels"].to_pylist()[0] == ["\\ud800"]
+
+
+def test_whatever_happens_each_video_has_its_newest_row_once(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for trial in range(20):
+        folder, written, waiting = tmp_path / str(trial), {}, {}
+        for _ in range(4):
+            results = open_results(folder)
+            assert results.done == {path for path, (error, _) in written.items() if error is None}
+            for number in range(random.integers(5)):
+                rows = [
+                    (classified if random.random() < 0.6 else failed)(f"{name}.mp4", frames=100 * trial + number)
+                    for name in random.integers(0, 8, random.integers(1, 4))
+                ]
+                results.add(rows)
+                waiting |= {row.path: (row.error, row.frames) for row in rows}
+                if random.random() < 0.5:
+                    results.flush()
+                    written |= waiting
+                    waiting.clear()
+            if random.random() < 0.5:
+                results.close()
+                written |= waiting
+                table = parquet.read_table(folder / "parts").to_pylist() if parts(folder) else []
+                assert len(table) == len(written)
+            else:
+                # As a process that is killed does.
+                results.free()
+            waiting.clear()
+            found = read_table(folder, ["path", "error", "frames"]).to_pylist()
+            assert len(found) == len(written)
+            assert {row["path"]: (row["error"], row["frames"]) for row in found} == written
 
 
 def test_files_are_named_so_that_their_order_is_that_of_writing(folder: Path) -> None:

@@ -155,7 +155,7 @@ def test_addresses_that_cannot_be_listed(bucket: str, monkeypatch: pytest.Monkey
     missing = {"class": "missing_s3.S3", "err": "Install missing_s3 for S3"}
     monkeypatch.setitem(known_implementations, "s3", missing)
     for address, says in (
-        ("s3://bucket/prefix", r"'s3://bucket/prefix' .* missing .Install missing_s3 for S3.; "),
+        ("s3://bucket/prefix", r"'s3://bucket/prefix' needs a driver .* installed .Install missing_s3 for S3.; "),
         ("nowhere://me:secret@host/x", "'nowhere://host/x' is no address that is read .*; check it"),
         (f"{bucket}/nothing", "there is nothing at 'memory://bucket/nothing'; check the address"),
         (f"{bucket}/*.avi", "the pattern 'memory://bucket/.*' holds no video"),
