@@ -42,9 +42,9 @@ class GuardedDecoder:
     """
     Decodes videos, several at a time and each piece by piece, in processes of its own.
 
-    A process that dies, or that takes too long for a piece and is killed, was at one video: that one has a fault. The
-    others of the process go on in a new one, where what they gave before is decoded again and left out. All processes
-    end when this object is closed, and when the process that made it ends, in whatever way.
+    A process that dies, that takes too long for a piece and is killed, or that runs out of memory was at one video:
+    that one has a fault. The others of the process go on in a new one, where what they gave before is decoded again
+    and left out. All processes end when this object is closed, and when the one that made it ends, in whatever way.
 
     Args:
         processor: a `TemporalReuseVideoProcessor`.
@@ -260,6 +260,8 @@ class OpenVideo:
         # In both cases the other process is done with it.
         self._child = None
         if kind == "error":
+            if about[0] == "memory":  # which may be what others left: the next one has all of it
+                self._lane.lose(child)
             raise self._fault_of_kind(*about)
         facts: VideoInfo = about[0]
         return facts
