@@ -140,7 +140,7 @@ class ChildProcess:
         try:
             return self._exchange(message, payload, time.monotonic() + limit)
         except BaseException:
-            # An answer that comes later would be taken for that of another request.
+            # An answer that came later would be taken for that of another request.
             self.end()
             raise
 

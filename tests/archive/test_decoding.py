@@ -276,7 +276,7 @@ def test_too_little_memory_is_a_fault_of_its_own(scripted: GuardedDecoder) -> No
     for what in ("memory", "hidden-memory"):
         fault = fault_of(scripted.open(f"a: 1 {what}"))
         assert fault.kind == "memory"
-        assert f"The video 'a: 1 {what}' takes more than 1 GiB to decode; make it smaller" in fault.sentence
+        assert f"The video 'a: 1 {what}' takes more than 1 GiB to decode, or asks for it" in fault.sentence
     # Memory that libraries do not give back is gone with their process.
     ((number, process),) = rest_of(beside)
     assert number == 1 and process != int(first.pixels.ravel()[1])
@@ -286,6 +286,22 @@ def test_any_other_error_is_a_fault(scripted: GuardedDecoder) -> None:
     fault = fault_of(scripted.open("a: 1 raise"))
     assert fault.kind == "unreadable"
     assert "'a: 1 raise' cannot be prepared for the model (RuntimeError: it is broken)" in fault.sentence
+
+
+def test_an_error_on_this_side_leaves_the_video_where_it_was(
+    scripted: GuardedDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(most: int) -> Iterator[memoryview]:
+        raise MemoryError
+        yield
+
+    video = scripted.open("a: 3")
+    assert video.next() is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_ttr.archive.child._answer", without_memory)
+        with pytest.raises(MemoryError):
+            video.next()
+    assert [number for number, _ in rest_of(video)] == [1, 2]
 
 
 def test_a_retry_is_alone_and_has_its_own_process(scripted: GuardedDecoder) -> None:
