@@ -30,6 +30,7 @@ LONGEST_ANSWER = 2**20
 
 _PIPE_SIZE = 2**20
 _KEPT = 4096
+_END = 5.0
 # In case that something else holds the other end of a pipe.
 _LOOK = 0.5
 
@@ -139,7 +140,7 @@ class ChildProcess:
         try:
             return self._exchange(message, payload, time.monotonic() + limit)
         except BaseException:
-            # An answer that comes later would be taken for that of another request.
+            # An answer that came later would be taken for that of another request.
             self.end()
             raise
 
@@ -198,13 +199,15 @@ class ChildProcess:
     def _how_it_ended(self) -> str:
         """The signal or the exit status, and what it said last."""
         try:
-            code = self._process.wait(5)
+            code = self._process.wait(_END)
         except subprocess.TimeoutExpired:
             return "it closed its pipe"
         with contextlib.suppress(OSError):
             self._said += os.read(self._errors, 2**16)
         lines = [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
         last = f": {shown(lines[-1], 200).rstrip('.')}" if lines else ""
+        if -code == signal.SIGKILL:
+            return "SIGKILL, as where memory runs out"
         return (f"exit status {code}" if code >= 0 else signal_name(-code)) + last
 
     def kill(self) -> None:
@@ -214,7 +217,9 @@ class ChildProcess:
     def end(self) -> None:
         """Kills the process, and leaves nothing of it behind. Ending it again does nothing."""
         self._process.kill()
-        self._process.wait()
+        # One that waits for a disk that does not answer is ended by the system when it can be.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END)
         self._selector.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:

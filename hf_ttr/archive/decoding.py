@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
+
+import numpy as np
 
 from ..checks import is_number, is_whole
 from ..video import VideoInfo
@@ -42,9 +44,9 @@ class GuardedDecoder:
     """
     Decodes videos, several at a time and each piece by piece, in processes of its own.
 
-    A process that dies, or that takes too long for a piece and is killed, was at one video: that one has a fault. The
-    others of the process go on in a new one, where what they gave before is decoded again and left out. All processes
-    end when this object is closed, and when the process that made it ends, in whatever way.
+    A process that dies, that takes too long for a piece and is killed, or that runs out of memory was at one video:
+    that one has a fault. The others of the process go on in a new one, where what they gave before is decoded again
+    and left out. All processes end when this object is closed, and when the one that made it ends, in whatever way.
 
     Args:
         processor: a `TemporalReuseVideoProcessor`.
@@ -245,10 +247,9 @@ class OpenVideo:
         """Asks for one thing: a piece, the facts at the end, or nothing."""
         began = time.monotonic()
         try:
-            (kind, *about, seconds), pixels = child.ask(message, self._lane.set_up.time_limit, payload)
+            (kind, *about, seconds), pixels = self._lane.ask(child, message, payload)
         except (ChildDied, ChildHung) as error:
             self.decoding_seconds += time.monotonic() - began
-            self._lane.lose(child)
             if self._lane.is_stopped:  # and that is why
                 raise CancelledError from None
             raise self._fault_of(error) from None
@@ -260,6 +261,8 @@ class OpenVideo:
         # In both cases the other process is done with it.
         self._child = None
         if kind == "error":
+            if about[0] == "memory":  # which may be what others left: the next one has all of it
+                self._lane.lose(child)
             raise self._fault_of_kind(*about)
         facts: VideoInfo = about[0]
         return facts
@@ -279,7 +282,8 @@ class OpenVideo:
             limit = self._lane.set_up.memory_limit / 2**30
             return DecodingFault(
                 "memory",
-                f"{self._name} takes more than {limit:.3g} GiB to decode; make it smaller, or raise `memory_limit`.",
+                f"{self._name} takes more than {limit:.3g} GiB to decode, or asks for it as it is damaged; replace "
+                "it, make it smaller, or raise `memory_limit`.",
             )
         if kind == "unprepared":
             sentence = f"{self._name} cannot be prepared for the model ({sentence}); check it, or leave it out."
@@ -287,12 +291,9 @@ class OpenVideo:
 
     def _forget(self) -> None:
         child, self._child = self._child, None
-        if child is None or child is not self._lane.known:
-            return
-        try:
-            child.ask(("close", self._number), self._lane.set_up.time_limit)
-        except (ChildDied, ChildHung):  # the next one begins in a new process
-            self._lane.lose(child)
+        if child is not None and child is self._lane.known:
+            with suppress(ChildDied, ChildHung):  # the next one begins in a new process
+                self._lane.ask(child, ("close", self._number))
 
 
 class _Lane:
@@ -331,6 +332,16 @@ class _Lane:
                 raise CancelledError from None
             raise
         return child
+
+    def ask(
+        self, child: ChildProcess, message: tuple[Any, ...], payload: bytes = b""
+    ) -> tuple[tuple[Any, ...], np.ndarray]:
+        """See `ChildProcess.ask`; where it does not come to an answer, the process is lost."""
+        try:
+            return child.ask(message, self.set_up.time_limit, payload)
+        except BaseException:
+            self.lose(child)
+            raise
 
     def lose(self, child: ChildProcess) -> None:
         """Ends a process, in whose place another one is to come; on the thread of the lane."""

@@ -28,7 +28,9 @@ class Script:
         count, *action = source.partition(": ")[2].split()
         for number in range(int(count)):
             yield Piece(np.array([number, os.getpid()], np.float32).reshape(1, 1, 1, 1, 2))
-        if action:
+        if action == ["large"]:
+            yield Piece(np.tile(np.arange(2, dtype=np.float32), 2**20).reshape(1, -1, 1, 1, 2))
+        elif action:
             act(*action)
         return VideoInfo(int(count), 25.0, 2, 1)
 
@@ -57,6 +59,8 @@ def act(what: str, argument: str = "") -> None:
         print("noise on stdout")
         print("noise on stderr" * 10000, file=sys.stderr)
         os.system("echo noise of another process; echo and its errors >&2; cat")
+    elif what == "no-torch":
+        assert sys.modules["torch"] is None
     elif what == "raise":
         raise RuntimeError("it is broken")
     else:

@@ -52,7 +52,9 @@ def test_pieces_of_a_whole_video_are_what_the_processor_makes_of_it(
     own = processor(image_mean=[0.2, 0.4, 0.6], do_center_crop=True, crop_size={"height": 20, "width": 16})
     pieces, info = all_of(WholeVideo(num_frames, frame_sampling_rate=step), own, path)
     assert [piece.frames for piece in pieces] == sizes
-    assert {(piece.pixels.dtype, piece.pixel_values.dtype) for piece in pieces} == {(np.float32, torch.float32)}
+    assert {(piece.pixels.dtype, piece.pixel_values.dtype) for piece in pieces} == {
+        (np.dtype(np.float32), torch.float32)
+    }
     whole = own(str(path), return_tensors="pt").pixel_values[:, ::step]
     assert torch.equal(torch.cat([piece.pixel_values for piece in pieces], 1), whole)
     assert info == read_frames(path)[1]

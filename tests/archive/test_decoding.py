@@ -227,10 +227,10 @@ def scripted() -> Iterator[GuardedDecoder]:
 @pytest.mark.parametrize(
     "source, how",
     [
-        ("a: 1 kill 9", "SIGKILL"),
+        ("a: 1 kill 9", "SIGKILL, as where memory runs out"),
         ("a: 1 kill 11", "SIGSEGV"),
         ("a: 1 exit 3", "exit status 3: the last thing"),
-        (Deadly("kill", "9"), "SIGKILL"),
+        (Deadly("kill", "6"), "SIGABRT"),
     ],
     ids=["killed", "crashed", "exit", "unpickled"],
 )
@@ -269,21 +269,39 @@ def test_a_hung_process_is_killed() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is limited there alone.")
-def test_too_little_memory_is_a_fault_of_its_own_and_no_end(scripted: GuardedDecoder) -> None:
+def test_too_little_memory_is_a_fault_of_its_own(scripted: GuardedDecoder) -> None:
     beside = scripted.open("beside: 2")
     first = beside.next()
     assert first is not None
     for what in ("memory", "hidden-memory"):
         fault = fault_of(scripted.open(f"a: 1 {what}"))
         assert fault.kind == "memory"
-        assert f"The video 'a: 1 {what}' takes more than 1 GiB to decode; make it smaller" in fault.sentence
-    assert rest_of(beside) == [[1, int(first.pixels.ravel()[1])]]
+        assert f"The video 'a: 1 {what}' takes more than 1 GiB to decode, or asks for it" in fault.sentence
+    # Memory that libraries do not give back is gone with their process.
+    ((number, process),) = rest_of(beside)
+    assert number == 1 and process != int(first.pixels.ravel()[1])
 
 
 def test_any_other_error_is_a_fault(scripted: GuardedDecoder) -> None:
     fault = fault_of(scripted.open("a: 1 raise"))
     assert fault.kind == "unreadable"
     assert "'a: 1 raise' cannot be prepared for the model (RuntimeError: it is broken)" in fault.sentence
+
+
+def test_an_error_on_this_side_leaves_the_video_where_it_was(
+    scripted: GuardedDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(most: int) -> Iterator[memoryview]:
+        raise MemoryError
+        yield
+
+    video = scripted.open("a: 3")
+    assert video.next() is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_ttr.archive.child._answer", without_memory)
+        with pytest.raises(MemoryError):
+            video.next()
+    assert [number for number, _ in rest_of(video)] == [1, 2]
 
 
 def test_a_retry_is_alone_and_has_its_own_process(scripted: GuardedDecoder) -> None:
@@ -316,6 +334,18 @@ def test_videos_are_spread_over_processes() -> None:
         pieces = [video.next() for video in videos]
         made_by = [int(piece.pixels.ravel()[1]) for piece in pieces if piece is not None]
     assert len(made_by) == 4 and made_by[:2] == made_by[2:] and len(set(made_by)) == 2
+
+
+def test_a_process_that_decodes_has_no_torch(processor: TemporalReuseVideoProcessor) -> None:
+    with GuardedDecoder(processor, Script()) as running:
+        assert len(rest_of(running.open("a: 1 no-torch"))) == 1
+
+
+def test_what_is_larger_than_a_pipe_goes_through(scripted: GuardedDecoder) -> None:
+    assert [number for number, _ in rest_of(scripted.open("a" * 2**22 + ": 2"))] == [0, 1]
+    piece = scripted.open("a: 0 large").next()
+    assert piece is not None
+    assert piece.pixels.shape == (1, 2**20, 1, 1, 2) and (piece.pixels == np.arange(2)).all()
 
 
 def test_libraries_print_nothing(scripted: GuardedDecoder, capfd: pytest.CaptureFixture[str]) -> None:
