@@ -181,10 +181,11 @@ def _tables(
         compute=ray.data.ActorPoolStrategy(size=max(1, min(count, videos.num_blocks()))),
         num_cpus=None if gpus else workers.cpus,
         num_gpus=gpus or None,
-    ).drop_columns(["computed_share"])
+    )
     try:
         for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield table.to_pylist()
+            # It follows from the others.
+            yield table.drop_columns(["computed_share"]).to_pylist()
     except ray.exceptions.RayError as error:
         raise DataError(
             f"Ray broke off ({shown(first_line(error))}); what came before is complete: run the same command with "

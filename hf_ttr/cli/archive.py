@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -172,12 +172,17 @@ def _report(folder: str, as_json: bool) -> int:
 
     try:
         summary = summarise(folder)
-        picture: Any = save_plots(summary, folder)
-    except (DataError, ImportError) as error:
+    except DataError as error:
         raise InputError(sentence(error)) from error
     if as_json:
-        typer.echo(json.dumps({**asdict(summary), "failed": summary.failed, "picture": picture}, allow_nan=False))
+        typer.echo(json.dumps({**asdict(summary), "failed": summary.failed}, allow_nan=False))
     else:
         print_report(summary)
-        typer.echo(f"The same as a picture: {shown(picture)}")
+    try:
+        picture = save_plots(summary, folder)
+    except DataError as error:
+        # What was asked for is there already.
+        typer.echo(f"Warning: {shown(sentence(error), None)}", err=True)
+    else:
+        typer.echo(f"The same as a picture: {shown(picture)}", err=True)
     return summary.failed

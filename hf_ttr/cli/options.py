@@ -21,6 +21,8 @@ from .errors import InputError, first_line
 
 def as_path(value: Any) -> Any:
     """What an argument stands for, or each of several: the path of an example where it names one."""
+    if value is None:
+        return None
     try:
         return [with_examples(one) for one in value] if isinstance(value, (list, tuple)) else with_examples(value)
     except (ValueError, FileNotFoundError) as error:

@@ -44,6 +44,7 @@ def ray() -> Iterator[Any]:
     from hf_ttr.archive.engine import import_ray
 
     found = import_ray()
+    logging.getLogger("ray").setLevel(logging.ERROR)
     found.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield found
     found.shutdown()
