@@ -33,7 +33,7 @@ from hf_ttr.archive.results import read_table
 from hf_ttr.archive.row import to_table
 from hf_ttr.evaluation import Protocol
 
-from .archive_clips import make_archive
+from .archive_clips import Made, make_archive
 from .common import random_vit, real_data
 from .fidelity import videos
 from .runner import Cell, Part
@@ -42,6 +42,8 @@ from .table import Block, Table
 
 MIB = 2**20
 VIDEOS, BROKEN = 2000, 40
+STEP = 4
+"""Every how many frames one is looked at."""
 OF_A_RUN = ("seconds", "decoding_seconds", "waiting_seconds", "dense_seconds")
 """Columns that differ from run to run."""
 
@@ -55,7 +57,7 @@ EAGER = (
 def cells(quick: bool) -> Iterable[Cell]:
     """Every clip of an archive, on two processes and on one; and on three nodes that break down."""
     count, broken = (60, 10) if quick else (VIDEOS, BROKEN)
-    settings = {"videos": count, "broken": broken}
+    settings = {"videos": count, "broken": broken, "step": STEP}
     return [
         Cell("rows | two processes against one", partial(_rows, count, broken), settings),
         Cell("rows | three nodes, one of them killed, then the driver", partial(_cluster, count, broken), settings),
@@ -73,9 +75,7 @@ def _rows(count: int, broken: int) -> dict[str, Any]:
             with _memory_of_actors() as memory:
                 code = process.wait()
             seconds = time.perf_counter() - began
-            classify = VideoClassifier(hf_ttr.example("vit-demo"), time_limit=10.0)
-            alone = classify({"path": made.paths}).to_pylist()
-            classify.close()
+        alone = _alone(made)
         rows = read_table(f"{folder}/out").to_pylist()
         errors = Counter(row["error_kind"] for row in rows if row["error"])
         named = {row["path"] for row in rows if row["error"] is not None}
@@ -120,9 +120,7 @@ def _cluster(count: int, broken: int) -> dict[str, Any]:
             finally:
                 cluster.shutdown()
             ray.shutdown()
-            classify = VideoClassifier(hf_ttr.example("vit-demo"), time_limit=10.0)
-            alone = classify({"path": made.paths}).to_pylist()
-            classify.close()
+        alone = _alone(made)
         rows = read_table(f"{folder}/out").to_pylist()
         return {
             "videos": len(made.paths),
@@ -130,6 +128,19 @@ def _cluster(count: int, broken: int) -> dict[str, Any]:
             "exit_code": last.returncode,
             **_compared(rows, alone, made.paths),
         }
+
+
+def _alone(made: Made) -> list[dict[str, Any]]:
+    """The rows of one process, without Ray."""
+    # What a decoder imports is what this process would.
+    sys.path.append(str(made.hook))
+    try:
+        classify = VideoClassifier(hf_ttr.example("vit-demo"), frame_sampling_rate=STEP, time_limit=10.0)
+        rows: list[dict[str, Any]] = classify({"path": made.paths}).to_pylist()
+        classify.close()
+    finally:
+        sys.path.remove(str(made.hook))
+    return rows
 
 
 def _compared(rows: list[dict[str, Any]], alone: list[dict[str, Any]], paths: Sequence[str]) -> dict[str, Any]:
@@ -162,7 +173,7 @@ def _score(row: dict[str, Any], label: str) -> float:
 
 
 def _model() -> list[str]:
-    return [hf_ttr.example("vit-demo"), "--time-limit", "10"]
+    return [hf_ttr.example("vit-demo"), "--frame-sampling-rate", str(STEP), "--time-limit", "10"]
 
 
 def _write_list(folder: Path, paths: Sequence[str]) -> str:

@@ -115,12 +115,13 @@ def _cut(path: Path, number: int, share: float) -> None:
     path.write_bytes(content[: int(share * len(content))])
 
 
-def _no_index(path: Path, number: int) -> None:
-    path.write_bytes(_clip(path, number).replace(b"moov", b"free"))
+def _half_zeros(path: Path, number: int) -> None:
+    content = _clip(path, number)
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
 
 
-def _other_codec(path: Path, number: int) -> None:
-    path.write_bytes(_clip(path, number).replace(b"mp4v", b"zzzz"))
+def _no_frames(path: Path, number: int) -> None:
+    write_clip(path, number, 0)
 
 
 def _sound(path: Path, number: int) -> None:
@@ -138,8 +139,8 @@ WAYS: dict[str, Callable[[Path, int], object]] = {
     "text": lambda path, number: path.write_text("this is no video\n" * 40),
     "cut in the middle": lambda path, number: _cut(path, number, 0.5),
     "cut at the start": lambda path, number: _cut(path, number, 0.02),
-    "without an index": _no_index,
-    "of no known codec": _other_codec,
+    "zeros from its middle on": _half_zeros,
+    "without frames": _no_frames,
     "sound alone": _sound,
     "a folder": lambda path, number: path.mkdir(),
     "a link to nowhere": lambda path, number: os.symlink("gone.mp4", path),
