@@ -21,7 +21,7 @@ class Graphs(ABC):
 
     def read(self, numbers: torch.Tensor) -> list[int]:
         """
-        Numbers that the host has to know before it can go on. Here, and nowhere else, it waits for the device.
+        Numbers that the host has to know before it can go on: here alone it waits for the device in a step.
 
         Args:
             numbers (`torch.LongTensor` of shape `(n,)`): what captured work left.
