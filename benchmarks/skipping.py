@@ -71,7 +71,7 @@ def _choices(reuse: Any, dense: Reference, number: int, budget: float) -> list[d
         output = reuse(pixels[None, kept], temporal_reuse=settings_for(settings, count, frames), use_cache=False)
         logits = interpolated(output.frame_logits[0], kept, frames)
         share, kl = _point(dense, number, logits, int(output.reuse.multiply_adds))
-        reused, skipped = errors_of(gram, kept, budget)
+        reused, skipped = (error.item() for error in errors_of(gram, kept.to(gram.device), budget))
         found.append({"kept": count, "share": share, "kl": kl, "reused": reused, "skipped": skipped})
     return found
 

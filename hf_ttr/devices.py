@@ -1,7 +1,8 @@
-"""On which devices Triton's kernels run."""
+"""Devices: on which of them Triton's kernels run, and how numbers of the host get to them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 import torch
@@ -24,3 +25,9 @@ def triton_unavailable_reason(device: torch.device) -> str | None:
             f"{MIN_CAPABILITY[0]}.{MIN_CAPABILITY[1]} or later."
         )
     return None
+
+
+def on_device(numbers: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Numbers that the host knows, a `torch.LongTensor` on a device; the host does not wait until they are there."""
+    own = torch.tensor(numbers, dtype=torch.long, device="cpu")
+    return own.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else own.to(device)

@@ -139,10 +139,12 @@ def optimize(
         raise ValueError(f"dtype is {dtype}, but optimize converts to torch.bfloat16 or torch.float16, or not at all.")
     done = [] if dtype is None else [_convert(model, dtype)]
     layers = body.parts.layers_of(body)
-    done.append(_compile(body, layers, compile, is_captured=graphs and frozen))
+    has_steps = isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.has_steps)
+    reason = _not_captured_reason(body, graphs, frozen)
+    done.append(_compile(body, layers, compile, is_captured=has_steps and not reason))
     done.append(_pack_weights(body, layers, frozen))
-    if isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.has_steps):
-        done.append(_capture_steps(body, graphs, frozen))
+    if has_steps:
+        done.append(_capture_steps(body, reason))
     if isinstance(body, FrameModel) or (isinstance(body, WindowModel) and body.parts.run_class.has_kernel):
         done.append(_look_at_attention_kernel(body))
         done.append(_tune_attention_kernel(body, tune, done[-1]))
@@ -216,17 +218,24 @@ def _pack_weights(body: Any, layers: nn.ModuleList, frozen: bool) -> Optimizatio
     return Optimization(name, True, f"{len(found)} linear layers, {size:.0f} MiB more memory")
 
 
-def _capture_steps(body: Any, graphs: bool, frozen: bool) -> Optimization:
+def _not_captured_reason(body: Any, graphs: bool, frozen: bool) -> str:
+    """Why a model that has steps goes the usual way; empty where its steps are captured."""
+    if not graphs:
+        return "only if they are asked for, with graphs=True"
+    if body.config._attn_implementation != "sdpa":
+        return f"the model was loaded with attention {body.config._attn_implementation!r}"
+    return "" if frozen else "as the weights may change; pass frozen=True if they do not"
+
+
+def _capture_steps(body: Any, reason: str) -> Optimization:
+    """
+    Args:
+        body: a model that has steps.
+        reason (`str`): why they are not captured, or empty.
+    """
     name = "captured steps"
     device = _device(body)
     body.captured_steps = body.captured_clips = None
-    reason = ""
-    if not graphs:
-        reason = "only if they are asked for, with graphs=True"
-    elif body.config._attn_implementation != "sdpa":
-        reason = f"the model was loaded with attention {body.config._attn_implementation!r}"
-    elif not frozen:
-        reason = "as the weights may change; pass frozen=True if they do not"
     if reason:
         return Optimization(name, False, reason)
     steps = CapturedSteps if isinstance(body, FrameModel) else CapturedWindows

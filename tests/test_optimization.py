@@ -14,6 +14,7 @@ from torch._dynamo.testing import CompileCounter
 
 import hf_ttr
 from hf_ttr import optimization
+from hf_ttr.execution.graphs import NoGraphs
 from hf_ttr.execution.kernels import tuning
 from hf_ttr.execution.kernels.row_buckets import RowBuckets
 
@@ -219,6 +220,36 @@ def test_compiled_layers_serve_captured_steps_of_any_size(monkeypatch: pytest.Mo
     assert not steps.reason and steps.captured > 10
     assert compiled[-1] <= compiled[0] + 2
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("asked", [{}, {"frozen": True}, {"graphs": True}, {"graphs": True, "frozen": True}], ids=str)
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_rows_stay_in_buckets_where_no_steps_are_captured(
+    make: Callable[..., Any], attention: str, asked: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[bool] = []
+    # As on a GPU, where nothing runs.
+    monkeypatch.setattr(optimization, "_device", lambda model: torch.device("cuda"))
+    monkeypatch.setattr(optimization, "graphs_for", lambda device: NoGraphs())
+    monkeypatch.setattr(nn.Module, "compile", lambda module, mode, dynamic: compiled.append(dynamic))
+    model = make(attn_implementation=attention)
+    report = str(hf_ttr.optimize(model, **asked))
+    captured = "captured steps: on" in report
+    assert captured == (attention == "sdpa" and len(asked) == 2)
+    body = model.video_encoder
+    assert (body.captured_steps is not None) == captured and (body.row_buckets is None) == captured
+    assert compiled == [captured] * 3
+    rows = "any number of rows" if captured else "rows padded to a few sizes"
+    assert f"compiled layers: on, for {rows}; the first calls compile" in report.splitlines()
+
+
+def test_rows_of_a_model_without_steps_stay_in_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimization, "_device", lambda model: torch.device("cuda"))
+    monkeypatch.setattr(nn.Module, "compile", lambda module, mode, dynamic: None)
+    model = MAKERS["videomae"]()
+    monkeypatch.setattr(type(model.video_encoder.parts), "has_steps", False)
+    assert "captured steps" not in str(hf_ttr.optimize(model, frozen=True, graphs=True))
+    assert model.video_encoder.row_buckets is not None
 
 
 @pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])

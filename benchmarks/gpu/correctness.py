@@ -32,6 +32,28 @@ def families() -> dict[str, ReuseModel]:
     return {name: entry for name, entry in MODELS.items() if entry.config.__module__.startswith("hf_ttr.")}
 
 
+def tiny_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, torch.Tensor]:
+    """A tiny model of a family, and a clip for it, `(1, frames, channels, height, width)`."""
+    tiny = scripts("make_supported_table")
+    entry = families()[name]
+    kind: Any = entry.video_classifier or entry.base
+    torch.manual_seed(0)
+    model = kind(tiny.tiny_config(entry.config)).eval().to(device, dtype)
+    return model, tiny.clip().to(device, dtype)
+
+
+def settings_of_streams() -> dict[str, Any]:
+    """With which little of what goes on in the clip is computed."""
+    return {**scripts("make_supported_table").NEAR, "mode": "causal"}
+
+
+def pieces_of(model: Any, video: torch.Tensor) -> tuple[str, tuple[torch.Tensor, ...]]:
+    """The clip frame by frame, twice, or windows of it: what they are called, and these."""
+    if model.config.window_frames is None:
+        return "streams", video.split(1, dim=1) * 2
+    return "windows", tuple(video.roll(-shift, dims=1) for shift in range(4))
+
+
 @torch.no_grad()
 def check_family(name: str, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """
@@ -40,16 +62,11 @@ def check_family(name: str, device: torch.device, dtype: torch.dtype) -> dict[st
     Returns:
         `distances`: by invariant, over the largest number; `passed`: whether all are within the tolerance.
     """
-    tiny = scripts("make_supported_table")
-    entry = families()[name]
-    kind: Any = entry.video_classifier or entry.base
-    torch.manual_seed(0)
-    model = kind(tiny.tiny_config(entry.config)).eval().to(device, dtype)
-    video = tiny.clip().to(device, dtype)
+    model, video = tiny_model(name, device, dtype)
     dense = _states(model(video, temporal_reuse={"mode": "off"}))
     whole = _states(model(video, temporal_reuse={"threshold": 0.0}))
     distances = {"threshold 0": _distance(whole, dense)}
-    settings = {**tiny.NEAR, "mode": "causal"}
+    settings = settings_of_streams()
     if model.config.window_frames is None:
         still = video[:, :1].expand(-1, 4, -1, -1, -1).contiguous()
         outputs = _states(model(still, temporal_reuse=settings))
@@ -92,9 +109,7 @@ def in_steps(model: Any, video: torch.Tensor, settings: dict[str, Any], graphs: 
         if captured is not None:
             captured.graphs = graphs
     if steps is not None:
-        pieces, name = video.split(1, dim=1) * 2, "streams"
-        if own.config.window_frames is not None:
-            pieces, name = tuple(video.roll(-shift, dims=1) for shift in range(4)), "windows"
+        name, pieces = pieces_of(own, video)
         cache, states = None, []
         for piece in pieces:
             output = own(piece, past_key_values=cache, temporal_reuse=settings)

@@ -16,6 +16,7 @@ from ..curves import cost_at_kl
 from ..runner import Cell, Outcome, Part, run_parts
 from ..store import ResultError, Results
 from .correctness import check_family, check_kernel, families
+from .waiting import check_waiting
 from .ways import clip, profile, streams, windows
 
 
@@ -60,6 +61,8 @@ class Plan:
         """The name of a part, and a cell of it, from the most to the least valuable."""
         yield from self._correctness("vit", ("bfloat16", "float32", "float16"))
         yield from self._kernel()
+        for family in ("vit", "videomae"):
+            yield self._waiting(family)
         yield self._streams("siglip", 1, 0.25)
         yield self._streams("vit-b", 8, 0.1)
         yield self._streams("siglip", 32, 0.25)
@@ -94,7 +97,7 @@ class Plan:
         return {"quick": True} if self.quick else {}
 
     def _correctness(self, family: str, dtypes: Any) -> Iterator[tuple[str, Cell]]:
-        name = next(key for key in families() if key in (family, f"temporal_reuse_{family}"))
+        name = key_of(family)
         for dtype in dtypes:
             key = f"{name} | {dtype}"
             yield "gpu_correctness", Cell(key, partial(check_family, name, self.device, DTYPES[dtype]), self.settings)
@@ -103,6 +106,10 @@ class Plan:
         for name, dtype in DTYPES.items():
             run = partial(check_kernel, self.device, dtype, self.quick)
             yield "gpu_correctness", Cell(f"kernel | {name}", run, self.settings)
+
+    def _waiting(self, family: str) -> tuple[str, Cell]:
+        run = partial(check_waiting, key_of(family), self.device, DTYPES[self.dtype])
+        return "gpu_correctness", Cell(f"{key_of(family)}, waiting | {self.dtype}", run, self.settings)
 
     def _timed(self, part: str, key: str, run: Any) -> tuple[str, Cell]:
         return part, Cell(f"{key} | {self.dtype}", run, self.settings)
@@ -122,6 +129,11 @@ class Plan:
     def _profile(self, name: str, count: int, share: float, way: str) -> tuple[str, Cell]:
         run = partial(profile, name, count, share, way, self.device, DTYPES[self.dtype], self.quick)
         return self._timed("gpu_profile", f"{name} | {count} | {share:g} | {way}", run)
+
+
+def key_of(family: str) -> str:
+    """The type of the models of a family, whether it is named in full or not."""
+    return next(key for key in families() if key in (family, f"temporal_reuse_{family}"))
 
 
 def share_of_trained_model() -> float:

@@ -28,10 +28,15 @@ def broken(results: Results) -> list[str]:
     """A sentence on everything that must hold and does not."""
     part = results.part("gpu_correctness")
     rows = [] if part is None else [row for row in part["rows"] if not row["passed"]]
+    return [f"{' in '.join(row['key'])}: {fault}" for row in rows for fault in _faults(row)]
+
+
+def _faults(row: dict[str, Any]) -> list[str]:
+    """What does not hold of a cell: numbers that are off, or calls that wait for the device."""
+    if "calls" in row:
+        return [f"{what}: {why}" for what, why in row["waits"].items()] or ["nothing was captured."]
     return [
-        f"{' in '.join(row['key'])}: {name} is off by {distance:.2g} of the largest number, and "
-        f"{row['tolerance']:g} is allowed."
-        for row in rows
+        f"{name} is off by {distance:.2g} of the largest number, and {row['tolerance']:g} is allowed."
         for name, distance in row["distances"].items()
         if not distance <= row["tolerance"]
     ]
@@ -41,8 +46,12 @@ def _correctness(part: dict[str, Any]) -> Block:
     rows = []
     for row in part["rows"]:
         name, dtype = row["key"]
-        worst = max(row["distances"], key=lambda key: row["distances"][key])
         verdict = "holds" if row["passed"] else "**does not hold**"
+        if "calls" in row:
+            watched = ", ".join(f"{count} of {what}" for what, count in row["calls"].items())
+            rows.append((name, dtype, verdict, "", f"calls that may not wait for the device: {watched}"))
+            continue
+        worst = max(row["distances"], key=lambda key: row["distances"][key])
         note = row.get("without the kernel, as", "")
         rows.append((name, dtype, verdict, f"{row['distances'][worst]:.1e} ({worst})", note))
     return [Table(("what", "dtype", "verdict", "largest distance, of the largest number", "note"), rows)]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from ..devices import on_device
 from ..execution.packed import assemble, pair_links
 from ..planning.plan import NEVER, ReusePlan
 from ..planning.stream_state import StreamState
@@ -515,7 +516,7 @@ class TemporalReuseCache(ReuseCache):
         """
         if self.streams is not None:
             age = self.streams.age
-            numbers = torch.tensor(kept, device=age.device)
+            numbers = on_device(kept, age.device)
             computed = frames - numbers[(len(kept) - age).clamp(min=0)]
             older = torch.where(age >= NEVER, age, age - len(kept) + frames)
             self.streams.age = torch.where(age <= len(kept), computed, older)

@@ -19,6 +19,16 @@ class Graphs(ABC):
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """What runs the work again. It may be run by this, more than once: it must do the same each time."""
 
+    def read(self, numbers: torch.Tensor) -> list[int]:
+        """
+        Numbers that the host has to know before it can go on: here alone it waits for the device in a step.
+
+        Args:
+            numbers (`torch.LongTensor` of shape `(n,)`): what captured work left.
+        """
+        found: list[int] = numbers.tolist()
+        return found
+
 
 class CudaGraphs(Graphs):
     """

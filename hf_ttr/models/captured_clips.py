@@ -235,7 +235,7 @@ class _Piece:
     def __call__(self, frames: torch.Tensor) -> tuple[torch.Tensor, ReuseReport] | None:
         self.pixels.copy_(frames.flatten(0, 1))
         self.look()
-        total, whole, finite = self.asked.tolist()  # The only time the host waits for the device.
+        total, whole, finite = self.clips.graphs.read(self.asked)
         size = next((size for size in self.sizes if size >= total), None)
         if size is None or not finite:
             return None

@@ -161,7 +161,7 @@ class _Steps:
         self._take_over(cache)
         self.pixels.copy_(video[:, 0])
         self.look()
-        total, longest, finite = self.asked.tolist()  # The only time the host waits for the device.
+        total, longest, finite = self.graphs.read(self.asked)
         size = next((size for size in self.sizes if size >= total), None)
         if size is None or not finite:
             return None

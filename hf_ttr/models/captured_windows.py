@@ -236,7 +236,7 @@ class _Steps:
             return None
         self.window.copy_(window)
         self.look()
-        total, longest, in_use, fine = self.asked.tolist()  # The only time the host waits for the device.
+        total, longest, in_use, fine = self.graphs.read(self.asked)
         size = next((size for size in self.sizes if size >= total), None)
         # What a step is filled with may all be of one stream.
         if size is None or not fine or in_use + size - total > self.table.capacity:

@@ -10,6 +10,7 @@ import torch
 
 from ..caching.cache import TemporalReuseCache
 from ..configuration import TemporalReuseConfig
+from ..devices import on_device
 from ..execution.flops import ReuseReport
 from ..modeling_outputs import TemporalReuseModelOutput, concatenate_outputs, map_tensors
 from ..planning.frame_skipping import choose_frames, places_between, planning_cost
@@ -47,14 +48,14 @@ def encode_with_skipping(
         # Streams that keep the same frames run together.
         for kept in dict.fromkeys(chosen):
             rows = [row for row, other in enumerate(chosen) if other == kept]
-            own = torch.tensor(rows, device="cpu")
+            is_all, own = len(rows) == len(chosen), torch.tensor(rows, device="cpu")
             part = encode(
-                take(stretch, own).index_select(1, torch.tensor(kept, device=video.device)),
-                cache if cache is None or len(rows) == len(chosen) else cache.take(own),
+                (stretch if is_all else take(stretch, own)).index_select(1, on_device(kept, video.device)),
+                cache if cache is None or is_all else cache.take(own),
                 use_cache=True,
                 temporal_reuse=settings_for(settings, len(kept), stretch.shape[1]),
                 **{
-                    name: take(value, own) if isinstance(value, torch.Tensor) else value
+                    name: take(value, own) if isinstance(value, torch.Tensor) and not is_all else value
                     for name, value in options.items()
                 },
             )
@@ -95,7 +96,7 @@ def spread_in_time(output: TemporalReuseModelOutput, kept: tuple[int, ...], fram
         frames (`int`): of the call.
     """
     states: Any = output.last_hidden_state
-    numbers = torch.tensor(kept, device=states.device)
+    numbers = on_device(kept, states.device)
     left, right, share = places_between(numbers, frames)
     shares = share.to(states.dtype)[:, None, None]
     output.last_hidden_state = torch.lerp(states[:, left], states[:, right], shares)

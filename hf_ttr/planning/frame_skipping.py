@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 
+from ..devices import on_device
 from .bidirectional import best_corners, polyline_errors
 
 
@@ -44,9 +45,34 @@ def choose_frames(video: torch.Tensor, grid: tuple[int, int], budget: float) -> 
     Returns:
         For each stream the numbers of its frames, increasing; the first and the last are among them.
     """
-    if video.shape[1] < FEWEST:
-        return [list(range(video.shape[1]))] * video.shape[0]
-    return [_choose(inner_products(frames, grid), budget) for frames in video]
+    frames = video.shape[1]
+    if frames < FEWEST:
+        return [list(range(frames))] * video.shape[0]
+    tried: list[list[int]] = [kept.tolist() for kept in candidates(frames, budget)]
+    errors = errors_of_streams(video, grid, tried, budget)
+    # Where nothing moves all are as good, and no frame is left out.
+    return [tried[place] for place in errors.argmin(1).tolist()]  # The only time the host waits for the device.
+
+
+def errors_of_streams(
+    video: torch.Tensor, grid: tuple[int, int], tried: list[list[int]], budget: float
+) -> torch.Tensor:
+    """
+    What each way to leave out frames does to the outputs of each stream; the device is not asked for anything.
+
+    Args:
+        video, grid, budget: as in `choose_frames`.
+        tried: numbers of the frames that are kept, for each way.
+
+    Returns:
+        `torch.DoubleTensor` of shape `(batch, ways)`, as `predicted_error` returns each.
+    """
+    ways = [on_device(kept, video.device) for kept in tried]
+    errors = []
+    for frames in video:
+        gram = inner_products(frames, grid)
+        errors.append(torch.stack([predicted_error(gram, kept, budget) for kept in ways]))
+    return torch.stack(errors)
 
 
 def planning_cost(grid: tuple[int, int], video: torch.Tensor) -> int:
@@ -57,12 +83,6 @@ def planning_cost(grid: tuple[int, int], video: torch.Tensor) -> int:
         return 0
     patches = -(-rows // 2) * -(-columns // 2)
     return patches * frames * frames * channels * (height // rows) * (width // columns)
-
-
-def _choose(gram: torch.Tensor, budget: float) -> list[int]:
-    # Where nothing moves all are as good, and no frame is left out.
-    best = min(candidates(gram.shape[-1], budget), key=lambda kept: predicted_error(gram, kept, budget))
-    return best.tolist()
 
 
 def candidates(frames: int, budget: float) -> list[torch.Tensor]:
@@ -99,25 +119,25 @@ def inner_products(frames: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     return gram / gram.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-12)
 
 
-def predicted_error(gram: torch.Tensor, kept: torch.Tensor, budget: float) -> float:
+def predicted_error(gram: torch.Tensor, kept: torch.Tensor, budget: float) -> torch.Tensor:
     """
-    What leaving out all but some frames, and reusing tokens of these, does to the outputs; in a unit of its own.
+    What leaving out all but some frames, and reusing tokens of these, does to the outputs: a number in a
+    `torch.DoubleTensor`, in a unit of its own.
 
     Args:
         gram (`torch.FloatTensor` of shape `(patches, frames, frames)`): as `inner_products` returns it.
-        kept (`torch.LongTensor` of shape `(kept,)`): the frames that are not left out.
+        kept (`torch.LongTensor` of shape `(kept,)`): the frames that are not left out, on the device of `gram`.
         budget (`float`): share of the tokens of all frames that may be computed.
     """
     reused, skipped = errors_of(gram, kept, budget)
     return REUSE_FACTOR * reused + skipped
 
 
-def errors_of(gram: torch.Tensor, kept: torch.Tensor, budget: float) -> tuple[float, float]:
+def errors_of(gram: torch.Tensor, kept: torch.Tensor, budget: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The two parts of `predicted_error`: mean squared errors inside the frames that are kept, and between them."""
     frames = gram.shape[-1]
-    kept = kept.to(gram.device)
     corners = torch.zeros(1, 1, frames, dtype=torch.bool, device=gram.device).index_fill(2, kept, True)
-    skipped = float(polyline_error(gram, corners.expand(-1, len(gram), -1)).mean())
+    skipped = polyline_error(gram, corners.expand(-1, len(gram), -1)).mean().double()
     return reuse_error(gram[:, kept][:, :, kept], budget * frames / len(kept)), skipped
 
 
@@ -139,29 +159,33 @@ def places_between(kept: torch.Tensor, frames: int) -> tuple[torch.Tensor, torch
     return place[left], place[right], share
 
 
-def reuse_error(gram: torch.Tensor, share: float) -> float:
+def reuse_error(gram: torch.Tensor, share: float) -> torch.Tensor:
     """
-    Mean squared error of the best polylines that have so many corners.
+    Mean squared error of the best polylines that have so many corners, a number in a `torch.DoubleTensor`.
 
     Args:
         gram (`torch.FloatTensor` of shape `(patches, frames, frames)`): inner products, the first frame being 0.
         share (`float`): of the corners; the first frame has one everywhere.
     """
     patches, frames, _ = gram.shape
-    change = float(gram.diagonal(dim1=1, dim2=2).mean())
-    if share >= 1 or frames < 3 or change == 0:
-        return 0.0
+    none = gram.new_zeros((), dtype=torch.float64)
+    if share >= 1 or frames < 3:
+        return none
+    change = gram.diagonal(dim1=1, dim2=2).mean()
     prices = frames * change * torch.logspace(*PRICE_RANGE, PRICES, device=gram.device)
     age = torch.ones(patches, dtype=torch.long, device=gram.device)
     corners = best_corners(*polyline_errors(gram, age, max_age=None), prices[:, None].expand(-1, patches))
-    errors = polyline_error(gram, corners).mean((1, 2)).tolist()
-    shares = corners.float().mean((1, 2)).tolist()
-    # From many corners to few.
-    after = next((place for place, found in enumerate(shares) if found <= share), PRICES - 1)
-    if after == 0 or shares[after] > share or shares[after - 1] == shares[after]:
-        return errors[after]
-    part = (shares[after - 1] - share) / (shares[after - 1] - shares[after])
-    return errors[after - 1] + part * (errors[after] - errors[after - 1])
+    errors = polyline_error(gram, corners).mean((1, 2)).double()
+    shares = corners.float().mean((1, 2)).double()
+    # From many corners to few. A place stays a tensor with a dimension: the host would read one without.
+    fits = shares <= share
+    after = torch.where(fits.any(), fits.float().argmax(0, keepdim=True), PRICES - 1)
+    before = (after - 1).clamp(min=0)
+    (error, more_error), (few, many) = ((of[after], of[before]) for of in (errors, shares))
+    part = (many - share) / (many - few)
+    is_at_price = (after == 0) | (few > share) | (many == few)
+    found = torch.where(is_at_price, error, more_error + part * (error - more_error))
+    return torch.where(change == 0, none, found[0])
 
 
 def polyline_error(gram: torch.Tensor, corners: torch.Tensor) -> torch.Tensor:

@@ -10,9 +10,13 @@ same slot, a slot takes that one if it is nearer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 from ..configuration import DEFAULT_WINDOW_THRESHOLD, TemporalReuseConfig
+from ..devices import triton_unavailable_reason
 from .importance import spread_over_neighbours
 from .price import prices_of_streams
 from .search import within_budget
@@ -64,12 +68,12 @@ def choose_runs(
     if held_errors is not None:
         held = torch.where(known, errors[..., times].round(decimals=5), torch.inf)
     distances, held = distances.flatten(0, 1), held.flatten(0, 1)
-    middles = representatives(times, representative_fractions(grid, config, features.device)).repeat(batch, 1, 1)
-    costs = run_costs(distances, held, middles)
+    fractions = representative_fractions(grid, config, features.device).repeat(batch)
+    runs_at = best_runs(distances, held, fractions)
 
     def sources_at(prices: torch.Tensor) -> torch.Tensor:
         """Times that stand for the slots at prices of shape `(n, batch)`; shape `(n, batch, times, positions)`."""
-        sources = best_runs(costs, held, middles, prices.repeat_interleave(positions, dim=1))
+        sources = runs_at(prices.repeat_interleave(positions, dim=1))
         return sources.unflatten(1, (batch, positions)).transpose(2, 3)
 
     floor = prices_of_streams(config, thresholds, batch, features.device, DEFAULT_WINDOW_THRESHOLD)
@@ -78,13 +82,10 @@ def choose_runs(
         if budget is None
         else within_budget(sources_at, lambda found: is_computed(found).float().mean((-1, -2)), floor, budget)
     )
-    # Within a run, what an earlier window left may be nearer than the token that stands for the run.
     own = distances.view(batch, positions, times, times).permute(0, 2, 3, 1)
     error = own.gather(2, sources.clamp(min=0)[:, :, None])[:, :, 0]
-    held = held.view(batch, positions, times).transpose(1, 2)
     # Where a division leaves a slot to what was held, the error there is not that of any token.
-    keeps = (held < error) & ~is_computed(sources) | (sources == HELD)
-    return torch.where(keeps, HELD, sources), torch.where(keeps, held, error)
+    return sources, torch.where(sources == HELD, held.view(batch, positions, times).transpose(1, 2), error)
 
 
 def pairwise_distances(points: torch.Tensor) -> torch.Tensor:
@@ -128,13 +129,40 @@ def representatives(times: int, fractions: torch.Tensor) -> torch.Tensor:
     return start + (fractions[:, None, None] * length).floor().long()
 
 
-def run_costs(distances: torch.Tensor, held: torch.Tensor, middles: torch.Tensor) -> torch.Tensor:
+def best_runs(
+    distances: torch.Tensor, held: torch.Tensor, fractions: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """
-    Errors of all runs.
+    What finds the divisions into runs of least error plus price.
+
+    It runs in one Triton kernel where it can, and otherwise as `reference_best_runs`.
 
     Args:
         distances (`torch.FloatTensor` of shape `(n, times, times)`): squared errors of time t represented by time m.
         held (`torch.FloatTensor` of shape `(n, times)`): squared errors of what earlier windows left.
+        fractions (`torch.FloatTensor` of shape `(n,)`): see `representative_fractions`.
+
+    Returns:
+        It takes prices of a run, a `torch.FloatTensor` of shape `(k, n)`, k alternatives for each position; and
+        returns a `torch.LongTensor` of shape `(k, n, times)`: the time of the token that stands for each, or `HELD`
+        between runs, and within a run where what an earlier window left is nearer than the token that stands for it.
+    """
+    sums = torch.minimum(distances, held[:, :, None]).cumsum(1)
+    if triton_unavailable_reason(distances.device) is None:
+        from .best_runs_triton import triton_best_runs
+
+        return partial(triton_best_runs, distances, held, sums, fractions)
+    middles = representatives(distances.shape[1], fractions)
+    return partial(reference_best_runs, run_costs(sums, middles), distances, held, middles)
+
+
+def run_costs(sums: torch.Tensor, middles: torch.Tensor) -> torch.Tensor:
+    """
+    Errors of all runs.
+
+    Args:
+        sums (`torch.FloatTensor` of shape `(n, times, times)`): of the times up to t, each represented by time m or by
+            what was left, whichever is nearer.
         middles (`torch.LongTensor` of shape `(n, times, times)`): see `representatives`.
 
     Returns:
@@ -142,31 +170,29 @@ def run_costs(distances: torch.Tensor, held: torch.Tensor, middles: torch.Tensor
         times a to a + g - 1, each represented by the token of the run or by what was left, whichever is nearer;
         infinite where the run goes past the end.
     """
-    count, times, _ = distances.shape
-    nearest = torch.minimum(distances, held[:, :, None])
+    count, times, _ = sums.shape
     # Sums over t before a, for every m.
-    sums = torch.nn.functional.pad(nearest.cumsum(1), (0, 0, 1, 0)).flatten(1)
-    start = torch.arange(times, device=distances.device)[:, None]
-    end = start + torch.arange(1, times + 1, device=distances.device)
+    before = torch.nn.functional.pad(sums, (0, 0, 1, 0)).flatten(1)
+    start = torch.arange(times, device=sums.device)[:, None]
+    end = start + torch.arange(1, times + 1, device=sums.device)
     middle = middles.clamp(max=times - 1)
     at_end, at_start = (
-        sums.gather(1, (bound * times + middle).flatten(1)).view(count, times, times)
+        before.gather(1, (bound * times + middle).flatten(1)).view(count, times, times)
         for bound in (end.clamp(max=times), start)
     )
     return (at_end - at_start).clamp(min=0).masked_fill(end > times, torch.inf)
 
 
-def best_runs(costs: torch.Tensor, held: torch.Tensor, middles: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+def reference_best_runs(
+    costs: torch.Tensor, distances: torch.Tensor, held: torch.Tensor, middles: torch.Tensor, prices: torch.Tensor
+) -> torch.Tensor:
     """
-    The divisions into runs of least error plus price; slots between runs keep what an earlier window left.
+    `best_runs` time by time in plain torch, on any device.
 
     Args:
         costs: as `run_costs` returns them.
-        held, middles: as `run_costs` takes them.
-        prices (`torch.FloatTensor` of shape `(k, n)`): price of a run; k alternatives for each position.
-
-    Returns:
-        `torch.LongTensor` of shape `(k, n, times)`: the time of the token that stands for each, or `HELD`.
+        distances, held, prices: as in `best_runs`.
+        middles: as `run_costs` takes them.
     """
     count, times, _ = costs.shape
     device = costs.device
@@ -195,4 +221,7 @@ def best_runs(costs: torch.Tensor, held: torch.Tensor, middles: torch.Tensor, pr
     taken = torch.cat(path, -1)
     # For each time the first end behind it of those that are taken.
     behind = torch.full_like(run, times).scatter_(-1, taken, taken)[..., 1:].flip(-1).cummin(-1).values.flip(-1)
-    return own.gather(-1, behind)
+    sources = own.gather(-1, behind)
+    # Within a run, what an earlier window left may be nearer than the token that stands for the run.
+    error = distances.expand(len(prices), -1, -1, -1).gather(-1, sources.clamp(min=0)[..., None])[..., 0]
+    return sources.masked_fill((held < error) & (sources != ends[:-1]), HELD)

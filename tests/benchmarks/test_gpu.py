@@ -82,6 +82,21 @@ def test_tables_show_what_was_measured_and_name_what_does_not_hold(results: Resu
     assert "threshold 0" in sentence
 
 
+def test_a_call_that_waits_is_named(tmp_path: Path) -> None:
+    found = Results(tmp_path / "results.json")
+    found.open_part("gpu", "gpu_correctness", {"device": "a GPU", "versions": {}}, fresh=False)
+    cells = {
+        "ViT, waiting | bfloat16": {"calls": {"streams": 14, "clips": 1}, "waits": {}, "passed": True},
+        "VideoMAE, waiting | bfloat16": {"calls": {"windows": 2}, "waits": {"windows": "it waits."}, "passed": False},
+    }
+    for key, values in cells.items():
+        found.put("gpu", "gpu_correctness", key, {}, values)
+    assert tables.broken(found) == ["VideoMAE, waiting in bfloat16: windows: it waits."]
+    text = as_markdown(tables.blocks(found))
+    assert "calls that may not wait for the device: 14 of streams, 1 of clips" in text
+    assert text.count("**does not hold**") == 1
+
+
 def test_jobs_name_known_models_and_are_there_once() -> None:
     found = list(REHEARSAL.jobs())
     parts = {part for part, _ in found}

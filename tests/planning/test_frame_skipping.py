@@ -6,6 +6,7 @@ import torch
 from hf_ttr.planning.frame_skipping import (
     between,
     choose_frames,
+    errors_of_streams,
     evenly_spaced,
     inner_products,
     planning_cost,
@@ -63,6 +64,13 @@ def test_short_clips(frames: int) -> None:
     assert {0, frames - 1} <= set(kept)
 
 
+def test_the_device_is_not_asked_until_all_ways_are_tried() -> None:
+    # On this device nothing has any numbers.
+    video = torch.stack([everything_changes(), still()]).to("meta")
+    errors = errors_of_streams(video, GRID, [list(range(FRAMES)), [0, 5, 10, 15], [0, 15]], 0.25)
+    assert errors.is_meta and errors.shape == (2, 3)
+
+
 def test_brightness_and_contrast_do_not_matter() -> None:
     video = everything_changes()[None]
     assert choose_frames(video, GRID, 0.25) == choose_frames(3 * video + 100, GRID, 0.25)
@@ -116,5 +124,5 @@ def test_whole_frames_have_the_error_of_skipping_alone() -> None:
     gram = inner_products(everything_changes(), GRID)
     kept = evenly_spaced(FRAMES, 4)
     corners = torch.zeros(1, len(gram), FRAMES, dtype=torch.bool).index_fill(2, kept, True)
-    assert predicted_error(gram, kept, 0.25) == pytest.approx(float(polyline_error(gram, corners).mean()))
+    assert predicted_error(gram, kept, 0.25).item() == pytest.approx(polyline_error(gram, corners).mean().item())
     assert predicted_error(gram, kept, 0.1) > predicted_error(gram, kept, 0.25)

@@ -84,7 +84,7 @@ KNOWN = pytest.mark.parametrize("known", [False, True], ids=["new", "held"])
 def test_costs_are_the_sums_of_the_errors(times: int, known: bool, fractions: list[float]) -> None:
     distances, held = random_costs(4, times, known)
     middles = representatives(times, torch.tensor(fractions))
-    costs = run_costs(distances, held, middles)
+    costs = run_costs(torch.minimum(distances, held[..., None]).cumsum(1), middles)
     for number, start, length in itertools.product(range(4), range(times), range(1, times + 1)):
         found = costs[number, start, length - 1].item()
         if start + length > times:
@@ -102,10 +102,9 @@ def test_costs_are_the_sums_of_the_errors(times: int, known: bool, fractions: li
 def test_no_other_division_costs_less(price: float, known: bool, fractions: list[float]) -> None:
     times, count = 6, 4
     distances, held = random_costs(count, times, known)
-    middles = representatives(times, torch.tensor(fractions))
     prices = torch.full((2, count), price)
     prices[1] = 1e6  # an alternative that must not disturb the first
-    sources = best_runs(run_costs(distances, held, middles), held, middles, prices)[0]
+    sources = best_runs(distances, held, torch.tensor(fractions))(prices)[0]
     for number in range(count):
         own, left, fraction = distances[number], held[number], fractions[number]
 
@@ -124,16 +123,16 @@ def test_no_other_division_costs_less(price: float, known: bool, fractions: list
         mine = price * sum(source == time for time, source in enumerate(chosen))
         for time, source in enumerate(chosen):
             mine += float(left[time]) if source == HELD else min(float(own[time, source]), float(left[time]))
-            # What stands for a slot stands for itself.
+            # What stands for a slot stands for itself, and is no farther than what was left.
             assert source == HELD or chosen[source] == source
+            assert source in (HELD, time) or own[time, source] <= left[time]
         assert mine == pytest.approx(best, rel=1e-4, abs=1e-4)
 
 
 @FRACTIONS
 def test_a_run_is_one_stretch_of_time(fractions: list[float]) -> None:
     distances, held = random_costs(4, 6, known=False)
-    middles = representatives(6, torch.tensor(fractions))
-    for own in best_runs(run_costs(distances, held, middles), held, middles, torch.ones(1, 4))[0].tolist():
+    for own in best_runs(distances, held, torch.tensor(fractions))(torch.ones(1, 4))[0].tolist():
         stretches = [source for source, _ in itertools.groupby(own)]
         assert stretches == sorted(set(stretches))
 
