@@ -45,6 +45,8 @@ def choose_frames(video: torch.Tensor, grid: tuple[int, int], budget: float) -> 
     Returns:
         For each stream the numbers of its frames, increasing; the first and the last are among them.
     """
+    if video.device.type == "mps":
+        video = video.cpu()  # It has no numbers in double precision.
     frames = video.shape[1]
     if frames < FEWEST:
         return [list(range(frames))] * video.shape[0]
