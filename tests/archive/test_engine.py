@@ -100,7 +100,9 @@ def test_a_run_goes_on_where_it_was(archive: Archive, ray: Any, alone: list[dict
     with pytest.raises(DataError, match="--resume"):
         run_archive(archive.paths, archive.model, out, OPTIONS, workers)
     with pytest.raises(DataError, match="verify"):
-        run_archive(archive.paths, archive.model, out, ArchiveOptions(verify=0.5, frame_sampling_rate=2), workers, resume=True)
+        run_archive(
+            archive.paths, archive.model, out, ArchiveOptions(verify=0.5, frame_sampling_rate=2), workers, resume=True
+        )
     told_of: list[int] = []
     run_archive(
         archive.paths,
