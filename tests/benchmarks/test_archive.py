@@ -51,10 +51,10 @@ def test_what_the_pages_say() -> None:
     text = as_markdown(rows_table({"rows": [{**compared, **first}, {**compared, "key": ["rows", "x"], "videos": 1}]}))
     assert "errors: 1 hung" in text and "after a tenth of the time: 300 and 310" in text
     assert "| x | 1 of 1 | 0 | 0 | 1 | 1 of 1 | 1 of 1 | 0.0000 |" in text
-    seconds = {"videos": 10, "seconds": 40.0, "decoding_seconds": 2.0, "waiting_seconds": 4.0}
+    seconds = {"videos": 10, "seconds": 40.0, "decoding_seconds": 2.0, "waiting_seconds": 4.0, "frames": 100}
     ways = [
         {"key": ["speed", "a plain loop"], "elapsed": 50.0, "processes": 1, **seconds},
         {"key": ["speed", "two"], "elapsed": 25.0, "processes": 2, **seconds},
     ]
     text = as_markdown(speed_table({"rows": ways}))
-    assert "| two | 1,440 | 2.00x | 8.0% | 5.0% |" in text
+    assert "| two | 1,440 | 2.00x | 8.0% | 5.0% | 12,500 |" in text
