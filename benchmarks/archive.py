@@ -242,7 +242,7 @@ SPEED = {
 }
 """Processes, and settings of reuse."""
 
-FRAMES, COPIES, BATCH = 16, 4, 4
+FRAMES, COPIES, BATCH = 16, 4, 10
 BUDGET = 0.15
 HOURS, VIDEO_FPS = 1000, 25
 """Of an archive whose cost is worked out."""

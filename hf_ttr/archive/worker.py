@@ -85,12 +85,15 @@ class VideoWorker:
         again: list[Lane] = []
         opened: deque[Lane] = deque()
         lanes: list[Lane] = []
+        # The model begins with one while others are decoded: it would wait for as many as it can take.
+        room = 1
         while waiting or opened or lanes:
             # As many as are in the model have their first piece decoded meanwhile.
             while waiting and len(opened) < self.pack:
                 opened.append(self._open(*waiting.popleft()))
-            while opened and len(lanes) < self.pack:
+            while opened and len(lanes) < room:
                 lanes.append(opened.popleft())
+            room = min(room + 1, self.pack)
             lanes, failed = self._advance(lanes, rows)
             again += failed
         for lane in again:
