@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 import hf_ttr
-from hf_ttr.archive import ArchiveOptions, ClassifiedVideo, VideoClassifier
+from hf_ttr.archive import ArchiveOptions, ClassifiedVideo, VideoClassifier, Workers
 from hf_ttr.archive.engine import data_set, import_ray, started
 from hf_ttr.archive.results import read_table
 from hf_ttr.archive.row import to_table
@@ -328,7 +328,7 @@ def _loop(model: str, paths: Sequence[str], settings: dict[str, Any]) -> list[di
 def _ray(model: str, paths: Sequence[str], settings: dict[str, Any], count: int) -> list[dict[str, Any]]:
     ray = import_ray()
     options = ArchiveOptions(num_clips=1, num_frames=FRAMES, temporal_reuse=settings)
-    with started(ray, None):
+    with started(ray, Workers(count)):
         rows = data_set(paths, BATCH).map_batches(
             TimedClassifier,
             fn_constructor_args=(model,),

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..checks import first_line
@@ -156,7 +156,7 @@ def run_archive(
         progress(done, errors, total)
         if not todo:
             return
-        with started(ray, workers.address):
+        with started(ray, workers):
             for rows in _tables(ray, todo, model, options, workers, top_k):
                 found = [ClassifiedVideo(**row) for row in rows]
                 results.add(found)
@@ -171,6 +171,9 @@ def _tables(
     """Rows as they come back from the actors, some at a time."""
     gpus = _gpus(ray, workers)
     count = workers.count or int(ray.cluster_resources().get("GPU", 0) / gpus if gpus else _cpus(ray) / workers.cpus)
+    if not gpus and options.device is None:
+        # Those who want no GPU see them all the same.
+        options = replace(options, device="cpu")
     videos = data_set(paths, workers.batch_size)
     rows = videos.map_batches(
         VideoClassifier,
@@ -205,13 +208,13 @@ def _cpus(ray: Any) -> float:
 
 
 @contextlib.contextmanager
-def started(ray: Any, address: str | None) -> Iterator[None]:
+def started(ray: Any, workers: Workers) -> Iterator[None]:
     """
     Ray, where it does not run in this process yet: that of a cluster, or one of this machine, which ends with it.
 
     Args:
         ray: the package.
-        address (`str`, *optional*): of a cluster, or `"auto"`.
+        workers: for which there is to be room, and where.
 
     Raises:
         DataError: if there is no such cluster; one sentence.
@@ -219,7 +222,11 @@ def started(ray: Any, address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    address = workers.address
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    if address is None and workers.count is not None:
+        # More processes than processors share them.
+        options["num_cpus"] = max(os.cpu_count() or 1, math.ceil(workers.count * workers.cpus))
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
     except (ConnectionError, RuntimeError, ValueError) as error:
