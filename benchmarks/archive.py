@@ -19,8 +19,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -235,12 +237,13 @@ def _memory_of_actors(every: float = 1.0) -> Iterator[dict[str, Any]]:
 
 
 SPEED = {
-    "a plain loop": (None, {}),
-    "one process of Ray": (1, {}),
-    "two processes of Ray": (2, {}),
-    "one process of Ray, dense": (1, {"mode": "off"}),
+    "a plain loop": (1, False, {}),
+    "two plain loops at once": (2, False, {}),
+    "one process of Ray": (1, True, {}),
+    "two processes of Ray": (2, True, {}),
+    "one process of Ray, dense": (1, True, {"mode": "off"}),
 }
-"""Processes, and settings of reuse."""
+"""Processes, whether they are Ray's, and settings of reuse."""
 
 FRAMES, COPIES, BATCH = 16, 4, 10
 BUDGET = 0.15
@@ -253,8 +256,8 @@ def speed_cells(quick: bool) -> Iterable[Cell]:
     copies = 1 if quick else COPIES
     settings = {"frames": FRAMES, "copies": copies, "budget": BUDGET}
     return [
-        Cell(f"speed | {name}", partial(_speed, count, reuse, "tiny" if quick else "base", copies), settings)
-        for name, (count, reuse) in SPEED.items()
+        Cell(f"speed | {name}", partial(_speed, *way, "tiny" if quick else "base", copies), settings)
+        for name, way in SPEED.items()
     ]
 
 
@@ -271,7 +274,7 @@ class TimedClassifier(VideoClassifier):
         return table
 
 
-def _speed(count: int | None, reuse: dict[str, Any], size: str, copies: int) -> dict[str, Any]:
+def _speed(count: int, through_ray: bool, reuse: dict[str, Any], size: str, copies: int) -> dict[str, Any]:
     names = videos(real_data() / "videos")["real"]
     with tempfile.TemporaryDirectory() as folder:
         random_vit(size).save_pretrained(f"{folder}/model")
@@ -282,17 +285,24 @@ def _speed(count: int | None, reuse: dict[str, Any], size: str, copies: int) -> 
             link.symlink_to((real_data() / "videos" / name).resolve())
             paths.append(str(link))
         settings = reuse or {"compute_budget": BUDGET}
-        rows = (
-            _loop(f"{folder}/model", paths, settings)
-            if count is None
-            else _ray(f"{folder}/model", paths, settings, count)
-        )
+        run = _ray if through_ray else _loops
+        rows = run(f"{folder}/model", paths, settings, count)
         broken = [row["error"] for row in rows if row["error"]]
         if broken:
             raise RuntimeError(broken[0])
         seconds = max(row["ended"] for row in rows) - min(row["began"] for row in rows)
         total = {name: sum(row[name] for row in rows) for name in (*OF_A_RUN[:3], "multiply_adds", "frames")}
-        return {"videos": len(rows), "elapsed": seconds, "processes": count or 1, **total}
+        return {"videos": len(rows), "elapsed": seconds, "processes": count, **total}
+
+
+def _loops(model: str, paths: Sequence[str], settings: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """Plain loops side by side, each over its share of the videos."""
+    if count == 1:
+        return _loop(model, paths, settings)
+    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+        shares = [paths[number::count] for number in range(count)]
+        rows = pool.map(_loop, [model] * count, shares, [settings] * count)
+        return list(itertools.chain.from_iterable(rows))
 
 
 def _loop(model: str, paths: Sequence[str], settings: dict[str, Any]) -> list[dict[str, Any]]:
