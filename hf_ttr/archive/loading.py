@@ -56,7 +56,8 @@ def load_embeddings(model: str, settings: dict[str, Any], per_frame: bool = Fals
                 f"The model '{model}' is of the type {config.get('model_type')!r}, of which there is no encoder with "
                 "reuse; pass another."
             )
-        encoder, report = entry.base.from_pretrained(
+        kind: Any = entry.base
+        encoder, report = kind.from_pretrained(
             model, temporal_reuse=settings, output_loading_info=True, use_safetensors=True
         )
     missing = sorted(report["missing_keys"])

@@ -195,7 +195,7 @@ class VideoWorker:
         for place, ((lane, _), count) in enumerate(zip(group, frames)):
             own = slice(place * views, (place + 1) * views)
             lane.found.add(answers[own].flatten(0, 1))
-            costs = {"seconds": lane.row.seconds + seconds, "frames": lane.row.frames + count}
+            costs: dict[str, Any] = {"seconds": lane.row.seconds + seconds, "frames": lane.row.frames + count}
             if out.reuse is not None:
                 for name in ("computed_tokens", "total_tokens", "multiply_adds", "dense_multiply_adds"):
                     costs[name] = getattr(lane.row, name) + int(out.reuse[name][own].sum())
