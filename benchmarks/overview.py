@@ -130,7 +130,9 @@ def speed(clip: dict[str, Any], stream: dict[str, Any]) -> Block:
     """Wall-clock of every method on a clip, and of the frames of a stream."""
     methods, rows = clip["methods"], {row["key"][1]: row for row in clip["rows"]}
     live = {row["key"][1]: latency_of(row) for row in stream["rows"]}
-    shown = chosen(methods, rows, lambda key: -rows[key]["wall_clock_ratio"])
+    # Reuse with a reduction stands in the whole table.
+    alone = [key for key in rows if not key.startswith("reuse_")]
+    shown = chosen(methods, alone, lambda key: -rows[key]["wall_clock_ratio"])
     dense = live["dense_frame_by_frame"]
     return [
         picture("Milliseconds per frame of a stream", "latency"),

@@ -14,8 +14,24 @@ import ray
 import hf_ttr.ray
 
 
+def label(source: str, model: str, out: str, workers: int, gpus: float, verify: float) -> None:
+    """Writes a table with a row for each video."""
+    # Or ray.data.read_parquet(...), with a column of paths, addresses or the bytes of files.
+    videos = hf_ttr.ray.find_videos(source)
+    table = videos.map_batches(
+        hf_ttr.ray.VideoClassifier,
+        fn_constructor_kwargs={"model": model, "verify": verify},
+        # A block is a batch: each process gets some videos, and gives back their rows.
+        batch_size=None,
+        num_gpus=gpus or None,
+        num_cpus=None if gpus else 1,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+    )
+    table.write_parquet(out)
+
+
 def main() -> None:
-    """Reads the arguments, and writes a table with a row for each video."""
+    """Reads the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", help="folder, pattern, list of paths or address of videos")
     parser.add_argument("model", help="folder or Hub id of a classifier, which every node must reach")
@@ -25,16 +41,7 @@ def main() -> None:
     parser.add_argument("--verify", type=float, default=0.01, help="share of the videos that the dense model sees too")
     arguments = parser.parse_args()
 
-    table = hf_ttr.ray.find_videos(arguments.source).map_batches(
-        hf_ttr.ray.VideoClassifier,
-        fn_constructor_kwargs={"model": arguments.model, "verify": arguments.verify},
-        # A block is a batch: each process gets some videos, and gives back their rows.
-        batch_size=None,
-        num_gpus=arguments.gpus or None,
-        num_cpus=None if arguments.gpus else 1,
-        compute=ray.data.ActorPoolStrategy(size=arguments.workers),
-    )
-    table.write_parquet(arguments.out)
+    label(**vars(arguments))
     print(f"The labels are in {arguments.out}; videos without any have an error.")
 
 

@@ -32,8 +32,8 @@ def test_the_job(archive: Archive, ray: Any, tmp_path: Path, monkeypatch: pytest
 
 def test_the_cluster(ray: Any) -> None:
     import yaml
-    from ray.autoscaler._private.util import validate_config
+    from ray.autoscaler._private.util import prepare_config, validate_config
 
     config = yaml.safe_load((EXAMPLES / "ray_cluster.yaml").read_text())
-    validate_config(config)
+    validate_config(prepare_config(config))
     assert config["head_node_type"] in config["available_node_types"]
