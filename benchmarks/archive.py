@@ -43,7 +43,7 @@ from .table import Block, Table
 
 
 MIB = 2**20
-VIDEOS, BROKEN = 2000, 40
+VIDEOS, VIDEOS_OF_NODES, BROKEN = 2000, 600, 40
 STEP = 4
 """Every how many frames one is looked at."""
 OF_A_RUN = ("seconds", "decoding_seconds", "waiting_seconds", "dense_seconds")
@@ -58,11 +58,13 @@ EAGER = (
 
 def cells(quick: bool) -> Iterable[Cell]:
     """Every clip of an archive, on two processes and on one; and on three nodes that break down."""
-    count, broken = (60, 10) if quick else (VIDEOS, BROKEN)
-    settings = {"videos": count, "broken": broken, "step": STEP}
+    runs = {
+        "two processes": (_rows, VIDEOS, BROKEN),
+        "three nodes, one of them killed, then the driver": (_cluster, VIDEOS_OF_NODES, BROKEN // 2),
+    }
     return [
-        Cell("rows | two processes against one", partial(_rows, count, broken), settings),
-        Cell("rows | three nodes, one of them killed, then the driver", partial(_cluster, count, broken), settings),
+        Cell(f"rows | {name}", partial(run, *sizes), {**dict(zip(("videos", "broken"), sizes)), "step": STEP})
+        for name, (run, *sizes) in ((name, (run[0], 60, 10) if quick else run) for name, run in runs.items())
     ]
 
 

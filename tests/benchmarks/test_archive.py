@@ -45,7 +45,7 @@ def test_what_the_pages_say() -> None:
     compared = _compared([row("a")], [row("a")], ["a"])
     memory = {"after_a_tenth": [300, 310], "at_half": [320, 330], "at_the_end": [321, 331], "largest": [322, 332]}
     first = {
-        **{"key": ["rows", "two processes against one"], "videos": 1, "broken": 0, "errors": {"hung": 1}},
+        **{"key": ["rows", "two processes"], "videos": 1, "broken": 0, "errors": {"hung": 1}},
         **{"broken_without_error": 0, "good_with_error": 0, "actor_mib": memory},
     }
     text = as_markdown(rows_table({"rows": [{**compared, **first}, {**compared, "key": ["rows", "x"], "videos": 1}]}))
