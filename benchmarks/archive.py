@@ -44,7 +44,7 @@ from .table import Block, Table
 
 MIB = 2**20
 VIDEOS, VIDEOS_OF_NODES, BROKEN = 2000, 600, 40
-STEP = 4
+STEP = 8
 """Every how many frames one is looked at."""
 OF_A_RUN = ("seconds", "decoding_seconds", "waiting_seconds", "dense_seconds")
 """Columns that differ from run to run."""
