@@ -29,7 +29,8 @@ class _VideoActor:
             time_limit=options.time_limit,
             memory_limit=options.memory_limit,
         )
-        self.worker = VideoWorker(task.model, task, cut, self._decoder, options.pack, options.verify)
+        pack = options.pack_on(task.model.device.type)
+        self.worker = VideoWorker(task.model, task, cut, self._decoder, pack, options.verify)
 
     def __call__(self, batch: Any) -> Any:
         """

@@ -12,6 +12,8 @@ from ..video.views import check_views
 from .cut import Clips, WholeVideo
 
 
+PACK_OF_GPU = 4
+
 PIECE = 32
 """Frames of a whole video that go through a model of frames at a time."""
 
@@ -31,7 +33,8 @@ class ArchiveOptions:
         temporal_reuse (`dict`, *optional*): settings of reuse that differ from those of the checkpoint.
         verify (`float`): share of the videos that the dense model sees as well; their rows say how far the two are
             apart.
-        pack (`int`): videos in one call of the model.
+        pack (`int`, *optional*): videos in one call of the model, by default 1, and 4 on a GPU. By itself a video
+            does not depend on others; together they are rounded differently in the last digits.
         decoders (`int`): processes that decode.
         time_limit (`float`): seconds for one piece, after which its decoder counts as hung.
         memory_limit (`int`): bytes that a decoder may take beyond those that it starts with.
@@ -47,7 +50,7 @@ class ArchiveOptions:
     frame_sampling_rate: FrameSamplingRate | None = None
     temporal_reuse: dict[str, Any] | None = None
     verify: float = 0.0
-    pack: int = 4
+    pack: int | None = None
     decoders: int = 1
     time_limit: float = 120.0
     memory_limit: int = 4 << 30
@@ -55,15 +58,20 @@ class ArchiveOptions:
     dtype: str | None = None
 
     def __post_init__(self) -> None:
-        check_counts(pack=self.pack, decoders=self.decoders, memory_limit=self.memory_limit)
-        if self.num_clips is not None:
-            check_counts(num_clips=self.num_clips)
+        check_counts(decoders=self.decoders, memory_limit=self.memory_limit)
+        for name in ("pack", "num_clips"):
+            if getattr(self, name) is not None:
+                check_counts(**{name: getattr(self, name)})
         check_views(self.views)
         check_sampling(self.num_frames, self.frame_sampling_rate)
         if not is_number(self.verify) or not 0 <= self.verify <= 1:
             raise ValueError(f"verify is {self.verify!r}, but is a share of the videos, from 0 to 1.")
         if not is_number(self.time_limit) or self.time_limit <= 0:
             raise ValueError(f"time_limit is {self.time_limit!r}, but must be a number of seconds above 0.")
+
+    def pack_on(self, device: str) -> int:
+        """Videos in one call of a model on a device of this type: few fill a CPU."""
+        return self.pack or (1 if device == "cpu" else PACK_OF_GPU)
 
     def cut_for(self, config: Any, processor: Any) -> WholeVideo | Clips:
         """

@@ -68,7 +68,7 @@ class VideoWorker:
     task: Task
     cut: WholeVideo | Clips
     decoder: GuardedDecoder
-    pack: int = 4
+    pack: int = 1
     verify: float = 0.0
     waited: float = 0.0
     _caches: StreamCaches = field(default_factory=StreamCaches)

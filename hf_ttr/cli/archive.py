@@ -96,7 +96,10 @@ def archive(
         typer.Option(metavar="N", help="GPUs of each of them; may be a part.", show_default="1 where there are any"),
     ] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", help="Videos that one of them gets at a time.")] = 32,
-    pack: Annotated[int, typer.Option(metavar="N", help="Videos in one call of the model.")] = 4,
+    pack: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Videos in one call of the model.", show_default="1, on a GPU 4"),
+    ] = None,
     decoders: Annotated[int, typer.Option(metavar="N", help="Processes that decode for each model.")] = 1,
     time_limit: Annotated[
         float, typer.Option(metavar="SECONDS", help="After which a decoder that gives nothing is ended.")

@@ -114,6 +114,16 @@ def test_rows_are_what_the_model_says_piece_by_piece(mode: str, pack: int) -> No
         assert row.duration == pixels.shape[1] / 25 and row.decoding_seconds == 0.5
 
 
+@pytest.mark.parametrize("mode", ["bidirectional", "causal"])
+def test_rows_do_not_depend_on_other_videos(mode: str) -> None:
+    model, found = model_of(mode=mode), named(videos(10, 4, 7, 9))
+    together = worker(model, FakeDecoder(4), WholeVideo(4)).rows(found)
+    alone = [worker(model, FakeDecoder(4), WholeVideo(4)).rows([one])[0] for one in reversed(found)]
+    said = ("path", "labels", "scores", "frames", "computed_tokens", "multiply_adds")
+    for row, other in zip(together, reversed(alone)):
+        assert [getattr(row, name) for name in said] == [getattr(other, name) for name in said]
+
+
 def test_pieces_of_any_size_are_the_same_video() -> None:
     # Of the mode that knows nothing of what comes.
     model, found = model_of(mode="causal"), videos(9, 6)
