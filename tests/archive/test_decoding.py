@@ -382,17 +382,19 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
 
 
 PARENT = """
-import os, sys, time
+import os, signal, sys, time
 from hf_ttr.archive.decoding import GuardedDecoder
 from tests.archive.hooks import Script
 assert "torch" not in sys.modules
+# Shells let what runs in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 decoder = GuardedDecoder(None, Script(), processes=2)
 piece = decoder.open("a: 1").next()
 decoder.open(f"b: 0 hang {sys.argv[1]}").prefetch()
 while not os.path.exists(sys.argv[1]):
     time.sleep(0.02)
 print(int(piece.pixels.ravel()[1]), flush=True)
-time.sleep(1000)
+time.sleep(100)
 """
 
 
