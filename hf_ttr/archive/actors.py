@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..display import shown
 from .answers import Task
 from .decoding import GuardedDecoder
-from .loading import load_embeddings, load_labels, prepare
+from .loading import import_first, load_embeddings, load_labels, prepare
 from .options import ArchiveOptions, check_counts
 from .row import to_table
 from .worker import VideoWorker
@@ -78,6 +79,8 @@ class VideoClassifier(_VideoActor):
         model (`str`): folder or Hub id of an image or video classifier, plain or with reuse.
         top_k (`int`): labels of a row.
         column (`str`): of a batch, with paths, addresses or the bytes of files.
+        imports (`Sequence[str]`): modules, or files by their paths, that are imported first, such as those of
+            models of your own.
         options: see `hf_ttr.archive.ArchiveOptions`: `views`, `num_clips`, `num_frames`, `frame_sampling_rate`,
             `temporal_reuse`, `verify`, `pack`, `decoders`, `time_limit`, `memory_limit`, `device`, `dtype`.
 
@@ -100,7 +103,10 @@ class VideoClassifier(_VideoActor):
     ```
     """
 
-    def __init__(self, model: str, *, top_k: int = 5, column: str = "path", **options: Any) -> None:
+    def __init__(
+        self, model: str, *, top_k: int = 5, column: str = "path", imports: Sequence[str] = (), **options: Any
+    ) -> None:
+        import_first(imports)
         check_counts(top_k=top_k)
         wanted = ArchiveOptions(**options)
         task = load_labels(model, wanted.temporal_reuse or {}, top_k, by_clip=wanted.num_clips is not None)
@@ -120,7 +126,16 @@ class VideoEmbedder(_VideoActor):
     tokens. A dense check gives the cosine distance of the means.
     """
 
-    def __init__(self, model: str, *, per_frame: bool = False, column: str = "path", **options: Any) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        per_frame: bool = False,
+        column: str = "path",
+        imports: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        import_first(imports)
         wanted = ArchiveOptions(**options)
         super().__init__(load_embeddings(model, wanted.temporal_reuse or {}, per_frame), model, wanted, column)
         self.per_frame = per_frame

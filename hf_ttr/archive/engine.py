@@ -38,6 +38,8 @@ class Workers:
         gpus, cpus (`float`): of one actor; GPUs by default 1 where there are any.
         batch_size (`int`): videos that an actor gets at a time.
         address (`str`, *optional*): of a Ray cluster, or `"auto"`; by default one is started here.
+        imports (`Sequence[str]`): modules, or files by their paths, that an actor imports first, such as those of
+            models of your own.
 
     Raises:
         ValueError: if one is out of range; one sentence.
@@ -48,6 +50,7 @@ class Workers:
     cpus: float = 1
     batch_size: int = 32
     address: str | None = None
+    imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_counts(batch_size=self.batch_size)
@@ -178,7 +181,7 @@ def _tables(
     rows = videos.map_batches(
         VideoClassifier,
         fn_constructor_args=(model,),
-        fn_constructor_kwargs={"top_k": top_k, **asdict(options)},
+        fn_constructor_kwargs={"top_k": top_k, "imports": tuple(workers.imports), **asdict(options)},
         # A block is a batch: an actor gives back what it was given, and what is lost with one is done anew.
         batch_size=None,
         batch_format="pyarrow",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +20,22 @@ from ..hub.checkpoints import (
 )
 from ..models.register import entry_for
 from .answers import Embeddings, Labels, Task
+
+
+def import_first(names: Sequence[str]) -> None:
+    """
+    Imports modules by their names, and files by their paths, once in a process.
+
+    Raises:
+        ImportError: if there is none.
+    """
+    for name in names:
+        stem = os.path.splitext(os.path.basename(name))[0] if name.endswith(".py") else name
+        if stem in sys.modules:
+            continue
+        if stem != name:
+            sys.path.append(os.path.dirname(os.path.abspath(name)))
+        importlib.import_module(stem)
 
 
 def load_labels(model: str, settings: dict[str, Any], top_k: int = 5, by_clip: bool = False) -> Labels:

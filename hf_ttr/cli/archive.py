@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..display import shown
+from .command import IMPORTS
 from .errors import InputError, ends_quietly, sentence
 from .options import (
     Budget,
@@ -149,7 +150,7 @@ def archive(
             device=device,
             dtype=dtype,
         )
-        on = Workers(workers, gpus, batch_size=batch_size, address=address)
+        on = Workers(workers, gpus, batch_size=batch_size, address=address, imports=IMPORTS.get())
         found = find_paths(source)
         for note in found.notes:
             typer.echo(f"Warning: {shown(note, None)}", err=True)

@@ -9,6 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,9 @@ import typer
 from ..display import shown
 from .errors import InputError, end_with, first_line
 
+
+IMPORTS: ContextVar[tuple[str, ...]] = ContextVar("imports", default=())
+"""What a command imported first: other processes that work for it have to do so, too."""
 
 Import = Annotated[
     list[str] | None,
@@ -34,6 +38,7 @@ def with_imports(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(*args: Any, import_: list[str] | None = None, **kwargs: Any) -> None:
+        IMPORTS.set(tuple(import_ or ()))
         try:
             for name in import_ or []:
                 import_module(name)

@@ -98,6 +98,7 @@ def commands(folder: Path, out: Path) -> dict[str, list[str]]:
             "--num-frames",
             "4",
         ],
+        "archive": [str(folder / "videos"), "MODEL", "--out", str(out / "rows"), "--workers", "1"],
         "calibrate": [
             *("--model", "MODEL", "--videos", str(folder / "videos"), "--target-kl", "10", "--num-clips", "1"),
             *("--out", str(out / "calibrated"), "--confidence", "0.6"),

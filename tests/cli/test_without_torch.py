@@ -61,6 +61,15 @@ WRONG = {
         [*MODEL, "--dataset", "d", "--out", "o"],
         ["--model", "vit", "--dataset", "/no/such/folder", "--out", "o"],
     ],
+    "archive": [
+        [],
+        ["empty"],
+        ["empty", "vit"],
+        ["empty", "/no/such/folder", "--out", "o"],
+        ["empty", "vit", "--out", "o", "--threshold", "-1"],
+        ["empty", "vit", "--out", "o", "--workers", "0"],
+        ["empty", "--report", "o"],
+    ],
     "calibrate": [
         [*MODEL, "--videos", "empty", "--out", "o"],
         ["--model", "vit"],

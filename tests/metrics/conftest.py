@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.syspath_prepend(tmp_path_factory.mktemp("unused"))
         for name in ("HF_METRICS_CACHE", "HF_MODULES_CACHE"):
             patch.setattr(evaluate.config, name, tmp_path_factory.mktemp(name.lower()))
+        # Another test may have loaded a metric through the home folder, where Python would look on.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate_modules"]:
+            patch.delitem(sys.modules, name)
         yield
 
 
