@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -76,7 +76,7 @@ def _rows(count: int, broken: int) -> dict[str, Any]:
             began = time.perf_counter()
             command = ["archive", listed, *_model(), "--out", f"{folder}/out", "--workers", "2", "--strict"]
             process = subprocess.Popen([sys.executable, "-m", "hf_ttr", *command], stdout=subprocess.DEVNULL)
-            with _memory_of_actors() as memory:
+            with _memory_of_actors(process.pid) as memory:
                 code = process.wait()
             seconds = time.perf_counter() - began
         alone = _alone(made)
@@ -209,8 +209,8 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 @contextmanager
-def _memory_of_actors(every: float = 1.0) -> Iterator[dict[str, Any]]:
-    """What the actors hold while it is open: after a tenth of the time, at its end, and at most."""
+def _memory_of_actors(driver: int, every: float = 1.0) -> Iterator[dict[str, Any]]:
+    """What the actors of a driver hold while it is open, in MiB: after a tenth of the time and so on, and at most."""
     import psutil
 
     found: dict[str, Any] = {}
@@ -219,10 +219,13 @@ def _memory_of_actors(every: float = 1.0) -> Iterator[dict[str, Any]]:
 
     def watch() -> None:
         while not stop.wait(every):
-            for process in psutil.process_iter(["cmdline", "memory_info"]):
-                line = " ".join(process.info["cmdline"] or ())
-                if line.startswith("ray::") and "VideoClassifier" in line and process.info["memory_info"]:
-                    series.setdefault(process.pid, []).append(process.info["memory_info"].rss / MIB)
+            with suppress(psutil.Error):
+                for process in psutil.Process(driver).children(recursive=True):
+                    # One may have ended meanwhile.
+                    with suppress(psutil.Error):
+                        line = " ".join(process.cmdline())
+                        if line.startswith("ray::") and "VideoClassifier" in line:
+                            series.setdefault(process.pid, []).append(process.memory_info().rss / MIB)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
