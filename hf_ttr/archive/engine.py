@@ -225,9 +225,10 @@ def started(ray: Any, workers: Workers) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = workers.address
-    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
-    if address is None and workers.count is not None:
+    # A job on a cluster is told where it is; any other cluster on this machine is somebody's own.
+    address = workers.address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    if not address and workers.count is not None:
         # More processes than processors share them.
         options["num_cpus"] = max(os.cpu_count() or 1, math.ceil(workers.count * workers.cpus))
     try:

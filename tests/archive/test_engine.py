@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 import hf_ttr.ray
 from hf_ttr.archive import ArchiveOptions, Workers, run_archive
+from hf_ttr.archive.engine import started
 from hf_ttr.archive.results import read_table
 from hf_ttr.cli import app
 from hf_ttr.evaluation import DataError
@@ -154,6 +156,22 @@ def test_found_videos_become_features(archive: Archive, ray: Any) -> None:
     for row in rows:
         if row["error"] is None:
             assert len(row["embedding"]) == row["frames"] == 10 and len(row["embedding"][0]) == 32
+
+
+def test_ray_is_ones_own_that_of_a_job_or_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    ray = SimpleNamespace(
+        is_initialized=lambda: False, init=lambda **options: asked.append(options), shutdown=lambda: None
+    )
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for workers in (Workers(), Workers(64), Workers(address="10.0.0.1:6379")):
+        with started(ray, workers):
+            pass
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    with started(ray, Workers(64)):
+        pass
+    assert [options["address"] for options in asked] == ["local", "local", "10.0.0.1:6379", "10.0.0.2:6379"]
+    assert [options.get("num_cpus") for options in asked] == [None, 64, None, None]
 
 
 def test_without_ray_it_says_what_to_install(
