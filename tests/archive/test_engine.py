@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -171,7 +172,7 @@ def test_ray_is_ones_own_that_of_a_job_or_a_cluster(monkeypatch: pytest.MonkeyPa
     with started(ray, Workers(64)):
         pass
     assert [options["address"] for options in asked] == ["local", "local", "10.0.0.1:6379", "10.0.0.2:6379"]
-    assert [options.get("num_cpus") for options in asked] == [None, 64, None, None]
+    assert [options.get("num_cpus") for options in asked] == [None, max(64, os.cpu_count() or 1), None, None]
 
 
 def test_without_ray_it_says_what_to_install(
