@@ -25,11 +25,12 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 import hf_ttr
-from hf_ttr.archive import ArchiveOptions, ClassifiedVideo, VideoClassifier, Workers
+from hf_ttr.archive import ClassifiedVideo, VideoClassifier, Workers
 from hf_ttr.archive.engine import data_set, import_ray, started
 from hf_ttr.archive.results import read_table
 from hf_ttr.archive.row import to_table
@@ -72,7 +73,7 @@ def _rows(count: int, broken: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         made = make_archive(Path(folder), count, broken)
         listed = _write_list(Path(folder), made.paths)
-        with _environment(PYTHONPATH=f"{made.hook}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"):
+        with _traps(made):
             began = time.perf_counter()
             command = ["archive", listed, *_model(), "--out", f"{folder}/out", "--workers", "2", "--strict"]
             process = subprocess.Popen([sys.executable, "-m", "hf_ttr", *command], stdout=subprocess.DEVNULL)
@@ -105,7 +106,7 @@ def _cluster(count: int, broken: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         made = make_archive(Path(folder), count, broken)
         listed = _write_list(Path(folder), made.paths)
-        with _environment(PYTHONPATH=f"{made.hook}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"):
+        with _traps(made):
             cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
             nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
             try:
@@ -132,6 +133,12 @@ def _cluster(count: int, broken: int) -> dict[str, Any]:
             "exit_code": last.returncode,
             **_compared(rows, alone, made.paths),
         }
+
+
+def _traps(made: Made) -> Any:
+    """Lets the processes that are started meanwhile know of the files that hang and kill."""
+    path = f"{made.hook}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    return patch.dict(os.environ, {"PYTHONPATH": path})
 
 
 def _alone(made: Made) -> list[dict[str, Any]]:
@@ -195,17 +202,6 @@ def _wait_for_rows(folder: str, count: int, process: subprocess.Popen[bytes]) ->
             return found
         time.sleep(0.2)
     raise RuntimeError(f"the run ended with {process.returncode} before there were {count} rows")
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextmanager
@@ -342,16 +338,12 @@ def _loop(model: str, paths: Sequence[str], settings: dict[str, Any]) -> list[di
 
 def _ray(model: str, paths: Sequence[str], settings: dict[str, Any], count: int) -> list[dict[str, Any]]:
     ray = import_ray()
-    options = ArchiveOptions(num_clips=1, num_frames=FRAMES, temporal_reuse=settings)
+    options = {"num_clips": 1, "num_frames": FRAMES, "temporal_reuse": settings}
     with started(ray, Workers(count)):
         rows = data_set(paths, BATCH).map_batches(
             TimedClassifier,
             fn_constructor_args=(model,),
-            fn_constructor_kwargs={
-                "num_clips": options.num_clips,
-                "num_frames": options.num_frames,
-                "temporal_reuse": settings,
-            },
+            fn_constructor_kwargs=options,
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=count),

@@ -15,6 +15,18 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def check_counts(**counts: Any) -> None:
+    """
+    Looks whether settings are whole numbers of at least 1.
+
+    Raises:
+        ValueError: if one is not; one sentence.
+    """
+    for name, value in counts.items():
+        if not is_whole(value) or value < 1:
+            raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1.")
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number, and not a truth value."""
     try:

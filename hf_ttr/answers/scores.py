@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -41,6 +42,41 @@ def to_scores(logits: torch.Tensor, kind: ScoreKind) -> torch.Tensor:
     return logits.sigmoid() if kind == "sigmoid" else logits
 
 
+class RunningMean:
+    """
+    Logits whose scores are the mean of the scores of all that was added, with memory for one of them.
+
+    Args:
+        kind (`ScoreKind`): what turns them to scores.
+    """
+
+    def __init__(self, kind: ScoreKind) -> None:
+        self.kind, self.count = kind, 0
+        self._sums: tuple[torch.Tensor, ...] = ()
+
+    def add(self, logits: torch.Tensor) -> None:
+        """Takes logits `(parts, ..., labels)`."""
+        logits = logits.double()
+        if self.kind == "softmax":
+            sums: tuple[torch.Tensor, ...] = (logits.log_softmax(-1).logsumexp(0),)
+        elif self.kind == "sigmoid":
+            sums = (logsigmoid(logits).logsumexp(0), logsigmoid(-logits).logsumexp(0))
+        else:
+            sums = (logits.sum(0),)
+        join = torch.add if self.kind == "none" else torch.logaddexp
+        self._sums = tuple(join(*pair) for pair in zip(self._sums, sums)) if self._sums else sums
+        self.count += len(logits)
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """`torch.DoubleTensor` of shape `(..., labels)`; of softmax, logarithms of the mean scores."""
+        if self.kind == "none":
+            return self._sums[0] / self.count
+        if self.kind == "sigmoid":
+            return self._sums[0] - self._sums[1]
+        return self._sums[0] - math.log(self.count)
+
+
 def mean_logits(logits: torch.Tensor, kind: ScoreKind) -> torch.Tensor:
     """
     The logits whose scores are the mean of the scores.
@@ -52,14 +88,25 @@ def mean_logits(logits: torch.Tensor, kind: ScoreKind) -> torch.Tensor:
     Returns:
         `torch.DoubleTensor` of shape `(..., labels)`; of softmax, logarithms of the mean scores.
     """
-    logits = logits.double()
-    if kind == "none":
-        return logits.mean(0)
-    count = math.log(len(logits))
-    if kind == "softmax":
-        return logits.log_softmax(-1).logsumexp(0) - count
-    yes, no = (logsigmoid(sign * logits).logsumexp(0) for sign in (1, -1))
-    return yes - no
+    running = RunningMean(kind)
+    running.add(logits)
+    return running.logits
+
+
+def best_labels(scores: torch.Tensor, top_k: int, names: Mapping[int, str]) -> list[tuple[str, float]]:
+    """
+    The best labels with their scores, best first.
+
+    Args:
+        scores (`torch.FloatTensor` of shape `(labels,)`): of all labels.
+        top_k (`int`): how many, as far as there are any.
+        names: of the labels, as a config has them.
+    """
+    best = scores.topk(min(top_k, len(scores)))
+    return [
+        (str(names.get(number, f"LABEL_{number}")), score)
+        for score, number in zip(best.values.tolist(), best.indices.tolist())
+    ]
 
 
 def divergence(expected: torch.Tensor, got: torch.Tensor, kind: ScoreKind) -> torch.Tensor:
@@ -113,4 +160,13 @@ def same_answer(expected: torch.Tensor, got: torch.Tensor, kind: ScoreKind) -> t
     return known & (expected.argmax(-1) == got.argmax(-1))
 
 
-__all__ = ["ScoreKind", "divergence", "mean_logits", "same_answer", "score_kind", "to_scores"]
+__all__ = [
+    "RunningMean",
+    "ScoreKind",
+    "best_labels",
+    "divergence",
+    "mean_logits",
+    "same_answer",
+    "score_kind",
+    "to_scores",
+]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..checks import check_counts
 from ..display import shown
 from .answers import Task
 from .decoding import GuardedDecoder
 from .loading import import_first, load_embeddings, load_labels, prepare
-from .options import ArchiveOptions, check_counts
+from .options import ArchiveOptions
 from .row import to_table
 from .worker import VideoWorker
 
@@ -31,7 +32,7 @@ class _VideoActor:
             memory_limit=options.memory_limit,
         )
         pack = options.pack_on(task.model.device.type)
-        self.worker = VideoWorker(task.model, task, cut, self._decoder, pack, options.verify)
+        self.worker = VideoWorker(task, cut, self._decoder, pack, options.verify)
 
     def __call__(self, batch: Any) -> Any:
         """

@@ -6,46 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.nn.functional import cosine_similarity, logsigmoid
+from torch.nn.functional import cosine_similarity
 
-from ..answers.scores import ScoreKind, divergence, same_answer, score_kind, to_scores
+from ..answers.scores import RunningMean, ScoreKind, best_labels, divergence, same_answer, score_kind, to_scores
 from .row import DECIMALS, ClassifiedVideo, EmbeddedVideo, VideoRow
-
-
-class RunningMean:
-    """
-    Logits whose scores are the mean of the scores of all that was added, with memory for one of them.
-
-    Args:
-        kind (`ScoreKind`): what turns them to scores.
-    """
-
-    def __init__(self, kind: ScoreKind) -> None:
-        self.kind, self.count = kind, 0
-        self._sums: tuple[torch.Tensor, ...] = ()
-
-    def add(self, logits: torch.Tensor) -> None:
-        """Takes logits `(parts, labels)`."""
-        logits = logits.double()
-        if self.kind == "softmax":
-            sums: tuple[torch.Tensor, ...] = (logits.log_softmax(-1).logsumexp(0),)
-        elif self.kind == "sigmoid":
-            sums = (logsigmoid(logits).logsumexp(0), logsigmoid(-logits).logsumexp(0))
-        else:
-            sums = (logits.sum(0),)
-        join = torch.add if self.kind == "none" else torch.logaddexp
-        self._sums = tuple(join(*pair) for pair in zip(self._sums, sums)) if self._sums else sums
-        self.count += len(logits)
-
-    @property
-    def logits(self) -> torch.Tensor:
-        """`(labels,)`, as `hf_ttr.answers.scores.mean_logits` gives them of all parts at once."""
-        if self.kind == "none":
-            return self._sums[0] / self.count
-        if self.kind == "sigmoid":
-            return self._sums[0] - self._sums[1]
-        log_count = torch.tensor(float(self.count), dtype=torch.float64).log()
-        return self._sums[0] - log_count
 
 
 @dataclass
@@ -82,13 +46,8 @@ class Labels:
 
     def fields(self, found: RunningMean) -> dict[str, Any]:
         """What the row of a video says."""
-        scores = to_scores(found.logits, self.kind)
-        best = scores.topk(min(self.top_k, len(scores)))
-        names = self.model.config.id2label
-        return {
-            "labels": [str(names.get(number, f"LABEL_{number}")) for number in best.indices.tolist()],
-            "scores": [round(score, DECIMALS) for score in best.values.tolist()],
-        }
+        best = best_labels(to_scores(found.logits, self.kind), self.top_k, self.model.config.id2label)
+        return {"labels": [label for label, _ in best], "scores": [round(score, DECIMALS) for _, score in best]}
 
     def check(self, found: RunningMean, dense: RunningMean) -> dict[str, Any]:
         """What the row of a video says of its dense check."""

@@ -10,7 +10,7 @@ from typing import Protocol as Interface
 
 import numpy as np
 
-from ..checks import is_whole
+from ..checks import check_counts
 from ..evaluation.protocol import Protocol
 from ..video import VideoInfo, iterate_frames
 from ..video.views import check_sizes, check_views, views_of
@@ -71,10 +71,7 @@ class WholeVideo:
     frame_sampling_rate: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("num_frames", "frame_sampling_rate"):
-            value = getattr(self, name)
-            if not is_whole(value) or value < 1:
-                raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1.")
+        check_counts(num_frames=self.num_frames, frame_sampling_rate=self.frame_sampling_rate)
         check_views(self.views)
 
     def pieces(self, processor: Any, source: Any) -> Generator[Piece, None, VideoInfo]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import is_number, is_whole
+from ..checks import check_counts, is_number
 from ..video import VideoInfo
 from ..video.ahead import Ahead
 from ..video.inputs import name_of
@@ -81,9 +81,7 @@ class GuardedDecoder:
     def __init__(
         self, processor: Any, cut: Cut, processes: int = 1, time_limit: float = 120.0, memory_limit: int = 4 << 30
     ) -> None:
-        for name, count in (("processes", processes), ("memory_limit", memory_limit)):
-            if not is_whole(count) or count < 1:
-                raise ValueError(f"{name} is {count!r}, but must be a whole number of at least 1.")
+        check_counts(processes=processes, memory_limit=memory_limit)
         if not is_number(time_limit) or time_limit <= 0:
             raise ValueError(f"time_limit is {time_limit!r}, but must be a positive number of seconds.")
         # A class of the user's own may need anything.

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..checks import first_line
+from ..checks import check_counts, first_line
 from ..configuration import as_temporal_reuse_config
 from ..display import shown, without_secrets
-from ..evaluation.data import DataError
 from ..evaluation.identity import identity_of_model
+from ..evaluation.metadata import DataError
 from .actors import VideoClassifier
 from .loading import load_labels, prepare
-from .options import ArchiveOptions, check_counts
+from .options import ArchiveOptions
 from .results import ResultsFolder
 from .row import ClassifiedVideo
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +13,11 @@ from ..hub.checkpoints import (
     checkpoint_type,
     classifier_class,
     load_classifier,
+    load_model,
     load_video_processor,
     naming_model,
 )
+from ..imports import import_named, name_of_module
 from ..models.register import entry_for
 from .answers import Embeddings, Labels, Task
 
@@ -30,12 +30,8 @@ def import_first(names: Sequence[str]) -> None:
         ImportError: if there is none.
     """
     for name in names:
-        stem = os.path.splitext(os.path.basename(name))[0] if name.endswith(".py") else name
-        if stem in sys.modules:
-            continue
-        if stem != name:
-            sys.path.append(os.path.dirname(os.path.abspath(name)))
-        importlib.import_module(stem)
+        if name_of_module(name) not in sys.modules:
+            import_named(name)
 
 
 def load_labels(model: str, settings: dict[str, Any], top_k: int = 5, by_clip: bool = False) -> Labels:
@@ -76,12 +72,8 @@ def load_embeddings(model: str, settings: dict[str, Any], per_frame: bool = Fals
                 f"The model '{model}' is of the type {config.get('model_type')!r}, of which there is no encoder with "
                 "reuse; pass another."
             )
-        kind: Any = entry.base
-        encoder, report = kind.from_pretrained(
-            model, temporal_reuse=settings, output_loading_info=True, use_safetensors=True
-        )
-    missing = sorted(report["missing_keys"])
-    # transformers fills them with random numbers; without a pooler there still are features.
+    encoder, missing = load_model(model, entry.base, settings)
+    # Without a pooler there still are features.
     if others := [name for name in missing if "pooler" not in name]:
         raise CheckpointError(
             f"The model '{model}' has no weights for {', '.join(others[:3])}; pass one with all of its encoder."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import is_number, is_whole
+from ..checks import check_counts, is_number, is_whole
 from ..evaluation.protocol import Protocol
 from ..video.sampling import FrameSamplingRate, check_sampling, rate_in_force
 from ..video.views import check_views
@@ -58,10 +58,9 @@ class ArchiveOptions:
     dtype: str | None = None
 
     def __post_init__(self) -> None:
-        check_counts(decoders=self.decoders, memory_limit=self.memory_limit)
-        for name in ("pack", "num_clips"):
-            if getattr(self, name) is not None:
-                check_counts(**{name: getattr(self, name)})
+        chosen = {"pack": self.pack, "num_clips": self.num_clips}
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        check_counts(decoders=self.decoders, memory_limit=self.memory_limit, **chosen)
         check_views(self.views)
         check_sampling(self.num_frames, self.frame_sampling_rate)
         if not is_number(self.verify) or not 0 <= self.verify <= 1:
@@ -97,15 +96,3 @@ class ArchiveOptions:
                 f"frame_sampling_rate is {rate!r}, which is for clips; pass num_clips too, or a whole number."
             )
         return WholeVideo(self.num_frames or window or PIECE, self.views, int(rate))
-
-
-def check_counts(**counts: Any) -> None:
-    """
-    Looks whether options are whole numbers of at least 1.
-
-    Raises:
-        ValueError: if one is not; one sentence.
-    """
-    for name, value in counts.items():
-        if not is_whole(value) or value < 1:
-            raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1.")

@@ -51,26 +51,20 @@ class VideoWorker:
     Makes rows of videos.
 
     Args:
-        model: with reuse, in evaluation mode, on its device.
-        task: what is made of its answers.
+        task: what is made of the answers of its model, which is in evaluation mode, and on its device.
         cut: which frames it sees, in which pieces. Pieces of a `WholeVideo` go on with the cache of those before;
             clips are by themselves.
         decoder: decodes videos.
         pack (`int`): videos in one call.
         verify (`float`): share of the videos that the dense model sees as well, from 0 to 1; which ones is decided by
             their paths.
-
-    Attributes:
-        waited (`float`): seconds so far in which the model waited for a decoder.
     """
 
-    model: Any
     task: Task
     cut: WholeVideo | Clips
     decoder: GuardedDecoder
     pack: int = 1
     verify: float = 0.0
-    waited: float = 0.0
     _caches: StreamCaches = field(default_factory=StreamCaches)
 
     def rows(self, videos: Iterable[tuple[str, Any]]) -> list[VideoRow]:
@@ -93,7 +87,8 @@ class VideoWorker:
         while waiting or opened or lanes:
             # As many as are in the model have their first piece decoded meanwhile.
             while waiting and len(opened) < self.pack:
-                opened.append(self._open(*waiting.popleft()))
+                number, path, source = waiting.popleft()
+                opened.append(self._lane(number, path, source, self.decoder.open(source)))
             while opened and len(lanes) < room:
                 lanes.append(opened.popleft())
             room = min(room + 1, self.pack)
@@ -106,9 +101,6 @@ class VideoWorker:
                 left, failed = self._advance(left, rows, is_last=True)
         give_back_memory()
         return [row for row in rows if row is not None]
-
-    def _open(self, number: int, path: str, source: Any) -> Lane:
-        return self._lane(number, path, source, self.decoder.open(source))
 
     def _lane(self, number: int, path: str, source: Any, video: OpenVideo) -> Lane:
         dense = self.task.collect() if is_chosen(path, self.verify) else None
@@ -144,10 +136,8 @@ class VideoWorker:
             except DecodingFault as fault:
                 failed(lane, fault.kind, str(fault), fault.kind in TRIED_AGAIN)
                 continue
-            finally:
-                waited = time.perf_counter() - began
-                self.waited += waited
-            lane.row = replace(lane.row, waiting_seconds=lane.row.waiting_seconds + waited)
+            waited = lane.row.waiting_seconds + time.perf_counter() - began
+            lane.row = replace(lane.row, waiting_seconds=waited)
             if piece is None:
                 try:
                     rows[lane.number] = self._finish(lane)
@@ -177,9 +167,9 @@ class VideoWorker:
     @torch.inference_mode()
     def _run(self, group: list[tuple[Lane, torch.Tensor]]) -> None:
         """One call of the model, and one of the dense model for those that are to be checked."""
-        window = self.model.config.window_frames
+        window = self.task.model.config.window_frames
         frames = [pixels.shape[1] for _, pixels in group]
-        pixels = torch.cat([_filled_up(pixels, window) for _, pixels in group]).to(self.model.device)
+        pixels = torch.cat([_filled_up(pixels, window) for _, pixels in group]).to(self.task.model.device)
         views = len(pixels) // len(group)
         for lane, _ in group:
             lane.names = tuple(f"{lane.number} {view}" for view in range(views))
@@ -191,7 +181,7 @@ class VideoWorker:
             if window is not None:
                 options["stride"] = window
         began = time.perf_counter()
-        out = self.model(pixels, **options)
+        out = self.task.model(pixels, **options)
         answers = self.task.answers(out).float().cpu()
         seconds = (time.perf_counter() - began) / len(group)
         if goes_on and getattr(out, "past_key_values", None) is not None:
@@ -211,7 +201,7 @@ class VideoWorker:
             if lane.dense is None:
                 continue
             began = time.perf_counter()
-            out = self.model(pixels[place * views : (place + 1) * views], temporal_reuse=OFF)
+            out = self.task.model(pixels[place * views : (place + 1) * views], temporal_reuse=OFF)
             lane.dense.add(self.task.answers(out).float().cpu().flatten(0, 1))
             spent = (lane.row.dense_seconds or 0.0) + time.perf_counter() - began
             lane.row = replace(lane.row, dense_seconds=spent)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +24,10 @@ from .options import (
     check_at_least_1,
     check_paths,
 )
+
+
+if TYPE_CHECKING:
+    from .progress import Progress
 
 
 @ends_quietly
@@ -130,9 +136,9 @@ def archive(
     from ..archive import ArchiveOptions, Workers
     from ..archive.engine import import_ray, run_archive
     from ..archive.sources import find_paths
-    from ..evaluation.data import DataError
-    from .archive_progress import archive_progress
+    from ..evaluation.metadata import DataError
     from .loading import quiet
+    from .progress import progress_bar
 
     try:
         import_ray()
@@ -154,8 +160,8 @@ def archive(
         found = find_paths(source)
         for note in found.notes:
             typer.echo(f"Warning: {shown(note, None)}", err=True)
-        with quiet(), archive_progress(len(found.paths)) as progress:
-            run_archive(found.paths, model, out, options, on, top_k, resume, progress)
+        with quiet(), progress_bar("videos", len(found.paths)) as progress:
+            run_archive(found.paths, model, out, options, on, top_k, resume, _with_rate(progress))
     except (DataError, ImportError, ValueError) as error:
         raise InputError(sentence(error)) from error
     except KeyboardInterrupt:
@@ -166,13 +172,28 @@ def archive(
         raise typer.Exit(1)
 
 
+def _with_rate(progress: Progress) -> Callable[[int, int, int], None]:
+    """Says how many videos are done in an hour, and how many have an error."""
+    began: tuple[float, int] | None = None
+
+    def show(done: int, errors: int, _: int) -> None:
+        nonlocal began
+        # What was there before is not of this run.
+        began = began or (time.monotonic(), done)
+        hours = (time.monotonic() - began[0]) / 3600
+        rate = f"{(done - began[1]) / hours:,.0f} an hour" if done > began[1] else ""
+        progress(done, f"{rate}{f', {errors} errors' if errors else ''}")
+
+    return show
+
+
 def _report(folder: str, as_json: bool) -> int:
     """Prints and draws what results hold; returns how many videos have none."""
     import json
     from dataclasses import asdict
 
     from ..archive.report import print_report, save_plots, summarise
-    from ..evaluation.data import DataError
+    from ..evaluation.metadata import DataError
 
     try:
         summary = summarise(folder)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import inspect
 import os
 import sys
@@ -15,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ..display import shown
+from ..imports import NoPythonFile, import_named, names_file
 from .errors import InputError, end_with, first_line
 
 
@@ -61,16 +60,17 @@ def import_module(name: str) -> None:
     Raises:
         InputError: if there is none, or it fails; one sentence.
     """
-    is_file = name.endswith(".py") or os.sep in name
+    is_file = names_file(name)
+    if is_file and not os.path.isfile(name):
+        raise InputError(f"--import is '{shown(name)}', but there is no such file; check the path.")
     try:
-        if is_file:
-            _import_file(name)
-        else:
-            if "" not in sys.path and os.getcwd() not in sys.path:
-                sys.path.insert(0, os.getcwd())
-            importlib.import_module(name)
-    except InputError:
-        raise
+        if not is_file and "" not in sys.path and os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        import_named(name)
+    except NoPythonFile as error:
+        raise InputError(
+            f"--import is '{shown(name)}', which is no Python file; pass one that ends in .py."
+        ) from error
     except Exception as error:  # code of others raises what it likes
         if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
             raise InputError(
@@ -81,16 +81,3 @@ def import_module(name: str) -> None:
             f"--import is '{shown(name)}', which cannot be imported ({type(error).__name__}: "
             f"{shown(first_line(error))}); run it with Python to see where it fails."
         ) from error
-
-
-def _import_file(path: str) -> None:
-    if not os.path.isfile(path):
-        raise InputError(f"--import is '{shown(path)}', but there is no such file; check the path.")
-    name = os.path.splitext(os.path.basename(path))[0]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"--import is '{shown(path)}', which is no Python file; pass one that ends in .py.")
-    module = importlib.util.module_from_spec(spec)
-    # Where classes of the file are pickled or compared, they are found by its name.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)

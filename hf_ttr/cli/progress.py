@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What a bar is told."""
+
+    def __call__(self, done: int, remark: str = "") -> None:
+        """Says how many are done, and what else is to be said of them."""
 
 
 @contextmanager
-def progress_bar(what: str, total: int | None, is_shown: bool = True) -> Iterator[Callable[[int], None]]:
+def progress_bar(what: str, total: int | None, is_shown: bool = True) -> Iterator[Progress]:
     """
     Shows how many are done, where stderr is a terminal.
 
@@ -20,8 +28,13 @@ def progress_bar(what: str, total: int | None, is_shown: bool = True) -> Iterato
     from rich.console import Console
 
     times = (parts.TimeElapsedColumn(), parts.TimeRemainingColumn())
-    columns = (parts.TextColumn(what), parts.BarColumn(), parts.MofNCompleteColumn(), *times)
+    remark = parts.TextColumn("{task.fields[remark]}")
+    columns = (parts.TextColumn(what), parts.BarColumn(), parts.MofNCompleteColumn(), remark, *times)
     console = Console(stderr=True)
     with parts.Progress(*columns, console=console, disable=not is_shown or not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        task = progress.add_task(what, total=total, remark="")
+
+        def show(done: int, remark: str = "") -> None:
+            progress.update(task, completed=done, remark=remark)
+
+        yield show

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import is_whole
+from ..checks import check_counts
 from ..video import VideoInfo, read_frames
 from ..video.sampling import FrameSamplingRate, check_sampling, choose_clips
 from ..video.views import check_sizes, check_views, views_of
@@ -39,10 +39,7 @@ class Protocol:
     frame_sampling_rate: FrameSamplingRate = 1
 
     def __post_init__(self) -> None:
-        for name in ("num_clips", "num_frames"):
-            value = getattr(self, name)
-            if not is_whole(value) or value < 1:
-                raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1.")
+        check_counts(num_clips=self.num_clips, num_frames=self.num_frames)
         check_views(self.views)
         check_sampling(self.num_frames, self.frame_sampling_rate)
 

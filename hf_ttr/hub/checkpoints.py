@@ -118,18 +118,33 @@ def load_classifier(model: str, kind: Any, settings: dict[str, Any], folder: str
     Raises:
         CheckpointError: if it cannot be loaded whole.
     """
-    with naming_model(model, settings):
-        _check_size(kind.config_class, folder or model)
-        classifier, report = kind.from_pretrained(
-            folder or model, temporal_reuse=settings, output_loading_info=True, use_safetensors=True
-        )
-    if report["missing_keys"]:
-        # transformers fills them with random numbers.
+    classifier, missing = load_model(model, kind, settings, folder)
+    if missing:
         raise CheckpointError(
-            f"The model '{model}' has no weights for {', '.join(sorted(report['missing_keys'])[:3])}; pass one that "
-            "was trained for classification."
+            f"The model '{model}' has no weights for {', '.join(missing[:3])}; pass one that was trained for "
+            "classification."
         )
     return classifier
+
+
+def load_model(model: str, kind: Any, settings: dict[str, Any], folder: str | None = None) -> tuple[Any, list[str]]:
+    """
+    A model with reuse, and the names of the weights that the checkpoint's safetensors lack.
+
+    transformers fills these with random numbers.
+
+    Args:
+        model, kind, settings, folder: as in `load_classifier`.
+
+    Raises:
+        CheckpointError: if it cannot be loaded.
+    """
+    with naming_model(model, settings):
+        _check_size(kind.config_class, folder or model)
+        loaded, report = kind.from_pretrained(
+            folder or model, temporal_reuse=settings, output_loading_info=True, use_safetensors=True
+        )
+    return loaded, sorted(report["missing_keys"])
 
 
 def _check_size(config_class: Any, folder: str) -> None:

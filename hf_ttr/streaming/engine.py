@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import __version__ as transformers_version
 
-from ..answers.scores import divergence, same_answer, score_kind, to_scores
+from ..answers.scores import best_labels, divergence, same_answer, score_kind, to_scores
 from ..caching.fingerprint import weights_digest
 from ..caching.snapshot import SnapshotError, check_cache, load_cache, save_cache
 from ..checks import is_number
@@ -563,8 +563,7 @@ class StreamEngine:
 
     def _result(self, lane: Lane, window: Window) -> StreamResult:
         scores = to_scores(window.logits, self._kind)
-        best = scores.topk(min(self.options.top_k, len(scores)))
-        names = self.model.config.id2label
+        best = best_labels(scores, self.options.top_k, self.model.config.id2label)
         now, seen = _now(), window.last
         latency = 1000 * max(0.0, now - seen.arrival)
         computing = min(latency, 1000 * (now - self._called + seen.preparing))
@@ -576,10 +575,7 @@ class StreamEngine:
             last_frame=window.last.index,
             start=window.first.time,
             end=window.last.time,
-            labels=[
-                {"label": str(names.get(number, f"LABEL_{number}")), "score": score}
-                for score, number in zip(best.values.tolist(), best.indices.tolist())
-            ],
+            labels=[{"label": label, "score": score} for label, score in best],
             computed_share=lane.computed_tokens / lane.total_tokens if lane.total_tokens else 1.0,
             multiply_adds=lane.multiply_adds,
             dense_multiply_adds=lane.dense_multiply_adds,

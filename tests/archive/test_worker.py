@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import hf_ttr
-from hf_ttr.answers.scores import divergence, mean_logits
-from hf_ttr.archive.answers import Embeddings, Features, Labels, RunningMean
+from hf_ttr.answers.scores import RunningMean, divergence, mean_logits
+from hf_ttr.archive.answers import Embeddings, Features, Labels
 from hf_ttr.archive.cut import Clips, WholeVideo
 from hf_ttr.archive.decoding import DecodingFault
 from hf_ttr.archive.worker import OFF, VideoWorker, is_chosen
@@ -86,7 +86,7 @@ def model_of(name: str = "vit", **settings: Any) -> Any:
 
 def worker(model: Any, decoder: Any, cut: Any, **options: Any) -> VideoWorker:
     task = options.pop("task", None) or Labels(model, by_clip=isinstance(cut, Clips))
-    return VideoWorker(model, task, cut, decoder, **options)
+    return VideoWorker(task, cut, decoder, **options)
 
 
 def named(sources: list[Any]) -> list[tuple[str, Any]]:
