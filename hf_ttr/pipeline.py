@@ -37,7 +37,7 @@ _ENGINE_OPTIONS = (
     "batch_size",
     "function_to_apply",
 )
-_SOURCE_OPTIONS = ("live", "protocols", "timeout", "reconnect", "fps")
+_SOURCE_OPTIONS = ("live", "protocols", "timeout", "reconnect", "fps", "max_fps")
 _STREAMS_OPTIONS = ("capacity", "snapshots", "snapshot_every", "resume", "kept", "keeps_all")
 
 
@@ -152,7 +152,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             top_k (`int`): number of labels of a result.
             options: `frame_sampling_rate`, `latency_budget_ms`, `max_threshold`, `verify_every`, `max_divergence`,
                 `batch_size`, `function_to_apply` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`,
-                `timeout`, `reconnect`, `fps` (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`,
+                `timeout`, `reconnect`, `fps`, `max_fps` (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`,
                 `snapshot_every`, `resume`, `kept`, `keeps_all` (see `hf_ttr.streaming.VideoStreams`).
 
         Returns:
@@ -180,7 +180,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         def of(names: tuple[str, ...]) -> dict[str, Any]:
             return {name: options[name] for name in names if name in options}
 
-        check_source_options(**of(("timeout", "fps", "reconnect")))
+        check_source_options(**of(("timeout", "fps", "reconnect", "max_fps")))
         processor = _as_video_processor(self.video_processor or self.image_processor)
         engine_options = of(_ENGINE_OPTIONS)
         # As a call of the pipeline has it.

@@ -82,8 +82,10 @@ class ArraySource(FrameSource):
                     ) from scrub(error)
                 now = time.monotonic()
                 began = now if began is None else began
-                yield self._frame(item, index, now - began)
+                frame = self._frame(item, index, now - began)
                 index += 1
+                self.received = self.decoded = index
+                yield frame
             if index == 0 and not self._closing.is_set():
                 raise SourceError(f"{self.label} holds no frame; pass at least one.")
         finally:

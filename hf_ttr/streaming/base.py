@@ -13,6 +13,11 @@ from ..video import VideoDecodingError
 from ..video.errors import one_line
 from .frame import Frame
 from .states import LIVE, READING
+from .thinning import Thinning
+
+
+SPARE = 1.1
+"""Times a rate from which on frames are left out to come down to it."""
 
 
 class SourceError(VideoDecodingError):
@@ -37,6 +42,10 @@ class FrameSource(ABC):
             than fall behind.
 
     Attributes:
+        fps (`float`, *optional*): Frames in a second, where the source says so.
+        thinning (`Thinning`, *optional*): Which frames are given; all without one.
+        received (`int`): Number of frames that came, whether or not they are given.
+        decoded (`int`): Number of those that were decoded.
         damaged_packets (`int`): Number of packets that the decoder refused, and that were skipped.
         repaired_timestamps (`int`): Number of frames whose time was missing, or not after the frame before, and was
             replaced.
@@ -48,6 +57,10 @@ class FrameSource(ABC):
     def __init__(self, name: str, is_live: bool) -> None:
         self.name = name
         self.is_live = is_live
+        self.fps: float | None = None
+        self.thinning: Thinning | None = None
+        self.received = 0
+        self.decoded = 0
         self.damaged_packets = 0
         self.repaired_timestamps = 0
         self.reconnections = 0
@@ -60,6 +73,16 @@ class FrameSource(ABC):
     def label(self) -> str:
         """What the stream is called at the start of a sentence."""
         return label(self.name)
+
+    def thin(self, max_fps: float) -> None:
+        """Give at most so many frames of each second, before the first is read.
+
+        Args:
+            max_fps (`float`): Frames in a second. A source that has about as many, or fewer, is given whole.
+        """
+        # What is not quite regular would lose some of the frames that are wanted.
+        if self.fps is None or self.fps > SPARE * max_fps:
+            self.thinning = Thinning(max_fps)
 
     def frames(self, start: int = 0) -> Iterator[Frame]:
         """Read the frames.
@@ -87,7 +110,9 @@ class FrameSource(ABC):
         # Without a chain of `close`, the files of an iterator that is given up would stay open for a while.
         with closing(self._frames()) as frames:
             for frame in frames:
-                if frame.index >= start:
+                # Those that are skipped count as well, so that a stream that goes on takes the same ones.
+                takes = self.thinning is None or self.thinning.takes(frame.time)
+                if takes and frame.index >= start:
                     yield frame
 
     @abstractmethod

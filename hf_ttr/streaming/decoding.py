@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
+from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -53,6 +54,8 @@ class DecodedSource(FrameSource):
 
     def __init__(self, video: OpenVideo, name: str, is_live: bool, limits: VideoLimits = DEFAULT_LIMITS) -> None:
         super().__init__(name, is_live)
+        rate = float(video.stream.average_rate or video.stream.guessed_rate or 0)
+        self.fps = rate if 0 < rate <= HIGHEST_FPS else None
         self._limits = limits
         self._has_timestamps = video.has_timestamps
         self._video: OpenVideo | None = video
@@ -61,7 +64,11 @@ class DecodedSource(FrameSource):
         self._tally = PacketTally(video.container, video.stream)
         self._packets = video.container.demux()
         self._clock = StreamClock()
-        self._decoded = 0
+        # The stamp of what is time 0.
+        self._origin: float | None = None
+        self._arrival = 0.0
+        self._decodes: Literal["DEFAULT", "NONREF"] = "DEFAULT"
+        self._left_out = 0
         self._barren = 0
         self._lock = threading.Lock()  # held while FFmpeg is at work: it must not be closed meanwhile
 
@@ -98,11 +105,19 @@ class DecodedSource(FrameSource):
         end = packet is None
         pictures: list[VideoFrame] = []
         if packet is not None:
+            self._arrival = time.monotonic()
             self._tally.add(packet)
             # A packet without data is the mark of the end, or a frame left out: neither holds a picture.
             if packet.stream_index == video.stream.index and packet.size > 0:
-                pictures = self._decode(video, packet)
-                self._barren = 0 if pictures or packet.is_discard else self._barren + 1
+                is_surplus = self._is_surplus(packet)
+                pictures = self._decode(video, packet, is_surplus)
+                self.received += not packet.is_discard
+                if pictures or packet.is_discard:
+                    self._barren = 0
+                elif is_surplus:
+                    self._left_out += 1
+                else:
+                    self._barren += 1
                 end = self._barren >= BARREN_PACKETS
         if end:
             pictures = self._decode(video, None)
@@ -113,9 +128,29 @@ class DecodedSource(FrameSource):
             return [], True, SourceError(str(error))
         return frames, end, self._fault(video, broken) if end else None
 
-    def _decode(self, video: OpenVideo, packet: Packet | None) -> list[VideoFrame]:
+    def _is_surplus(self, packet: Packet) -> bool:
+        """Whether the frame of a packet is known not to be looked at."""
+        if self.thinning is None or self._origin is None:
+            return False
+        stamp = self._stamp(packet.pts, packet.time_base)
+        return stamp is not None and self.thinning.is_surplus(stamp - self._origin)
+
+    def _stamp(self, pts: int | None, base: Fraction | None) -> float | None:
+        """The time of a frame on the clock of its source, or of its arrival if that has none."""
+        if self.is_live and not self._has_timestamps:
+            return self._arrival
+        # What the decoder gives at the end has no time base of its own.
+        return None if pts is None or base is None else float(pts * base)
+
+    def _decode(self, video: OpenVideo, packet: Packet | None, is_surplus: bool = False) -> list[VideoFrame]:
+        """The frames that a packet completes; of one that is surplus, only what others need is decoded."""
         import av
 
+        if is_surplus and video.stream.codec_context.codec.intra_only:
+            return []
+        wanted: Literal["DEFAULT", "NONREF"] = "NONREF" if is_surplus else "DEFAULT"
+        if wanted != self._decodes:
+            video.stream.codec_context.skip_frame = self._decodes = wanted
         try:
             return video.stream.decode(packet)
         except (av.FFmpegError, MemoryError, ValueError):
@@ -124,25 +159,21 @@ class DecodedSource(FrameSource):
 
     def _frame(self, video: OpenVideo, picture: VideoFrame) -> Frame:
         check_size(picture.width, picture.height, self.label, self._limits)
-        rate = float(video.stream.average_rate or video.stream.guessed_rate or 0)
-        step = 1 / (rate if 0 < rate <= HIGHEST_FPS else DEFAULT_FPS)
-        base = video.stream.time_base
-        # What the decoder gives at the end has no time base of its own.
-        stamp = None if picture.pts is None or base is None else float(picture.pts * base)
-        arrival = time.monotonic() if self.is_live else None
-        if arrival is not None and not self._has_timestamps:
-            stamp = arrival
-        moment = self._clock.time_of(stamp, step, arrival)
+        step = 1 / (self.fps or DEFAULT_FPS)
+        stamp = self._stamp(picture.pts, video.stream.time_base)
+        moment = self._clock.time_of(stamp, step, self._arrival if self.is_live else None)
+        if self._origin is None and stamp is not None:
+            self._origin = stamp - moment
         self.repaired_timestamps = self._clock.repaired
-        frame = Frame(partial(_convert, picture, self.name, video.still), moment, self._decoded)
-        self._decoded += 1
+        frame = Frame(partial(_convert, picture, self.name, video.still), moment, self.decoded + self._left_out)
+        self.decoded += 1
         return frame
 
     def _fault(self, video: OpenVideo, error: Exception | None) -> SourceError | None:
         """What was wrong with the stream that is at its end, if anything."""
         import av
 
-        after = f"after {self._decoded} frames"
+        after = f"after {self.decoded} frames"
         copy = "replace it by a complete copy"
         sender = "check the network and its sender"
         if isinstance(error, av.error.ExitError) and video.timeout is not None:
@@ -157,10 +188,10 @@ class DecodedSource(FrameSource):
                 text = f"is damaged or cut off: reading failed {after} ({reason(error)}); {copy}"
         elif self._barren >= BARREN_PACKETS:
             text = f"gave no frame in {BARREN_PACKETS} packets in a row {after}; {copy}, or check its sender"
-        elif self._decoded == 0:
+        elif self.decoded == 0:
             text = f"holds no frame that can be decoded; {copy}"
         elif not self.is_live and (promised := self._tally.promised_if_cut_off()):
-            text = f"is cut off: it holds {self._decoded} of the {promised} frames that its header promises; {copy}"
+            text = f"is cut off: it holds {self.decoded} of the {promised} frames that its header promises; {copy}"
         else:
             return None
         fault = SourceError(f"{self.label} {text}.")

@@ -120,12 +120,14 @@ class StreamOptions:
             raise ValueError(f"max_threshold is {self.max_threshold:g}, but the model's threshold is {threshold:g}.")
 
 
-def check_source_options(timeout: float = 10.0, fps: float = 25.0, reconnect: float | None = None) -> None:
+def check_source_options(
+    timeout: float = 10.0, fps: float = 25.0, reconnect: float | None = None, max_fps: float | None = None
+) -> None:
     """
     Looks at what is asked of sources, before any is opened.
 
     Args:
-        timeout, fps, reconnect: as for `hf_ttr.streaming.open_source`.
+        timeout, fps, reconnect, max_fps: as for `hf_ttr.streaming.open_source`.
 
     Raises:
         ValueError: if one is out of range; one sentence.
@@ -134,6 +136,7 @@ def check_source_options(timeout: float = 10.0, fps: float = 25.0, reconnect: fl
         ("timeout", timeout, timeout > 0),
         ("fps", fps, fps > 0),
         ("reconnect", reconnect, reconnect is None or reconnect >= 0),
+        ("max_fps", max_fps, max_fps is None or max_fps > 0),
     ):
         if not is_fine:
             raise ValueError(f"`{name}` is {value:g}; pass a larger number.")

@@ -13,6 +13,8 @@ from .states import LIVE, OPENING, RECONNECTING
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 
+_COUNTERS = ("received", "decoded", "damaged_packets", "repaired_timestamps")
+
 
 class ReconnectingSource(FrameSource):
     """The frames of a live source across interruptions, with indices and times that go on.
@@ -45,7 +47,7 @@ class ReconnectingSource(FrameSource):
         self._timeout = timeout
         self._reconnect = reconnect
         self._source: FrameSource | None = None
-        self._past = (0, 0)  # the counters of the sources before
+        self._past = dict.fromkeys(_COUNTERS, 0)  # of the sources before
 
     def _frames(self) -> Generator[Frame, None, None]:
         count, last = 0, 0.0
@@ -97,14 +99,14 @@ class ReconnectingSource(FrameSource):
         )
 
     def _count(self, source: FrameSource) -> None:
-        self.damaged_packets = self._past[0] + source.damaged_packets
-        self.repaired_timestamps = self._past[1] + source.repaired_timestamps
+        for name, before in self._past.items():
+            setattr(self, name, before + getattr(source, name))
 
     def _drop(self) -> None:
         if (source := self._source) is not None:
             source.close()
             self._count(source)
-            self._past = (self.damaged_packets, self.repaired_timestamps)
+            self._past = {name: getattr(self, name) for name in _COUNTERS}
             self._source = None
 
     def close(self) -> None:

@@ -46,6 +46,28 @@ class SnapshotFolder:
             file = f"{file[:LONGEST_NAME].rpartition('%')[0] or file[:LONGEST_NAME]}-{digest}"
         return os.path.join(self.folder, f"{file}.safetensors")
 
+    def forget(self, names: Iterable[str]) -> None:
+        """
+        Deletes the snapshots of streams, and what is known of their sources.
+
+        Raises:
+            SnapshotError: if that is not possible; one sentence.
+        """
+        names = list(names)
+        before = self._read()
+        try:
+            for name in names:
+                if os.path.isfile(path := self.path(name)) and is_snapshot(path):
+                    os.unlink(path)
+            if before is not None and set(names) & set(before["sources"]):
+                left = {name: origin for name, origin in before["sources"].items() if name not in names}
+                write_json(self._run, {**before, "sources": left})
+        except OSError as error:
+            raise SnapshotError(
+                f"the folder '{self._shown}' for snapshots cannot be written ({error.strerror or first_line(error)}); "
+                "make room, or pass another."
+            ) from error
+
     def agree(self, identity: Mapping[str, Any], origins: Mapping[str, str]) -> None:
         """
         Makes sure that a run that goes on has the same model, options and sources.

@@ -37,6 +37,7 @@ def open_source(
     timeout: float = 10.0,
     reconnect: float | None = None,
     fps: float = DEFAULT_FPS,
+    max_fps: float | None = None,
     limits: VideoLimits = DEFAULT_LIMITS,
 ) -> FrameSource:
     """Open a source of frames.
@@ -71,6 +72,9 @@ def open_source(
         reconnect (`float`, *optional*): Seconds for which a live URL or camera that is not there, or has vanished, is
             opened again and again before it is given up; by default for ever. 0 does not open it again.
         fps (`float`): Frames per second, for frames of an iterable that is not live and has no times.
+        max_fps (`float`, *optional*): Frames that are given of each second at most: the first in each of so many
+            equal parts of it. The others are not converted, nor decoded where no other frame needs them. A source
+            whose rate is known to be about as low, or lower, is given whole.
         limits (`VideoLimits`): How large the frames may be, and how many tracks and redirections there may be.
 
     Returns:
@@ -78,30 +82,36 @@ def open_source(
 
     Raises:
         SourceError: The source does not exist, is not allowed, or is no video.
-        ValueError: `timeout` or `fps` is not positive, or `reconnect` is negative.
+        ValueError: `timeout`, `fps` or `max_fps` is not positive, or `reconnect` is negative.
     """
-    check_source_options(timeout=timeout, fps=fps, reconnect=reconnect)
+    check_source_options(timeout=timeout, fps=fps, reconnect=reconnect, max_fps=max_fps)
     patience = math.inf if reconnect is None else reconnect
     if isinstance(source, FrameSource):
-        return source
+        return _thinned(source, max_fps)
     reach = EVERYWHERE
     if isinstance(source, Mapping):
         reach = source.reach if isinstance(source, ConfinedVideo) else reach
         source = source.get("bytes") or source.get("path")
     if isinstance(source, (str, os.PathLike)):
-        return _open_text(source, name, protocols, live, timeout, patience, limits, reach)
+        return _open_text(source, name, protocols, live, timeout, patience, max_fps, limits, reach)
     if isinstance(source, (bytes, bytearray, memoryview)):
         name = name or "bytes"
-        return DecodedSource(open_binary(source, name, limits), name, bool(live), limits)
+        return _thinned(DecodedSource(open_binary(source, name, limits), name, bool(live), limits), max_fps)
     if callable(getattr(source, "read", None)) and not isinstance(source, io.TextIOBase):
         name = name or shown(getattr(source, "name", None) or type(source).__name__)
-        return DecodedSource(open_binary(source, name, limits), name, bool(live), limits)
+        return _thinned(DecodedSource(open_binary(source, name, limits), name, bool(live), limits), max_fps)
     if isinstance(source, (Iterable, PIL.Image.Image)):
-        return ArraySource(source, name or type(source).__name__, bool(live), fps, limits)
+        return _thinned(ArraySource(source, name or type(source).__name__, bool(live), fps, limits), max_fps)
     raise SourceError(
         f"A stream cannot be read from an object of type '{type(source).__name__}'; pass a path, a URL, a camera, "
         "bytes, a binary file, an array of shape (frames, height, width, channels) or an iterable of frames."
     )
+
+
+def _thinned(source: FrameSource, max_fps: float | None) -> FrameSource:
+    if max_fps is not None:
+        source.thin(max_fps)
+    return source
 
 
 def _open_text(
@@ -111,6 +121,7 @@ def _open_text(
     live: bool | None,
     timeout: float,
     patience: float,
+    max_fps: float | None,
     limits: VideoLimits,
     reach: Reach,
 ) -> FrameSource:
@@ -119,7 +130,7 @@ def _open_text(
     address = read_address(text, protocols)
     if address is None:
         name = name or shown(text)
-        return DecodedSource(open_file(text, name, limits, reach), name, bool(live), limits)
+        return _thinned(DecodedSource(open_file(text, name, limits, reach), name, bool(live), limits), max_fps)
     name = name or address.name
     is_live = address.is_live if live is None else live
     if reach != EVERYWHERE:
@@ -129,7 +140,8 @@ def _open_text(
     def reopen(seconds: float) -> FrameSource:
         video = open_address(address, name, timeout, is_live, limits, opening=seconds)
         # Pictures that are pushed one by one are live, whatever the address looks like.
-        return DecodedSource(video, name, is_live or (live is None and video.is_endless), limits)
+        is_pushed = live is None and video.is_endless
+        return _thinned(DecodedSource(video, name, is_live or is_pushed, limits), max_fps)
 
     if is_live and patience > 0:
         return ReconnectingSource(reopen, name, timeout, patience)

@@ -7,12 +7,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+import numpy as np
 from transformers.utils import logging
 
 from ..caching.snapshot import SnapshotError
@@ -20,6 +22,7 @@ from ..checks import first_line
 from ..display import scrub, shown
 from .base import FrameSource, SourceError, label, one_line, reason_of
 from .control import percentile
+from .crop import Crop
 from .engine import StreamEngine
 from .frame import Frame
 from .opening import Opening
@@ -40,6 +43,9 @@ AT_ONCE = 0.5
 RECENT = 100
 """Results that percentiles are taken from."""
 
+_OF_SOURCE = ("received", "decoded", "damaged_packets", "repaired_timestamps", "reconnections", "is_live")
+"""What a source counts itself."""
+
 PATIENCE = 0.8
 """Seconds that closing waits for the loop, and for all readers together."""
 
@@ -50,6 +56,7 @@ class StreamStatistics:
     What became of a stream so far.
 
     Attributes:
+        received, decoded: frames that came, and those of them that were decoded, see `FrameSource`.
         frames: number of frames that the source gave, those that were dropped included.
         dropped: frames that came faster than they could be looked at.
         results: number of results.
@@ -64,6 +71,8 @@ class StreamStatistics:
         waiting_ms, computing_ms (`float`, *optional*): 95th percentiles over the last results, see `StreamResult`.
     """
 
+    received: int = 0
+    decoded: int = 0
     frames: int = 0
     dropped: int = 0
     results: int = 0
@@ -108,10 +117,15 @@ class VideoStreams:
         keeps_all (`bool`): whether all results are kept; if not, a snapshot may be ahead of those that are.
         origins (`Mapping[str, str]`, *optional*): what sources are known by, such as paths; a run that goes on must
             have the same.
+        crops (`Mapping[str, Mapping[str, Crop]]`, *optional*): of sources that are cut into several streams, what each
+            of these sees, by the names that the results have; such a source is read and decoded once.
 
     Attributes:
         on_state (`Callable[[str, StreamStatistics], None]`, *optional*): called with the name and the statistics of a
             stream whose state has changed, in the thread that takes the results; without one it is logged.
+        on_snapshot (`Callable[[], None]`, *optional*): called before snapshots are written, behind the results that
+            they have seen.
+        turned (`float`): when the loop came round last, by `time.monotonic()`.
 
     Raises:
         SnapshotError: if a snapshot does not fit, the run before had another model, other options or other sources, or
@@ -132,9 +146,17 @@ class VideoStreams:
         kept: Mapping[str, int] | None = None,
         origins: Mapping[str, str] | None = None,
         keeps_all: bool = True,
+        crops: Mapping[str, Mapping[str, Crop]] | None = None,
     ) -> None:
         self.engine = engine
         self.on_state: Callable[[str, StreamStatistics], None] | None = None
+        self.on_snapshot: Callable[[], None] | None = None
+        self.turned = time.monotonic()
+        self._claimed: dict[str, tuple[str, ...]] = {}
+        self._parts: dict[str, dict[str, Crop | None]] = {}
+        self._source_of: dict[str, str] = {}
+        self._last_frames: dict[str, tuple[int, Frame]] = {}
+        self._changes: deque[Callable[[], None]] = deque()
         self._keeps_all = keeps_all
         self._kept = kept
         self._capacity = capacity
@@ -162,6 +184,9 @@ class VideoStreams:
         try:
             if not snapshot_every >= 0:
                 raise ValueError(f"snapshot_every is {snapshot_every!r}, but must be a number of seconds.")
+            for name in sources:
+                self._claim(name, (crops or {}).get(name))
+                self._divide(name, (crops or {}).get(name))
             self._prepare(list(sources), resume, origins or {})
             for name, source in sources.items():
                 self._start(name, source)
@@ -183,25 +208,131 @@ class VideoStreams:
         if self._folder is not None and resume:
             self._folder.agree(self.engine.identity(), origins)
         for name in names:
-            kept = None if self._kept is None else self._kept.get(name, 0)
-            path = self.snapshot_path(name)
-            if resume and path is not None and os.path.lexists(path):
-                self.engine.load(name, path)
-                if kept is not None and self._keeps_all and self.engine.result_count(name) > kept:
-                    raise SnapshotError(
-                        f"the snapshot '{shown(path, None)}' has seen {self.engine.result_count(name)} results of the "
-                        f"stream '{shown(name)}', of which {kept} are there; delete it to look at the stream again "
-                        "from its start."
-                    )
-            else:
-                self.engine.add(name)
-            self._statistics[name] = StreamStatistics(results=self.engine.result_count(name))
-            self._recent[name] = deque(maxlen=RECENT)
+            for part in self._parts[name]:
+                self._take_up(part, resume)
+            self._begin_statistics(name)
         if self._folder is not None:
-            self._folder.begin(names, self.engine.identity(), origins, resume)
+            self._folder.begin(self._source_of, self.engine.identity(), origins, resume)
+
+    def _divide(self, name: str, crops: Mapping[str, Crop] | None) -> None:
+        """Notes which streams are seen in a source."""
+        self._parts[name] = {name: None} if crops is None else dict(crops)
+        self._source_of |= dict.fromkeys(self._parts[name], name)
+
+    def _claim(self, name: str, crops: Mapping[str, Crop] | None) -> None:
+        """Takes the names of a source and its streams, which no other has then."""
+        names = (name,) if crops is None else tuple(crops)
+        taken = {part for parts in self._claimed.values() for part in parts}
+        if name in self._claimed or taken & set(names):
+            raise ValueError(f"there is a stream '{shown(name)}' already; give this one another name.")
+        self._claimed[name] = names
+
+    def _take_up(self, part: str, resume: bool) -> None:
+        """Goes on with a stream of the engine, or begins with it."""
+        kept = None if self._kept is None else self._kept.get(part, 0)
+        path = self.snapshot_path(part)
+        if not (resume and path is not None and os.path.lexists(path)):
+            self.engine.add(part)
+            return
+        self.engine.load(part, path)
+        if kept is not None and self._keeps_all and self.engine.result_count(part) > kept:
+            raise SnapshotError(
+                f"the snapshot '{shown(path, None)}' has seen {self.engine.result_count(part)} results of the "
+                f"stream '{shown(part)}', of which {kept} are there; delete it to look at the stream again "
+                "from its start."
+            )
+
+    def _begin_statistics(self, name: str) -> None:
+        results = sum(self.engine.result_count(part) for part in self._parts[name])
+        self._statistics[name] = StreamStatistics(results=results)
+        self._recent[name] = deque(maxlen=RECENT)
+
+    def add(
+        self,
+        name: str,
+        source: FrameSource | Callable[[], FrameSource],
+        crops: Mapping[str, Crop] | None = None,
+        origin: str | None = None,
+        kept: Mapping[str, int] | None = None,
+    ) -> None:
+        """
+        Starts another source while the others go on; any thread may do so, and it begins before the next call.
+
+        Args:
+            name, source, crops, origin, kept: as for all of them in the beginning. A snapshot of it is not used.
+
+        Raises:
+            ValueError: if there is a stream of that name.
+        """
+        self._claim(name, crops)
+
+        def begin() -> None:
+            self._divide(name, crops)
+            self._kept = {**(self._kept or {}), **(kept or {})} if self._kept or kept else None
+            for part in self._parts[name]:
+                self.engine.add(part)
+            self._begin_statistics(name)
+            if self._folder is not None:
+                self._folder.forget([name, *self._parts[name]])
+                known = {} if origin is None else {name: origin}
+                self._folder.begin((), self.engine.identity(), known, resume=True)
+            self._start(name, source)
+
+        self._change(begin)
+
+    def remove(self, name: str) -> None:
+        """
+        Ends a source and forgets it with its snapshots, before the next call; any thread may do so.
+
+        Raises:
+            ValueError: if there is none of that name.
+        """
+        if self._claimed.pop(name, None) is None:
+            raise ValueError(f"there is no stream '{shown(name)}'.")
+
+        def end() -> None:
+            parts = self._parts.pop(name)
+            for part in parts:
+                del self._source_of[part]
+            if (opening := self._openings.pop(name, None)) is not None:
+                opening.close()
+            if (reader := self._readers.pop(name, None)) is not None:
+                reader.close(timeout=0.0)
+            for part in set(parts) & set(self.engine.names):
+                self.engine.remove(part)
+            for held in (self._sources, self._past, self._statistics, self._recent, self._told, self._last_frames):
+                held.pop(name, None)
+            for part in parts:
+                self._unsaved.pop(part, None)
+            if self._folder is not None:
+                self._folder.forget([name, *parts])
+
+        self._change(end)
+
+    def _change(self, change: Callable[[], None]) -> None:
+        self._changes.append(change)
+        self._wake.set()
+
+    def _make_changes(self) -> None:
+        while self._changes:
+            try:
+                self._changes.popleft()()
+            except SnapshotError as error:
+                # The streams themselves go on.
+                logger.warning(shown(error, None))
+
+    def frame_of(self, result: StreamResult) -> Frame | None:
+        """
+        The last frame of the result that was given last of its source.
+
+        Returns:
+            `Frame`, *optional*: `None` if it is not held any more.
+        """
+        index, frame = self._last_frames.get(self._source_of.get(result.stream, ""), (-1, None))
+        return frame if index == result.last_frame else None
 
     def _start(self, name: str, source: FrameSource | Callable[[], FrameSource]) -> None:
-        if self.engine.is_finished(name):
+        if all(self.engine.is_finished(part) for part in self._parts[name]):
             self._statistics[name].ended = True
             if isinstance(source, FrameSource):
                 source.close()
@@ -223,12 +354,15 @@ class VideoStreams:
                 self._give_up(name, opening.fault)
 
     def _read(self, name: str, source: FrameSource) -> None:
+        parts = list(self._parts[name])
         if source.is_live and self._kept is not None:
-            self.engine.count_on(name, self._kept.get(name, 0))
-        begin, last_time = self.engine.next_frame(name), self.engine.last_time(name)
+            for part in parts:
+                self.engine.count_on(part, self._kept.get(part, 0))
         # A camera goes on where it is by now; its frames are counted on from those before.
-        goes_on = source.is_live and begin > 0
-        self._past[name] = (*((begin, last_time) if goes_on else (0, 0.0)), self.engine.dropped(name))
+        seen = max(self.engine.next_frame(part) for part in parts)
+        past = (seen, max(self.engine.last_time(part) for part in parts)) if source.is_live and seen else (0, 0.0)
+        self._past[name] = (*past, max(self.engine.dropped(part) for part in parts))
+        begin = min(self.engine.next_frame(part) for part in parts)
         try:
             self._readers[name] = FrameReader(
                 source, self._capacity, start=0 if source.is_live else begin, wake=self._wake
@@ -240,7 +374,8 @@ class VideoStreams:
     def _give_up(self, name: str, fault: SourceError) -> None:
         """Ends a stream of which no frame was read; its snapshot stays as it is."""
         self._end(name, fault)
-        self.engine.remove(name)
+        for part in self._parts[name]:
+            self.engine.remove(part)
 
     def _end(self, name: str, fault: SourceError | None) -> None:
         self._statistics[name].ended = True
@@ -251,9 +386,9 @@ class VideoStreams:
     @property
     def statistics(self) -> dict[str, StreamStatistics]:
         """What became of each stream so far; any thread may ask."""
-        for name, statistics in self._statistics.items():
+        for name, statistics in list(self._statistics.items()):
             if (source := self._sources.get(name)) is not None:
-                for counter in ("damaged_packets", "repaired_timestamps", "reconnections", "is_live"):
+                for counter in _OF_SOURCE:
                     setattr(statistics, counter, getattr(source, counter))
             if (reader := self._readers.get(name)) is not None:
                 statistics.frames = reader.received
@@ -263,8 +398,9 @@ class VideoStreams:
                     statistics.last_seen = datetime.now().astimezone() - ago
             statistics.state, statistics.fault = self._state(name, statistics, reader)
             with suppress(ValueError):  # of one that is over nothing is held
-                statistics.checks, statistics.exceeded = self.engine.checks(name)
-            if recent := tuple(self._recent[name]):
+                found = [self.engine.checks(part) for part in self._parts.get(name, ())]
+                statistics.checks, statistics.exceeded = (sum(counts) for counts in zip(*found))
+            if recent := tuple(self._recent.get(name, ())):
                 waiting, computing = zip(*recent)
                 statistics.waiting_ms, statistics.computing_ms = percentile(waiting, 95), percentile(computing, 95)
         return self._statistics
@@ -323,19 +459,29 @@ class VideoStreams:
         if not self._all_given:
             self._saved = -math.inf
             return
+        if self._folder is not None and self.on_snapshot is not None:
+            self.on_snapshot()
         for name in self._readers:
-            if (path := self.snapshot_path(name)) is not None:
-                self.engine.save(name, path)
+            for part in self._parts[name]:
+                if (path := self.snapshot_path(part)) is not None:
+                    self.engine.save(part, path)
 
     def _save_all(self) -> None:
-        for name in self._readers:
-            self._save(name)
+        self._save(list(self._readers))
         self._saved = time.monotonic()
 
-    def _save(self, name: str) -> None:
-        """Writes a snapshot; one that fails is no reason to end anything, as the results are there."""
-        if (path := self.snapshot_path(name)) is None:
+    def _save(self, names: Sequence[str]) -> None:
+        """Writes the snapshots of sources."""
+        if self._folder is None or not names:
             return
+        if self.on_snapshot is not None:
+            self.on_snapshot()
+        for name in names:
+            for part in self._parts.get(name, ()):
+                self._save_part(part, self._folder.path(part))
+
+    def _save_part(self, name: str, path: str) -> None:
+        """Writes a snapshot; one that fails is no reason to end anything, as the results are there."""
         try:
             self.engine.save(name, path)
         except Exception as fault:
@@ -416,22 +562,27 @@ class VideoStreams:
             if self._stopping:
                 self._save_all()
                 return
+            self.turned = time.monotonic()
+            self._make_changes()
             self._take_opened()
             self._tell_states()
             for name in list(self._readers):
                 self._feed(name)
             if not self.engine.is_ready:
-                if not self._readers and not self._openings:
+                if not self._readers and not self._openings and not self._changes:
                     break
                 self._wait()
                 continue
             # Each result is given before the next call, so that none waits for it.
             results = self.engine.step()
             for number, result in enumerate(results, start=1):
-                self._statistics[result.stream].results += 1
-                self._recent[result.stream].append((result.waiting_ms, result.computing_ms))
                 self._all_given = number == len(results)
-                yield result
+                # Of one that is about to be removed nothing is said any more.
+                source = self._source_of.get(result.stream)
+                if source is not None and source in self._statistics:
+                    self._statistics[source].results += 1
+                    self._recent[source].append((result.waiting_ms, result.computing_ms))
+                    yield result
             self._let_go()
         self._tell_states(at_once=True)
         self._raise_if_all_failed()
@@ -439,7 +590,7 @@ class VideoStreams:
     def _wait(self, seconds: float | None = None) -> None:
         self._wake.clear()
         parts: list[FrameReader | Opening] = [*self._readers.values(), *self._openings.values()]
-        if not self._stopping and not any(part.ready for part in parts):
+        if not self._stopping and not self._changes and not any(part.ready for part in parts):
             self._is_waiting = True
             self._wake.wait(WAIT if seconds is None else seconds)
             self._is_waiting = False
@@ -450,7 +601,8 @@ class VideoStreams:
         if self._statistics[name].ended:
             return
         error = None
-        for frame in reader.take(self.engine.wanted(name) * self.engine.options.frame_sampling_rate):
+        wanted = max(self.engine.wanted(part) for part in self._parts[name])
+        for frame in reader.take(wanted * self.engine.options.frame_sampling_rate):
             try:
                 self._push(name, frame, reader.dropped)
             except Exception as fault:
@@ -469,34 +621,50 @@ class VideoStreams:
         # A reader that was stopped has not come to its end.
         if has_ended and not self._stopping:
             self._end(name, error or reader.error)
-            self.engine.end(name, failed=self._statistics[name].error is not None)
+            for part in self._parts[name]:
+                self.engine.end(part, failed=self._statistics[name].error is not None)
 
     def _push(self, name: str, frame: Frame, dropped: int) -> None:
         frames, seconds, dropped_before = self._past[name]
-        self.engine.push(
-            name,
-            lambda: frame.pixels,
-            index=frame.index + frames,
-            time=frame.time + seconds,
-            arrival=frame.arrival,
-            dropped=dropped + dropped_before,
-            is_live=self._readers[name].source.is_live,
-        )
+        index = frame.index + frames
+        self._last_frames[name] = index, frame
+        for part, crop in self._parts[name].items():
+            if index < self.engine.next_frame(part):
+                # Its snapshot was written behind those of the others.
+                continue
+            self.engine.push(
+                part,
+                partial(_cut, frame, crop),
+                index=index,
+                time=frame.time + seconds,
+                arrival=frame.arrival,
+                dropped=dropped + dropped_before,
+                is_live=self._readers[name].source.is_live,
+            )
 
     def _let_go(self) -> None:
         """Closes what belongs to streams that are over."""
         for name in list(self._readers):
-            if not self._statistics[name].ended and (fault := self.engine.error(name)) is not None:
-                self._end(name, fault)
-            if self.engine.is_finished(name):
+            parts = list(self._parts.get(name, ()))
+            faults = [fault for part in parts if (fault := self.engine.error(part)) is not None]
+            if faults and not self._statistics[name].ended:
+                self._end(name, faults[0])
+                for part in parts:
+                    self.engine.end(part, failed=True)
+            if parts and all(self.engine.is_finished(part) for part in parts):
                 statistics = self.statistics[name]
-                self._save(name)
+                self._save([name])
                 # One that failed may still wait for its source.
                 self._readers.pop(name).close(timeout=0.0 if statistics.error else PATIENCE)
-                self.engine.remove(name)
+                for part in parts:
+                    self.engine.remove(part)
 
     def _raise_if_all_failed(self) -> None:
         errors = [statistics.error for statistics in self._statistics.values()]
         if errors and all(error is not None for error in errors):
             assert errors[0] is not None
             raise errors[0]
+
+
+def _cut(frame: Frame, crop: Crop | None) -> np.ndarray:
+    return frame.pixels if crop is None else crop.of(frame.pixels)

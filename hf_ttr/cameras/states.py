@@ -1,0 +1,181 @@
+"""From results to states: what several results in a row agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..answers.scores import ScoreKind
+from ..streaming.result import StreamResult
+from .events import StateChange, place_of
+
+
+@dataclass
+class Candidate:
+    """
+    A label that results in a row agree on, but not yet enough of them.
+
+    Attributes:
+        label: of all of them.
+        results: how many there are.
+        score, computed_share: sums over them.
+        start, start_time, first_frame: of the first one.
+    """
+
+    label: str
+    start: str
+    start_time: float
+    first_frame: int
+    results: int = 0
+    score: float = 0.0
+    computed_share: float = 0.0
+
+    def add(self, score: float, result: StreamResult) -> None:
+        """Takes another result."""
+        self.results += 1
+        self.score += score
+        self.computed_share += result.computed_share
+
+
+class StateTracker:
+    """
+    The state of a camera, or of one of its zones.
+
+    It changes when `agree` results in a row have the same best label, each with a score of at least `min_score`. A
+    result with a lower score agrees with none. The first state is a change, too.
+
+    Args:
+        camera (`str`), zone (`str`, *optional*): of which.
+        agree (`int`): results in a row.
+        min_score (`float`): of each of them.
+        labels (`Sequence[str]`, *optional*): that are meant, where the model has others as well.
+        kind: what makes scores of logits. After a softmax, scores are those among the labels that are meant.
+
+    Attributes:
+        label (`str`, *optional*): the state; `None` before the first.
+        score (`float`, *optional*): with which it came about.
+        since (`str`, *optional*): when it began, as ISO 8601 has it.
+        changes (`int`): how many there were.
+        results (`int`): number behind that of the last result that was seen.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        zone: str | None = None,
+        agree: int = 3,
+        min_score: float = 0.5,
+        labels: Sequence[str] | None = None,
+        kind: ScoreKind = "softmax",
+    ) -> None:
+        self.camera, self.zone, self.agree, self.min_score = camera, zone, agree, min_score
+        self._labels = None if labels is None else frozenset(labels)
+        self._kind = kind
+        self.label: str | None = None
+        self.score: float | None = None
+        self.since: str | None = None
+        self.changes = 0
+        self.results = 0
+        self._candidate: Candidate | None = None
+
+    @property
+    def place(self) -> str:
+        """The name of its stream."""
+        return place_of(self.camera, self.zone)
+
+    def update(self, result: StreamResult, has_picture: bool = False) -> StateChange | None:
+        """
+        Takes the next result.
+
+        Args:
+            result: with all labels that are meant. One that was seen before is of no account.
+            has_picture: of the change, if it is one.
+
+        Returns:
+            `StateChange`, *optional*: if the state has changed.
+        """
+        if result.number < self.results:
+            return None
+        self.results = result.number + 1
+        label, score = self.best(result)
+        if label is None or score < self.min_score or label == self.label:
+            self._candidate = None
+            return None
+        if self._candidate is None or self._candidate.label != label:
+            self._candidate = Candidate(label, result.arrived_at or "", result.start, result.first_frame)
+        self._candidate.add(score, result)
+        if self._candidate.results < self.agree:
+            return None
+        return self._change(self._candidate, result, has_picture)
+
+    def best(self, result: StreamResult) -> tuple[str | None, float]:
+        """The best label of a result with its score, among those that are meant; `None` if none of them is there."""
+        meant = [one for one in result.labels if self._labels is None or one["label"] in self._labels]
+        if not meant:
+            return None, 0.0
+        total = sum(one["score"] for one in meant) if self._labels is not None and self._kind == "softmax" else 1.0
+        return meant[0]["label"], meant[0]["score"] / total if total else 0.0
+
+    def _change(self, candidate: Candidate, last: StreamResult, has_picture: bool) -> StateChange:
+        change = StateChange(
+            camera=self.camera,
+            zone=self.zone,
+            number=self.changes,
+            label=candidate.label,
+            score=candidate.score / candidate.results,
+            previous=self.label,
+            previous_since=self.since,
+            start=candidate.start,
+            end=last.arrived_at or "",
+            start_time=candidate.start_time,
+            end_time=last.end,
+            first_frame=candidate.first_frame,
+            last_frame=last.last_frame,
+            computed_share=candidate.computed_share / candidate.results,
+            has_picture=has_picture,
+        )
+        self.label, self.score, self.since = change.label, change.score, change.start
+        self.changes += 1
+        self._candidate = None
+        return change
+
+    def is_about_to_change(self) -> bool:
+        """Whether the next result can change the state."""
+        waits_for = self.agree - (0 if self._candidate is None else self._candidate.results)
+        return waits_for <= 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `restore` takes, as JSON can hold it."""
+        return {
+            "label": self.label,
+            "score": self.score,
+            "since": self.since,
+            "changes": self.changes,
+            "results": self.results,
+            "candidate": None if self._candidate is None else asdict(self._candidate),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """
+        Goes on from a state of this place.
+
+        A label that is not meant any more is none: the next state is a change.
+
+        Raises:
+            ValueError: if it is no state.
+        """
+        try:
+            candidate = state["candidate"]
+            self._candidate = None if candidate is None else Candidate(**candidate)
+            self.changes, self.results = int(state["changes"]), int(state["results"])
+            self.label, self.score, self.since = state["label"], state["score"], state["since"]
+        except (KeyError, TypeError) as error:
+            raise ValueError("the state has other fields") from error
+        if self._labels is not None and self.label not in self._labels:
+            self.label = self.score = self.since = None
+        if self._labels is not None and self._candidate is not None and self._candidate.label not in self._labels:
+            self._candidate = None
+
+
+__all__ = ["StateTracker"]
