@@ -241,12 +241,16 @@ SPEED = {
     "a plain loop": (1, False, {}),
     "two plain loops at once": (2, False, {}),
     "one process of Ray": (1, True, {}),
+    "one process of Ray, on one core": (1, True, {}),
     "two processes of Ray": (2, True, {}),
     "one process of Ray, dense": (1, True, {"mode": "off"}),
 }
 """Processes, whether they are Ray's, and settings of reuse."""
 
-FRAMES, COPIES, BATCH = 16, 4, 10
+ON_ONE_CORE = "one process of Ray, on one core"
+"""Which shares that core with its decoder, as each of two has to on two cores."""
+
+FRAMES, COPIES, BATCH = 16, 4, 5
 BUDGET = 0.15
 HOURS, VIDEO_FPS = 1000, 25
 """Of an archive whose cost is worked out."""
@@ -257,7 +261,11 @@ def speed_cells(quick: bool) -> Iterable[Cell]:
     copies = 1 if quick else COPIES
     settings = {"frames": FRAMES, "copies": copies, "budget": BUDGET}
     return [
-        Cell(f"speed | {name}", partial(_speed, *way, "tiny" if quick else "base", copies), settings)
+        Cell(
+            f"speed | {name}",
+            partial(_speed, *way, "tiny" if quick else "base", copies, name == ON_ONE_CORE),
+            settings,
+        )
         for name, way in SPEED.items()
     ]
 
@@ -275,7 +283,17 @@ class TimedClassifier(VideoClassifier):
         return table
 
 
-def _speed(count: int, through_ray: bool, reuse: dict[str, Any], size: str, copies: int) -> dict[str, Any]:
+class ConfinedClassifier(TimedClassifier):
+    """One that has a single core, together with its decoder."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        super().__init__(*args, **kwargs)
+
+
+def _speed(
+    count: int, through_ray: bool, reuse: dict[str, Any], size: str, copies: int, on_one_core: bool
+) -> dict[str, Any]:
     names = videos(real_data() / "videos")["real"]
     with tempfile.TemporaryDirectory() as folder:
         random_vit(size).save_pretrained(f"{folder}/model")
@@ -286,7 +304,7 @@ def _speed(count: int, through_ray: bool, reuse: dict[str, Any], size: str, copi
             link.symlink_to((real_data() / "videos" / name).resolve())
             paths.append(str(link))
         settings = reuse or {"compute_budget": BUDGET}
-        run = _ray if through_ray else _loops
+        run = partial(_ray, on_one_core=on_one_core) if through_ray else _loops
         rows = run(f"{folder}/model", paths, settings, count)
         broken = [row["error"] for row in rows if row["error"]]
         if broken:
@@ -336,12 +354,14 @@ def _loop(model: str, paths: Sequence[str], settings: dict[str, Any]) -> list[di
     return rows
 
 
-def _ray(model: str, paths: Sequence[str], settings: dict[str, Any], count: int) -> list[dict[str, Any]]:
+def _ray(
+    model: str, paths: Sequence[str], settings: dict[str, Any], count: int, on_one_core: bool
+) -> list[dict[str, Any]]:
     ray = import_ray()
     options = {"num_clips": 1, "num_frames": FRAMES, "temporal_reuse": settings}
     with started(ray, Workers(count)):
         rows = data_set(paths, BATCH).map_batches(
-            TimedClassifier,
+            ConfinedClassifier if on_one_core else TimedClassifier,
             fn_constructor_args=(model,),
             fn_constructor_kwargs=options,
             batch_size=None,

@@ -12,13 +12,17 @@ import numpy as np
 
 from ..checks import check_counts
 from ..evaluation.protocol import Protocol
-from ..video import VideoInfo, iterate_frames
+from ..video import VideoInfo, VideoLimits, iterate_frames
 from ..video.views import check_sizes, check_views, views_of
 from .opening import opened
 
 
 if TYPE_CHECKING:
     import torch
+
+
+ONE_THREAD = VideoLimits(threads=1)
+"""Of the decoders beside each other, each with a core of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,7 @@ class WholeVideo:
         num_frames (`int`): frames of a piece; the last one may have fewer.
         views (`int`): 1, the frame as the processor makes it, or 3 squares along its longer side.
         frame_sampling_rate (`int`): step between the frames that are shown, in frames.
+        limits (`VideoLimits`): of a video.
 
     Raises:
         ValueError: if one is out of range; one sentence.
@@ -69,6 +74,7 @@ class WholeVideo:
     num_frames: int
     views: int = 1
     frame_sampling_rate: int = 1
+    limits: VideoLimits = ONE_THREAD
 
     def __post_init__(self) -> None:
         check_counts(num_frames=self.num_frames, frame_sampling_rate=self.frame_sampling_rate)
@@ -93,7 +99,10 @@ class WholeVideo:
         """
         kept: list[np.ndarray] = []
         sizes: set[tuple[int, ...]] = set()
-        with opened(source) as file, closing(iterate_frames(file, self.frame_sampling_rate)) as frames:
+        with (
+            opened(source, self.limits) as file,
+            closing(iterate_frames(file, self.frame_sampling_rate, self.limits)) as frames,
+        ):
             while True:
                 try:
                     frame = next(frames)
@@ -118,9 +127,11 @@ class Clips:
 
     Args:
         protocol (`Protocol`): how many clips, of which frames and views.
+        limits (`VideoLimits`): of a video.
     """
 
     protocol: Protocol
+    limits: VideoLimits = ONE_THREAD
 
     def pieces(self, processor: Any, source: Any) -> Generator[Piece, None, VideoInfo]:
         """
@@ -139,8 +150,8 @@ class Clips:
         Raises:
             VideoDecodingError: if it cannot be read.
         """
-        with opened(source) as file:
-            clips, info = self.protocol.clips(processor, file)
+        with opened(source, self.limits) as file:
+            clips, info = self.protocol.clips(processor, file, self.limits)
         for clip in clips:
             yield Piece(clip)
         return info

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..checks import check_counts, is_number, is_whole
 from ..evaluation.protocol import Protocol
+from ..video.limits import VideoLimits
 from ..video.sampling import FrameSamplingRate, check_sampling, rate_in_force
 from ..video.views import check_views
-from .cut import Clips, WholeVideo
+from .cut import ONE_THREAD, Clips, WholeVideo
 
 
 PACK_OF_GPU = 4
@@ -38,6 +39,8 @@ class ArchiveOptions:
         decoders (`int`): processes that decode.
         time_limit (`float`): seconds for one piece, after which its decoder counts as hung.
         memory_limit (`int`): bytes that a decoder may take beyond those that it starts with.
+        limits (`dict`, *optional*): how much a video may ask for, where it differs from `hf_ttr.video.VideoLimits`,
+            such as `{"pixels": 2**23}`; a decoder has one thread unless `threads` says otherwise.
         device, dtype (`str`, *optional*): where and in what to run, by default on a GPU if there is one, as saved.
 
     Raises:
@@ -54,6 +57,7 @@ class ArchiveOptions:
     decoders: int = 1
     time_limit: float = 120.0
     memory_limit: int = 4 << 30
+    limits: dict[str, Any] | None = None
     device: str | None = None
     dtype: str | None = None
 
@@ -67,6 +71,16 @@ class ArchiveOptions:
             raise ValueError(f"verify is {self.verify!r}, but is a share of the videos, from 0 to 1.")
         if not is_number(self.time_limit) or self.time_limit <= 0:
             raise ValueError(f"time_limit is {self.time_limit!r}, but must be a number of seconds above 0.")
+        known = [one.name for one in fields(VideoLimits)]
+        if unknown := sorted(set(self.limits or {}) - set(known)):
+            raise ValueError(f"limits has no {unknown[0]!r}; there are {', '.join(known)}.")
+        # Looks at the values.
+        _ = self.video_limits
+
+    @property
+    def video_limits(self) -> VideoLimits:
+        """How much a video may ask for."""
+        return replace(ONE_THREAD, **(self.limits or {}))
 
     def pack_on(self, device: str) -> int:
         """Videos in one call of a model on a device of this type: few fill a CPU."""
@@ -90,9 +104,10 @@ class ArchiveOptions:
             )
         rate = rate_in_force(self.frame_sampling_rate, processor)
         if self.num_clips is not None:
-            return Clips(Protocol(self.num_clips, self.views, self.num_frames or config.num_frames, rate))
+            protocol = Protocol(self.num_clips, self.views, self.num_frames or config.num_frames, rate)
+            return Clips(protocol, self.video_limits)
         if not is_whole(rate):
             raise ValueError(
                 f"frame_sampling_rate is {rate!r}, which is for clips; pass num_clips too, or a whole number."
             )
-        return WholeVideo(self.num_frames or window or PIECE, self.views, int(rate))
+        return WholeVideo(self.num_frames or window or PIECE, self.views, int(rate), self.video_limits)

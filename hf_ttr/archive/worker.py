@@ -85,8 +85,8 @@ class VideoWorker:
         # The model begins with one while others are decoded: it would wait for as many as it can take.
         room = 1
         while waiting or opened or lanes:
-            # As many as are in the model have their first piece decoded meanwhile.
-            while waiting and len(opened) < self.pack:
+            # Behind those that are in the model, as many have their first piece decoded meanwhile.
+            while waiting and len(opened) + len(lanes) < room + self.pack:
                 number, path, source = waiting.popleft()
                 opened.append(self._lane(number, path, source, self.decoder.open(source)))
             while opened and len(lanes) < room:

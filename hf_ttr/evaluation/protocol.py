@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import check_counts
-from ..video import VideoInfo, read_frames
+from ..video import VideoInfo, VideoLimits, read_frames
+from ..video.limits import DEFAULT_LIMITS
 from ..video.sampling import FrameSamplingRate, check_sampling, choose_clips
 from ..video.views import check_sizes, check_views, views_of
 
@@ -71,13 +72,16 @@ class Protocol:
         clips, _ = self.clips(processor, source)
         return torch.from_numpy(np.concatenate(clips))
 
-    def clips(self, processor: Any, source: Any) -> tuple[list[np.ndarray], VideoInfo]:
+    def clips(
+        self, processor: Any, source: Any, limits: VideoLimits = DEFAULT_LIMITS
+    ) -> tuple[list[np.ndarray], VideoInfo]:
         """
         What the model sees of a video, without torch.
 
         Args:
             processor: a `TemporalReuseVideoProcessor`.
             source: what `hf_ttr.video.read_frames` takes.
+            limits: of the video.
 
         Returns:
             `tuple[list[np.ndarray], VideoInfo]`: each clip, `float32` of shape `(views, num_frames, channels, height,
@@ -93,7 +97,7 @@ class Protocol:
             return sorted({index for clip in clips for index in clip})
 
         # A frame that comes twice is read once.
-        frames, info = read_frames(source, select, partial(views_of, processor, views=self.views))
+        frames, info = read_frames(source, select, partial(views_of, processor, views=self.views), limits=limits)
         place = {index: number for number, index in enumerate(sorted({index for clip in clips for index in clip}))}
         check_sizes({frame.shape[2:] for frame in frames})
         return [np.stack([frames[place[index]] for index in clip], 1) for clip in clips], info

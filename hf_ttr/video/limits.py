@@ -19,6 +19,8 @@ class VideoLimits:
         bytes (`int`): Largest size of what is downloaded, or read from a pipe, before it is decoded.
         seconds (`float`): Longest time of a download, all its redirections together.
         redirects (`int`): Largest number of redirections of a download.
+        threads (`int`, *optional*): Largest number of threads that decode; by default as many as FFmpeg finds good for
+            one video at a time.
 
     Raises:
         ValueError: A limit is not positive, or negative for `redirects`.
@@ -39,10 +41,13 @@ class VideoLimits:
     bytes: int = 2**31
     seconds: float = 600.0
     redirects: int = 10
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value, least = getattr(self, field.name), 0 if field.name == "redirects" else 1
+            if field.name == "threads" and value is None:
+                continue
             if field.name == "seconds":
                 fine = isinstance(value, (int, float)) and value > 0
             else:

@@ -316,6 +316,8 @@ def _pictures(
     with _opened(file, name, limits) as (container, stream, still):
         # Threads that decode many large frames at once hold as many in memory.
         stream.thread_type = "SLICE" if stream.width * stream.height > LARGE_FRAME else "AUTO"
+        if limits.threads is not None:
+            stream.thread_count = limits.threads
         try:
             for frame in _frames(container, stream, partial(check_decoder, stream, name, limits)):
                 check_size(frame.width, frame.height, name, limits)

@@ -17,7 +17,7 @@ import torch
 
 from hf_ttr.archive.cut import Clips, Cut, Piece, WholeVideo
 from hf_ttr.evaluation import Protocol
-from hf_ttr.video import VideoDecodingError, VideoInfo, read_frames
+from hf_ttr.video import VideoDecodingError, VideoInfo, VideoLimits, read_frames
 from hf_ttr.video.processing import TemporalReuseVideoProcessor
 
 from ..evaluation.videos import write_video
@@ -78,7 +78,7 @@ def test_clips_are_those_of_a_protocol(path: Path) -> None:
 
 
 def test_frames_of_several_sizes_are_refused_in_whichever_piece_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    def frames(source: Any, step: int) -> Iterator[np.ndarray]:
+    def frames(source: Any, step: int, limits: VideoLimits) -> Iterator[np.ndarray]:
         yield np.zeros((24, 24, 3), np.uint8)
         yield np.zeros((24, 48, 3), np.uint8)
 

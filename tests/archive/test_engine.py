@@ -71,6 +71,8 @@ def test_other_columns_are_handed_on(archive: Archive) -> None:
         ({"pack": 0}, "pack is 0"),
         ({"decoders": 1.5}, "decoders is 1.5"),
         ({"time_limit": 0}, "time_limit is 0"),
+        ({"limits": {"pixel": 1}}, "limits has no 'pixel'; there are pixels, frames"),
+        ({"limits": {"pixels": 0}}, "the limit `pixels` is 0"),
         ({"num_clips": 0}, "num_clips is 0"),
         ({"frame_sampling_rate": 0}, "frame_sampling_rate"),
     ],

@@ -205,6 +205,23 @@ def test_a_fault_that_may_be_of_others_is_tried_again_alone(kind: str) -> None:
     assert rows[1].scores == alone.scores
 
 
+@pytest.mark.parametrize("pack", [1, 3])
+def test_the_next_videos_are_decoded_while_the_model_runs(pack: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, model, found = FakeDecoder(4), model_of(), videos(*[4] * 7)
+    forward, opened = type(model).forward, []
+
+    def counts(self: Any, pixels: torch.Tensor, **options: Any) -> Any:
+        opened.append((decoder.log["opened"], len(pixels)))
+        return forward(self, pixels, **options)
+
+    monkeypatch.setattr(type(model), "forward", counts)
+    worker(model, decoder, WholeVideo(4), pack=pack).rows(named(found))
+    taken = 0
+    for count, rows in opened:
+        taken += rows
+        assert count >= min(taken + 1, len(found)) and count <= taken + pack + rows
+
+
 def test_what_cannot_be_read_is_not_tried_again() -> None:
     decoder = FakeDecoder(4)
     fault = DecodingFault("unreadable", "The video 'x' is damaged.")

@@ -15,6 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import hf_ttr
 from hf_ttr.streaming import SourceError, open_source
 from hf_ttr.video import VideoDecodingError, VideoLimits, read_frames
 
@@ -236,3 +237,22 @@ def test_redirections_come_to_an_end():
         send(handler, b"", 302, Location=f"{handler.path}x")
 
     refused(again, r"could not be downloaded \(more than 3 redirections\); check the URL", redirects=3)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_decoder_has_as_many_threads_as_it_may_and_gives_the_same(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_ttr.video import reading
+
+    path, decode, counts = hf_ttr.example("demo.mp4"), reading._frames, []
+
+    def noting(container: object, stream: av.video.stream.VideoStream, check: object) -> object:
+        counts.append(stream.thread_count)
+        return decode(container, stream, check)
+
+    expected, _ = read_frames(path, lambda total: range(8))
+    monkeypatch.setattr(reading, "_frames", noting)
+    found, _ = read_frames(path, lambda total: range(8), limits=VideoLimits(threads=threads))
+    assert set(counts) == {threads}
+    np.testing.assert_array_equal(found, expected)
