@@ -53,10 +53,7 @@ class StateTracker:
         kind: what makes scores of logits. After a softmax, scores are those among the labels that are meant.
 
     Attributes:
-        label (`str`, *optional*): the state; `None` before the first.
-        score (`float`, *optional*): with which it came about.
-        since (`str`, *optional*): when it began, as ISO 8601 has it.
-        changes (`int`): how many there were.
+        last (`StateChange`, *optional*): the change that led to the state; `None` before the first.
         results (`int`): number behind that of the last result that was seen.
     """
 
@@ -72,10 +69,7 @@ class StateTracker:
         self.camera, self.zone, self.agree, self.min_score = camera, zone, agree, min_score
         self._labels = None if labels is None else frozenset(labels)
         self._kind = kind
-        self.label: str | None = None
-        self.score: float | None = None
-        self.since: str | None = None
-        self.changes = 0
+        self.last: StateChange | None = None
         self.results = 0
         self._candidate: Candidate | None = None
 
@@ -83,6 +77,12 @@ class StateTracker:
     def place(self) -> str:
         """The name of its stream."""
         return place_of(self.camera, self.zone)
+
+    @property
+    def label(self) -> str | None:
+        """The state; `None` before the first, or if that is not meant any more."""
+        is_meant = self.last is not None and (self._labels is None or self.last.label in self._labels)
+        return self.last.label if self.last is not None and is_meant else None
 
     def update(self, result: StreamResult, has_picture: bool = False) -> StateChange | None:
         """
@@ -121,11 +121,11 @@ class StateTracker:
         change = StateChange(
             camera=self.camera,
             zone=self.zone,
-            number=self.changes,
+            number=0 if self.last is None else self.last.number + 1,
             label=candidate.label,
             score=candidate.score / candidate.results,
             previous=self.label,
-            previous_since=self.since,
+            previous_since=None if self.last is None or self.label is None else self.last.start,
             start=candidate.start,
             end=last.arrived_at or "",
             start_time=candidate.start_time,
@@ -135,32 +135,24 @@ class StateTracker:
             computed_share=candidate.computed_share / candidate.results,
             has_picture=has_picture,
         )
-        self.label, self.score, self.since = change.label, change.score, change.start
-        self.changes += 1
-        self._candidate = None
+        self.last, self._candidate = change, None
         return change
-
-    def is_about_to_change(self) -> bool:
-        """Whether the next result can change the state."""
-        waits_for = self.agree - (0 if self._candidate is None else self._candidate.results)
-        return waits_for <= 1
 
     def to_dict(self) -> dict[str, Any]:
         """What `restore` takes, as JSON can hold it."""
         return {
-            "label": self.label,
-            "score": self.score,
-            "since": self.since,
-            "changes": self.changes,
+            "last": None if self.last is None else self.last.to_dict(),
             "results": self.results,
             "candidate": None if self._candidate is None else asdict(self._candidate),
         }
 
+    def begin_anew(self) -> None:
+        """Results are numbered from 0 again; the state stays."""
+        self.results, self._candidate = 0, None
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """
         Goes on from a state of this place.
-
-        A label that is not meant any more is none: the next state is a change.
 
         Raises:
             ValueError: if it is no state.
@@ -168,12 +160,10 @@ class StateTracker:
         try:
             candidate = state["candidate"]
             self._candidate = None if candidate is None else Candidate(**candidate)
-            self.changes, self.results = int(state["changes"]), int(state["results"])
-            self.label, self.score, self.since = state["label"], state["score"], state["since"]
+            self.results = int(state["results"])
+            self.last = None if state["last"] is None else StateChange.from_dict(state["last"])
         except (KeyError, TypeError) as error:
             raise ValueError("the state has other fields") from error
-        if self._labels is not None and self.label not in self._labels:
-            self.label = self.score = self.since = None
         if self._labels is not None and self._candidate is not None and self._candidate.label not in self._labels:
             self._candidate = None
 

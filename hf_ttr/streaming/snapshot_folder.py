@@ -46,6 +46,16 @@ class SnapshotFolder:
             file = f"{file[:LONGEST_NAME].rpartition('%')[0] or file[:LONGEST_NAME]}-{digest}"
         return os.path.join(self.folder, f"{file}.safetensors")
 
+    def others(self, origins: Mapping[str, str]) -> list[str]:
+        """
+        The streams of the run before that are not among these, or are from elsewhere.
+
+        Raises:
+            SnapshotError: if what describes the run is damaged; one sentence.
+        """
+        before = self._read()
+        return [] if before is None else [name for name, one in before["sources"].items() if origins.get(name) != one]
+
     def forget(self, names: Iterable[str]) -> None:
         """
         Deletes the snapshots of streams, and what is known of their sources.

@@ -252,14 +252,13 @@ class VideoStreams:
         name: str,
         source: FrameSource | Callable[[], FrameSource],
         crops: Mapping[str, Crop] | None = None,
-        origin: str | None = None,
-        kept: Mapping[str, int] | None = None,
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         """
         Starts another source while the others go on; any thread may do so, and it begins before the next call.
 
         Args:
-            name, source, crops, origin, kept: as for all of them in the beginning. A snapshot of it is not used.
+            name, source, crops, origins: as for all of them in the beginning. A snapshot of it is not used.
 
         Raises:
             ValueError: if there is a stream of that name.
@@ -268,17 +267,15 @@ class VideoStreams:
 
         def begin() -> None:
             self._divide(name, crops)
-            self._kept = {**(self._kept or {}), **(kept or {})} if self._kept or kept else None
             for part in self._parts[name]:
                 self.engine.add(part)
             self._begin_statistics(name)
             if self._folder is not None:
-                self._folder.forget([name, *self._parts[name]])
-                known = {} if origin is None else {name: origin}
-                self._folder.begin((), self.engine.identity(), known, resume=True)
+                self._folder.forget(self._parts[name])
+                self._folder.begin((), self.engine.identity(), origins or {}, resume=True)
             self._start(name, source)
 
-        self._change(begin)
+        self.call(begin)
 
     def remove(self, name: str) -> None:
         """
@@ -305,11 +302,14 @@ class VideoStreams:
             for part in parts:
                 self._unsaved.pop(part, None)
             if self._folder is not None:
-                self._folder.forget([name, *parts])
+                self._folder.forget(parts)
+            if self._kept is not None:
+                self._kept = {part: kept for part, kept in self._kept.items() if part not in parts}
 
-        self._change(end)
+        self.call(end)
 
-    def _change(self, change: Callable[[], None]) -> None:
+    def call(self, change: Callable[[], None]) -> None:
+        """Has a function called in the thread that takes the results, before the next call of the model."""
         self._changes.append(change)
         self._wake.set()
 

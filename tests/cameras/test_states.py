@@ -78,13 +78,13 @@ def test_a_label_that_is_not_meant_any_more_is_no_state() -> None:
     changes(before, named("AAABB"))
     now = StateTracker("door", labels=["B", "C"])
     now.restore(before.to_dict())
-    assert (now.label, now.since, now.changes) == (None, None, 1)
+    assert now.label is None and now.last is not None and now.last.number == 0
     later = [result(number, "C") for number in range(5, 9)]
     (change,) = changes(now, later)
-    assert (change.number, change.previous, change.label) == (1, None, "C")
+    assert (change.number, change.previous, change.previous_since, change.label) == (1, None, None, "C")
 
 
-@pytest.mark.parametrize("state", [{}, {"label": "A"}, {"candidate": {"x": 1}, "changes": 0, "results": 0}])
+@pytest.mark.parametrize("state", [{}, {"results": 1}, {"candidate": {"x": 1}, "last": None, "results": 0}, {"candidate": None, "last": {}, "results": 0}])
 def test_what_is_no_state_is_refused(state: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="the state has other fields"):
         StateTracker("door").restore(state)

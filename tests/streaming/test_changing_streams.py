@@ -145,7 +145,7 @@ def test_one_that_is_replaced_begins_anew(tmp_path: Path) -> None:
             results.append(result)
             if len(results) == 5:
                 streams.remove("door")
-                streams.add("door", open_source(frames), origin="rtsp://new")
+                streams.add("door", open_source(frames), origins={"door": "rtsp://new"})
     gate.may_go_on.set()
     assert_same(results[5:], expected("door", frames))
     assert "rtsp://new" in (tmp_path / "run.json").read_text()
