@@ -108,12 +108,14 @@ class Store:
     Example:
 
     ```python
+    >>> from tempfile import TemporaryDirectory
+
     >>> from hf_ttr.cameras.events import StateChange
     >>> from hf_ttr.cameras.store import Store
 
     >>> now = "2026-01-01T12:00:00.000+00:00"
     >>> change = StateChange("door", None, 0, "a parcel", 0.9, None, None, now, now, 0.0, 0.4, 0, 2, 0.2)
-    >>> with Store(getfixture("tmp_path")) as store:
+    >>> with TemporaryDirectory() as folder, Store(folder) as store:
     ...     store.commit({"door": {"label": "a parcel"}}, [(change, None)], lambda change: {"mqtt": 1000})
     ...     store.states(), [event.change.id for event in store.waiting("mqtt")]
     True
@@ -142,7 +144,7 @@ class Store:
         try:
             # Pictures of cameras are nobody else's business.
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            file = open(os.path.join(self.folder, LOCK), "a", encoding="ascii")
+            file = open(os.path.join(self.folder, LOCK), "a", encoding="ascii")  # noqa: SIM115
         except OSError as error:
             raise self._unusable(error) from None
         try:
@@ -228,7 +230,9 @@ class Store:
             TypeError: if a state is nothing that JSON can hold; nothing is written.
         """
         texts = {place: json.dumps(state) for place, state in states.items()}
-        entries = [(change, picture, dict(destinations(change)) if destinations else {}) for change, picture in changes]
+        entries = [
+            (change, picture, dict(destinations(change)) if destinations else {}) for change, picture in changes
+        ]
         with self._turn:
             self._unwritten_states.update(texts)
             self._unwritten.extend(entries)
