@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .configuration import TemporalReuseConfig
     from .conversion import with_temporal_reuse
     from .examples import example
+    from .labelling import zero_shot
     from .models import *
     from .optimization import OptimizationReport, optimize
     from .pipeline import TemporalReuseVideoClassificationPipeline
@@ -37,6 +38,7 @@ __all__ = [
     "TemporalReuseCLIPConfig",
     "TemporalReuseCLIPForImageClassification",
     "TemporalReuseCLIPForVideoClassification",
+    "TemporalReuseCLIPForZeroShotVideoClassification",
     "TemporalReuseCLIPVisionConfig",
     "TemporalReuseCLIPVisionModel",
     "TemporalReuseCache",
@@ -66,16 +68,19 @@ __all__ = [
     "TemporalReuseMetaClip2Config",
     "TemporalReuseMetaClip2ForImageClassification",
     "TemporalReuseMetaClip2ForVideoClassification",
+    "TemporalReuseMetaClip2ForZeroShotVideoClassification",
     "TemporalReuseMetaClip2VisionConfig",
     "TemporalReuseMetaClip2VisionModel",
     "TemporalReuseSiglip2Config",
     "TemporalReuseSiglip2ForImageClassification",
     "TemporalReuseSiglip2ForVideoClassification",
+    "TemporalReuseSiglip2ForZeroShotVideoClassification",
     "TemporalReuseSiglip2VisionConfig",
     "TemporalReuseSiglip2VisionModel",
     "TemporalReuseSiglipConfig",
     "TemporalReuseSiglipForImageClassification",
     "TemporalReuseSiglipForVideoClassification",
+    "TemporalReuseSiglipForZeroShotVideoClassification",
     "TemporalReuseSiglipVisionConfig",
     "TemporalReuseSiglipVisionModel",
     "TemporalReuseTimesformerConfig",
@@ -108,6 +113,7 @@ __all__ = [
     "metrics",
     "optimize",
     "with_temporal_reuse",
+    "zero_shot",
 ]
 
 _MODULES = {
@@ -115,6 +121,7 @@ _MODULES = {
     "configuration": ["TemporalReuseConfig"],
     "conversion": ["with_temporal_reuse"],
     "examples": ["example"],
+    "labelling": ["zero_shot"],
     "optimization": ["OptimizationReport", "optimize"],
     "pipeline": ["TemporalReuseVideoClassificationPipeline"],
     "video.processing": ["TemporalReuseImageProcessor", "TemporalReuseVideoProcessor"],

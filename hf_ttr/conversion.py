@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -73,20 +74,28 @@ def with_temporal_reuse(
             options["use_mask_token"] = base.embeddings.mask_token is not None
     with torch.device("meta"):
         result = model_class(reuse_config, **options)
-    _share_modules(result, model)
+    share_modules(result, model)
     result.train(model.training)
     return result
 
 
-def _share_modules(target: nn.Module, source: nn.Module) -> None:
-    """Puts the modules of `source` into `target`; where classes with reuse are among them, only their parts."""
+def share_modules(target: nn.Module, source: nn.Module, but: Collection[str] = ()) -> None:
+    """
+    Puts the modules of a model into another; where classes with reuse are among them, only their parts.
+
+    Args:
+        target, source: the models.
+        but (`Collection[str]`): names of modules of `source` that are left out.
+    """
     for name, parameter in source._parameters.items():
         target._parameters[name] = parameter
     for name, buffer in source._buffers.items():
         target._buffers[name] = buffer
     for name, module in source.named_children():
+        if name in but:
+            continue
         own = target.get_submodule(name)
         if any(isinstance(part, (ReuseAttention, ReuseLayer, StaysInPackage)) for part in own.modules()):
-            _share_modules(own, module)
+            share_modules(own, module)
         else:
             setattr(target, name, module)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,11 @@ import torch
 from transformers import AutoModelForVideoClassification, PreTrainedConfig, VideoClassificationPipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .answers.candidate_labels import HYPOTHESIS_TEMPLATE
 from .answers.scores import score_kind
 from .conversion import with_temporal_reuse
 from .display import shown
+from .labelling import has_text_tower, zero_shot
 from .models.configuration_reuse import ReuseConfigMixin
 from .models.register import classifier_types, entry_for
 from .video.processing import TemporalReuseVideoProcessor
@@ -51,9 +54,14 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
     reuse, with the default settings and the same weights. Models that there is no reuse for run as without this
     package. The processor of a model with reuse becomes a `TemporalReuseVideoProcessor` that makes the same pixels.
 
+    A model with a text tower, such as a CLIP or SigLIP, takes any labels: `candidate_labels`, and if need be
+    `hypothesis_template`, in each call; or when the pipeline is made, which then lets the tower go. See
+    `hf_ttr.zero_shot`.
+
     Raises:
         ValueError: if the checkpoint's processor makes pixels that that one does not, or there is none; in
-            `"video-classification-reuse"`, if there is no reuse for the model.
+            `"video-classification-reuse"`, if there is no reuse for the model; if labels are given to a model with
+            labels of its own, or there are none.
 
     Example:
 
@@ -69,7 +77,14 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
     ```
     """
 
-    def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *args: Any,
+        candidate_labels: Sequence[str] | None = None,
+        hypothesis_template: str = HYPOTHESIS_TEMPLATE,
+        **kwargs: Any,
+    ) -> None:
         has_reuse = isinstance(model.config, ReuseConfigMixin)
         if not has_reuse and _gets_reuse(model, kwargs.get("task")):
             model, has_reuse = with_temporal_reuse(model), True
@@ -77,6 +92,67 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             processor = kwargs.get("video_processor") or kwargs.get("image_processor") or _processor_of(model)
             kwargs = {**kwargs, "video_processor": _as_video_processor(processor)}
         super().__init__(model, *args, **kwargs)
+        # What was asked last, and the pipeline that answers it.
+        self._labelled: tuple[Any, TemporalReuseVideoClassificationPipeline] | None = None
+        if candidate_labels is not None:
+            # On its device by now, and the tower is not kept.
+            self.model = zero_shot(self.model, candidate_labels, hypothesis_template, tokenizer=self.tokenizer)
+
+    def with_labels(
+        self, candidate_labels: Sequence[str], hypothesis_template: str = HYPOTHESIS_TEMPLATE
+    ) -> TemporalReuseVideoClassificationPipeline:
+        """
+        A pipeline for some labels, which shares the weights of this one; this one works as before.
+
+        Args:
+            candidate_labels (`list[str]`): what may be seen.
+            hypothesis_template (`str`): the sentence that the text tower reads, with `{}` where the label belongs.
+
+        Raises:
+            ValueError: if the model has no text tower, or labels or template are none; one sentence.
+        """
+        asked = (self.model, str(self.model.dtype), str(self.model.device), repr(candidate_labels), hypothesis_template)
+        known = self._labelled
+        if known is None or known[0] != asked:
+            made = copy.copy(self)
+            made.model = zero_shot(self.model, candidate_labels, hypothesis_template, tokenizer=self.tokenizer)
+            made._labelled = None
+            self._labelled = known = (asked, made)
+        return known[1]
+
+    def __call__(  # type: ignore[override]
+        self,
+        inputs: Any,
+        candidate_labels: Sequence[str] | None = None,
+        hypothesis_template: str = HYPOTHESIS_TEMPLATE,
+        **kwargs: Any,
+    ) -> Any:
+        """
+        Classifies videos, as transformers does.
+
+        Args:
+            inputs: a video or a list of them: paths, addresses, or what else the processor takes.
+            candidate_labels (`list[str]`, *optional*): of a model with a text tower, what may be seen.
+            hypothesis_template (`str`): the sentence that the tower reads, with `{}` where the label belongs.
+            kwargs: `num_frames`, `frame_sampling_rate`, `top_k`, `function_to_apply`, and what all pipelines take.
+
+        Returns:
+            `list[dict]`: labels with scores, best first, of each video.
+
+        Raises:
+            ValueError: if labels are needed and not there, or the other way round; one sentence.
+        """
+        if candidate_labels is not None:
+            return self.with_labels(candidate_labels, hypothesis_template)(inputs, **kwargs)
+        self._check_labels()
+        return super().__call__(inputs, **kwargs)
+
+    def _check_labels(self) -> None:
+        if has_text_tower(self.model):
+            raise ValueError(
+                f"{shown(self.model.config.name_or_path) or type(self.model).__name__} reads its labels; pass what may "
+                "be seen as candidate_labels, such as ['a cat', 'a dog']."
+            )
 
     def preprocess(  # type: ignore[override]
         self, video: Any, num_frames: int | None = None, frame_sampling_rate: int | str | None = None
@@ -137,6 +213,8 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         stride: int | None = None,
         lookahead: int = 0,
         top_k: int = 5,
+        candidate_labels: Sequence[str] | None = None,
+        hypothesis_template: str = HYPOTHESIS_TEMPLATE,
         **options: Any,
     ) -> Any:
         """
@@ -150,6 +228,8 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             stride (`int`, *optional*): frames from one window to the next; by default that many.
             lookahead (`int`): frames of delay, which let tokens be interpolated instead of held; not of windows.
             top_k (`int`): number of labels of a result.
+            candidate_labels (`list[str]`, *optional*): of a model with a text tower, what may be seen.
+            hypothesis_template (`str`): the sentence that the tower reads, with `{}` where the label belongs.
             options: `frame_sampling_rate`, `latency_budget_ms`, `max_threshold`, `verify_every`, `max_divergence`,
                 `batch_size`, `function_to_apply` (see `hf_ttr.streaming.StreamOptions`); `live`, `protocols`,
                 `timeout`, `reconnect`, `fps`, `max_fps` (see `hf_ttr.streaming.open_source`); `capacity`, `snapshots`,
@@ -167,6 +247,10 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             TypeError: if an option has another name.
             ValueError: if an option is out of range, or does not fit the model.
         """
+        if candidate_labels is not None:
+            labelled = self.with_labels(candidate_labels, hypothesis_template)
+            return labelled.stream(source, window, stride, lookahead, top_k, **options)
+        self._check_labels()
         from .streaming import FrameSource, StreamEngine, StreamOptions, VideoStreams, open_source
         from .streaming.names import origin, shown_names, unique_names
         from .streaming.options import check_source_options

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .attending import ReuseAttention, ReuseLayer
 
 
@@ -9,6 +11,12 @@ class ClipFamilyAttention(ReuseAttention):
     """In front of an attention class of this family."""
 
     projections = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+    @property
+    def scaling(self) -> float:
+        """What products of queries and keys are multiplied by, as other families call it."""
+        own: Any = self
+        return float(own.scale)
 
 
 class ClipFamilyLayer(ReuseLayer):

@@ -328,6 +328,23 @@ class CompositeReuseConfigMixin(ReuseConfigMixin):
         return int(self.vision_config.prefix_tokens)
 
 
+class TextReuseConfigMixin(CompositeReuseConfigMixin):
+    """
+    The same for a parent that has a text tower too; the subclass declares the field `hypothesis_template`.
+
+    It is what the labels were put into before the tower read them, of a model that holds what the tower made of them;
+    `None` where the tower is there, or not needed.
+    """
+
+    hypothesis_template: Any
+
+    def _own_auto_map(self) -> dict[str, str]:
+        found, entry = super()._own_auto_map(), MODELS.get(self.model_type)
+        if self.hypothesis_template is not None and entry is not None and entry.zero_shot is not None:
+            found |= auto_map({"AutoModelForVideoClassification": entry.zero_shot.__name__})
+        return found
+
+
 def _forget_code(config: Any) -> None:
     """Leaves out of a config, and of those in it, what names code."""
     for name, value in list(vars(config).items()):

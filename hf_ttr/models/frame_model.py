@@ -144,6 +144,10 @@ class FrameParts(ReuseParts):
         pooler = getattr(base, "pooler", None)
         return (None, 0) if pooler is None else (pooler(states), multiply_adds_of_row(pooler))
 
+    def pool_reads(self, base: Any) -> int | None:
+        """How many tokens in front of a frame `pool` reads; `None` for all tokens."""
+        return None
+
     def reads(self, base: Any) -> int | None:
         """How many tokens in front of a frame the head reads; `None` for all tokens."""
         return 1

@@ -22,7 +22,8 @@ from ..hub.remote_code import StaysInPackage
 
 def is_classifier(architecture: Any) -> bool:
     """Whether a name in the `architectures` of a config is of a class with a head for labels."""
-    return "ForImageClassification" in str(architecture) or "ForVideoClassification" in str(architecture)
+    kinds = ("ForImageClassification", "ForVideoClassification", "ForZeroShotVideoClassification")
+    return any(kind in str(architecture) for kind in kinds)
 
 
 _AUTO_CLASSES: dict[str, Any] = {
@@ -44,6 +45,7 @@ class ReuseModel:
         image_classifier: the class that classifies the frames of streams, one call after another, if there is one.
         video_classifier: the class that classifies clips, if there is one.
         others: further classes, with heads of their own.
+        zero_shot: the class that compares clips with texts, if there is one.
     """
 
     config: type[Any]
@@ -51,11 +53,12 @@ class ReuseModel:
     image_classifier: type[PreTrainedModel] | None = None
     video_classifier: type[PreTrainedModel] | None = None
     others: tuple[type[PreTrainedModel], ...] = ()
+    zero_shot: type[PreTrainedModel] | None = None
 
     @property
     def classes(self) -> tuple[type[PreTrainedModel], ...]:
         """The model classes, that for clips before that for single frames."""
-        found = (self.base, self.video_classifier, self.image_classifier, *self.others)
+        found = (self.base, self.video_classifier, self.image_classifier, *self.others, self.zero_shot)
         return tuple(kind for kind in found if kind is not None)
 
     @property
@@ -67,6 +70,16 @@ class ReuseModel:
             if kind is not None:
                 found[auto.__name__] = kind.__name__
         return found
+
+    def reads_labels(self, config: dict[str, Any]) -> bool:
+        """
+        Whether a checkpoint has a text tower, so that its labels are still to be chosen.
+
+        Args:
+            config (`dict[str, Any]`): the content of its config.json.
+        """
+        kind = self.class_for(config.get("architectures"))
+        return kind is not None and kind is self.zero_shot and config.get("hypothesis_template") is None
 
     def class_for(self, architectures: Any) -> type[PreTrainedModel] | None:
         """
@@ -96,6 +109,7 @@ def register_model(
     image_classifier: type[PreTrainedModel] | None = None,
     video_classifier: type[PreTrainedModel] | None = None,
     others: tuple[type[PreTrainedModel], ...] = (),
+    zero_shot: type[PreTrainedModel] | None = None,
 ) -> None:
     """
     Makes a kind of model known: to the Auto classes and pipelines, to `with_temporal_reuse`, and to every command.
@@ -108,12 +122,13 @@ def register_model(
         base: the class without a head, if it has this config.
         image_classifier, video_classifier: the classes with one; see `ReuseModel`.
         others: further classes, with heads of their own.
+        zero_shot: the class that compares clips with texts.
 
     Raises:
         TypeError: if something given is no class of the kind; one sentence.
         ValueError: if the type is taken, or no class is given; one sentence.
     """
-    entry = ReuseModel(config, base, image_classifier, video_classifier, tuple(others))
+    entry = ReuseModel(config, base, image_classifier, video_classifier, tuple(others), zero_shot)
     _check(entry)
     known = MODELS.get(config.model_type)
     if known is not None and _source(known.config) != _source(config):
@@ -125,7 +140,9 @@ def register_model(
     for use, auto in _AUTO_CLASSES.items():
         kind = getattr(entry, use)
         if kind is not None:
-            auto.register(config, kind, exist_ok=True)
+            # Of several the Auto class takes the one that a config names, by default the first.
+            kinds = (kind, zero_shot) if zero_shot is not None and use == "video_classifier" else kind
+            auto.register(config, kinds, exist_ok=True)
     if is_vision_available():
         from ..video.processing import register_processors
 

@@ -5,6 +5,7 @@ from .configuration_temporal_reuse_clip import TemporalReuseCLIPConfig, Temporal
 from .modeling_temporal_reuse_clip import (
     TemporalReuseCLIPForImageClassification,
     TemporalReuseCLIPForVideoClassification,
+    TemporalReuseCLIPForZeroShotVideoClassification,
     TemporalReuseCLIPVisionModel,
 )
 
@@ -14,12 +15,14 @@ register_model(
     TemporalReuseCLIPConfig,
     image_classifier=TemporalReuseCLIPForImageClassification,
     video_classifier=TemporalReuseCLIPForVideoClassification,
+    zero_shot=TemporalReuseCLIPForZeroShotVideoClassification,
 )
 
 __all__ = [
     "TemporalReuseCLIPConfig",
     "TemporalReuseCLIPForImageClassification",
     "TemporalReuseCLIPForVideoClassification",
+    "TemporalReuseCLIPForZeroShotVideoClassification",
     "TemporalReuseCLIPVisionConfig",
     "TemporalReuseCLIPVisionModel",
 ]

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from transformers import CLIPConfig, CLIPTextConfig, CLIPVisionConfig, PretrainedConfig
 
-from ..configuration_reuse import CompositeReuseConfigMixin, ReuseConfigMixin
+from ..configuration_reuse import ReuseConfigMixin, TextReuseConfigMixin
 
 
 class TemporalReuseCLIPVisionConfig(ReuseConfigMixin, CLIPVisionConfig):
@@ -26,7 +26,7 @@ class TemporalReuseCLIPVisionConfig(ReuseConfigMixin, CLIPVisionConfig):
     num_frames: int = 16
 
 
-class TemporalReuseCLIPConfig(CompositeReuseConfigMixin, CLIPConfig):
+class TemporalReuseCLIPConfig(TextReuseConfigMixin, CLIPConfig):
     """
     A `CLIPConfig` whose vision model reuses tokens.
 
@@ -34,6 +34,8 @@ class TemporalReuseCLIPConfig(CompositeReuseConfigMixin, CLIPConfig):
         temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): how tokens are chosen; as `vision_config` has it
             if left out.
         num_frames (`int`, *optional*): frames that pipelines take from a clip; as `vision_config` has it if left out.
+        hypothesis_template (`str`, *optional*): what the labels were put into before the text tower read them, of a
+            model that holds what it made of them (see `hf_ttr.zero_shot`).
         kwargs: everything that `CLIPConfig` takes; `vision_config` is a `TemporalReuseCLIPVisionConfig`.
 
     Example:
@@ -57,6 +59,7 @@ class TemporalReuseCLIPConfig(CompositeReuseConfigMixin, CLIPConfig):
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int | None = None
+    hypothesis_template: str | None = None
 
 
 __all__ = ["TemporalReuseCLIPConfig", "TemporalReuseCLIPVisionConfig"]

@@ -3,12 +3,13 @@
 from typing import Any, ClassVar
 
 import torch
-from transformers import CLIPForImageClassification, CLIPVisionModel
+from transformers import CLIPForImageClassification, CLIPModel, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer
 
 from ..attending import ReuseAttention, ReuseLayer
 from ..clip_family import ClipFamilyAttention, ClipFamilyLayer
 from ..frame_model import ClipClassifier, FrameClassifier, FrameModel, FrameParts
+from ..zero_shot import PooledFrames, ZeroShotClassifier
 from .configuration_temporal_reuse_clip import TemporalReuseCLIPConfig, TemporalReuseCLIPVisionConfig
 
 
@@ -41,6 +42,10 @@ class CLIPParts(FrameParts):
     def pool(self, base: Any, states: torch.Tensor) -> tuple[torch.Tensor, int]:
         """See `FrameParts.pool`."""
         return base.post_layernorm(states[:, 0]), 0
+
+    def pool_reads(self, base: Any) -> int | None:
+        """See `FrameParts.pool_reads`."""
+        return 1
 
     def reads(self, base: Any) -> int | None:
         """See `FrameParts.reads`."""
@@ -87,8 +92,25 @@ class TemporalReuseCLIPForVideoClassification(ClipClassifier, CLIPForImageClassi
     encoder_class = TemporalReuseCLIPVisionModel
 
 
+class TemporalReuseCLIPVisionTower(PooledFrames, TemporalReuseCLIPVisionModel):
+    """The vision model inside of a CLIP that compares frames with texts."""
+
+
+class TemporalReuseCLIPForZeroShotVideoClassification(ZeroShotClassifier, CLIPModel):
+    """
+    Classifies clips frame by frame by labels that a text tower read; a clip's logits are the mean of its frames'.
+
+    Args:
+        config (`TemporalReuseCLIPConfig`): the settings.
+    """
+
+    config: TemporalReuseCLIPConfig
+    encoder_class = TemporalReuseCLIPVisionTower
+
+
 __all__ = [
     "TemporalReuseCLIPForImageClassification",
     "TemporalReuseCLIPForVideoClassification",
+    "TemporalReuseCLIPForZeroShotVideoClassification",
     "TemporalReuseCLIPVisionModel",
 ]

@@ -5,6 +5,7 @@ from .configuration_temporal_reuse_metaclip_2 import TemporalReuseMetaClip2Confi
 from .modeling_temporal_reuse_metaclip_2 import (
     TemporalReuseMetaClip2ForImageClassification,
     TemporalReuseMetaClip2ForVideoClassification,
+    TemporalReuseMetaClip2ForZeroShotVideoClassification,
     TemporalReuseMetaClip2VisionModel,
 )
 
@@ -14,12 +15,14 @@ register_model(
     TemporalReuseMetaClip2Config,
     image_classifier=TemporalReuseMetaClip2ForImageClassification,
     video_classifier=TemporalReuseMetaClip2ForVideoClassification,
+    zero_shot=TemporalReuseMetaClip2ForZeroShotVideoClassification,
 )
 
 __all__ = [
     "TemporalReuseMetaClip2Config",
     "TemporalReuseMetaClip2ForImageClassification",
     "TemporalReuseMetaClip2ForVideoClassification",
+    "TemporalReuseMetaClip2ForZeroShotVideoClassification",
     "TemporalReuseMetaClip2VisionConfig",
     "TemporalReuseMetaClip2VisionModel",
 ]

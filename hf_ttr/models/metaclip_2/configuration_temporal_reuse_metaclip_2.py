@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from transformers import MetaClip2Config, MetaClip2TextConfig, MetaClip2VisionConfig, PretrainedConfig
 
-from ..configuration_reuse import CompositeReuseConfigMixin, ReuseConfigMixin
+from ..configuration_reuse import ReuseConfigMixin, TextReuseConfigMixin
 
 
 class TemporalReuseMetaClip2VisionConfig(ReuseConfigMixin, MetaClip2VisionConfig):
@@ -26,7 +26,7 @@ class TemporalReuseMetaClip2VisionConfig(ReuseConfigMixin, MetaClip2VisionConfig
     num_frames: int = 16
 
 
-class TemporalReuseMetaClip2Config(CompositeReuseConfigMixin, MetaClip2Config):
+class TemporalReuseMetaClip2Config(TextReuseConfigMixin, MetaClip2Config):
     """
     A `MetaClip2Config` whose vision model reuses tokens.
 
@@ -34,6 +34,8 @@ class TemporalReuseMetaClip2Config(CompositeReuseConfigMixin, MetaClip2Config):
         temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): how tokens are chosen; as `vision_config` has it
             if left out.
         num_frames (`int`, *optional*): frames that pipelines take from a clip; as `vision_config` has it if left out.
+        hypothesis_template (`str`, *optional*): what the labels were put into before the text tower read them, of a
+            model that holds what it made of them (see `hf_ttr.zero_shot`).
         kwargs: everything that `MetaClip2Config` takes; `vision_config` is a `TemporalReuseMetaClip2VisionConfig`.
 
     Example:
@@ -57,6 +59,7 @@ class TemporalReuseMetaClip2Config(CompositeReuseConfigMixin, MetaClip2Config):
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int | None = None
+    hypothesis_template: str | None = None
 
 
 __all__ = ["TemporalReuseMetaClip2Config", "TemporalReuseMetaClip2VisionConfig"]

@@ -5,6 +5,7 @@ from .configuration_temporal_reuse_siglip import TemporalReuseSiglipConfig, Temp
 from .modeling_temporal_reuse_siglip import (
     TemporalReuseSiglipForImageClassification,
     TemporalReuseSiglipForVideoClassification,
+    TemporalReuseSiglipForZeroShotVideoClassification,
     TemporalReuseSiglipVisionModel,
 )
 
@@ -14,12 +15,14 @@ register_model(
     TemporalReuseSiglipConfig,
     image_classifier=TemporalReuseSiglipForImageClassification,
     video_classifier=TemporalReuseSiglipForVideoClassification,
+    zero_shot=TemporalReuseSiglipForZeroShotVideoClassification,
 )
 
 __all__ = [
     "TemporalReuseSiglipConfig",
     "TemporalReuseSiglipForImageClassification",
     "TemporalReuseSiglipForVideoClassification",
+    "TemporalReuseSiglipForZeroShotVideoClassification",
     "TemporalReuseSiglipVisionConfig",
     "TemporalReuseSiglipVisionModel",
 ]

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from transformers import PretrainedConfig, SiglipConfig, SiglipTextConfig, SiglipVisionConfig
 
-from ..configuration_reuse import CompositeReuseConfigMixin, ReuseConfigMixin
+from ..configuration_reuse import ReuseConfigMixin, TextReuseConfigMixin
 
 
 class TemporalReuseSiglipVisionConfig(ReuseConfigMixin, SiglipVisionConfig):
@@ -26,7 +26,7 @@ class TemporalReuseSiglipVisionConfig(ReuseConfigMixin, SiglipVisionConfig):
     num_frames: int = 16
 
 
-class TemporalReuseSiglipConfig(CompositeReuseConfigMixin, SiglipConfig):
+class TemporalReuseSiglipConfig(TextReuseConfigMixin, SiglipConfig):
     """
     A `SiglipConfig` whose vision model reuses tokens.
 
@@ -34,6 +34,8 @@ class TemporalReuseSiglipConfig(CompositeReuseConfigMixin, SiglipConfig):
         temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): how tokens are chosen; as `vision_config` has it
             if left out.
         num_frames (`int`, *optional*): frames that pipelines take from a clip; as `vision_config` has it if left out.
+        hypothesis_template (`str`, *optional*): what the labels were put into before the text tower read them, of a
+            model that holds what it made of them (see `hf_ttr.zero_shot`).
         kwargs: everything that `SiglipConfig` takes; `vision_config` is a `TemporalReuseSiglipVisionConfig`.
 
     Example:
@@ -57,6 +59,7 @@ class TemporalReuseSiglipConfig(CompositeReuseConfigMixin, SiglipConfig):
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int | None = None
+    hypothesis_template: str | None = None
 
 
 __all__ = ["TemporalReuseSiglipConfig", "TemporalReuseSiglipVisionConfig"]

@@ -3,13 +3,14 @@
 from typing import Any, ClassVar
 
 import torch
-from transformers import SiglipForImageClassification, SiglipVisionModel
+from transformers import SiglipForImageClassification, SiglipModel, SiglipVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipAttention, SiglipEncoderLayer
 
 from ...execution.flops import multiply_adds_of_pooling
 from ..attending import ReuseAttention, ReuseLayer
 from ..clip_family import ClipFamilyAttention, ClipFamilyLayer
 from ..frame_model import ClipClassifier, FrameClassifier, FrameModel, FrameParts
+from ..zero_shot import PooledFrames, ZeroShotClassifier
 from .configuration_temporal_reuse_siglip import TemporalReuseSiglipConfig, TemporalReuseSiglipVisionConfig
 
 
@@ -93,8 +94,32 @@ class TemporalReuseSiglipForVideoClassification(ClipClassifier, SiglipForImageCl
     encoder_class = TemporalReuseSiglipVisionModel
 
 
+class TemporalReuseSiglipVisionTower(PooledFrames, TemporalReuseSiglipVisionModel):
+    """The vision model inside of a SigLIP that compares frames with texts."""
+
+
+class TemporalReuseSiglipForZeroShotVideoClassification(ZeroShotClassifier, SiglipModel):
+    """
+    Classifies clips frame by frame by labels that a text tower read; a clip's logits are the mean of its frames'.
+
+    Args:
+        config (`TemporalReuseSiglipConfig`): the settings.
+    """
+
+    config: TemporalReuseSiglipConfig
+    encoder_class = TemporalReuseSiglipVisionTower
+    tokenizing = {"padding": "max_length", "max_length": 64, "truncation": True}
+    exclusive = False
+
+    @property
+    def feature_size(self) -> int:
+        """See `ZeroShotClassifier.feature_size`."""
+        return int(self.text_model.head.out_features)
+
+
 __all__ = [
     "TemporalReuseSiglipForImageClassification",
     "TemporalReuseSiglipForVideoClassification",
+    "TemporalReuseSiglipForZeroShotVideoClassification",
     "TemporalReuseSiglipVisionModel",
 ]

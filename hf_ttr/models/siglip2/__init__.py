@@ -5,6 +5,7 @@ from .configuration_temporal_reuse_siglip2 import TemporalReuseSiglip2Config, Te
 from .modeling_temporal_reuse_siglip2 import (
     TemporalReuseSiglip2ForImageClassification,
     TemporalReuseSiglip2ForVideoClassification,
+    TemporalReuseSiglip2ForZeroShotVideoClassification,
     TemporalReuseSiglip2VisionModel,
 )
 
@@ -14,12 +15,14 @@ register_model(
     TemporalReuseSiglip2Config,
     image_classifier=TemporalReuseSiglip2ForImageClassification,
     video_classifier=TemporalReuseSiglip2ForVideoClassification,
+    zero_shot=TemporalReuseSiglip2ForZeroShotVideoClassification,
 )
 
 __all__ = [
     "TemporalReuseSiglip2Config",
     "TemporalReuseSiglip2ForImageClassification",
     "TemporalReuseSiglip2ForVideoClassification",
+    "TemporalReuseSiglip2ForZeroShotVideoClassification",
     "TemporalReuseSiglip2VisionConfig",
     "TemporalReuseSiglip2VisionModel",
 ]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from transformers import PretrainedConfig, Siglip2Config, Siglip2TextConfig, Siglip2VisionConfig
 
 from ...checks import height_and_width
-from ..configuration_reuse import CompositeReuseConfigMixin, ReuseConfigMixin
+from ..configuration_reuse import ReuseConfigMixin, TextReuseConfigMixin
 
 
 class TemporalReuseSiglip2VisionConfig(ReuseConfigMixin, Siglip2VisionConfig):
@@ -33,7 +33,7 @@ class TemporalReuseSiglip2VisionConfig(ReuseConfigMixin, Siglip2VisionConfig):
         return side * height, side * width
 
 
-class TemporalReuseSiglip2Config(CompositeReuseConfigMixin, Siglip2Config):
+class TemporalReuseSiglip2Config(TextReuseConfigMixin, Siglip2Config):
     """
     A `Siglip2Config` whose vision model reuses tokens.
 
@@ -41,6 +41,8 @@ class TemporalReuseSiglip2Config(CompositeReuseConfigMixin, Siglip2Config):
         temporal_reuse (`TemporalReuseConfig` or `dict`, *optional*): how tokens are chosen; as `vision_config` has it
             if left out.
         num_frames (`int`, *optional*): frames that pipelines take from a clip; as `vision_config` has it if left out.
+        hypothesis_template (`str`, *optional*): what the labels were put into before the text tower read them, of a
+            model that holds what it made of them (see `hf_ttr.zero_shot`).
         kwargs: everything that `Siglip2Config` takes; `vision_config` is a `TemporalReuseSiglip2VisionConfig`.
 
     Example:
@@ -64,6 +66,7 @@ class TemporalReuseSiglip2Config(CompositeReuseConfigMixin, Siglip2Config):
 
     temporal_reuse: dict | PretrainedConfig | None = None
     num_frames: int | None = None
+    hypothesis_template: str | None = None
 
 
 __all__ = ["TemporalReuseSiglip2Config", "TemporalReuseSiglip2VisionConfig"]

@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
-from transformers import Siglip2ForImageClassification, Siglip2VisionModel
+from transformers import Siglip2ForImageClassification, Siglip2Model, Siglip2VisionModel
 from transformers.models.siglip2.modeling_siglip2 import Siglip2Attention, Siglip2EncoderLayer
 
 from ..clip_family import ClipFamilyAttention, ClipFamilyLayer
 from ..frame_model import ClipClassifier, FrameClassifier, FrameModel
 from ..siglip.modeling_temporal_reuse_siglip import SiglipParts
+from ..zero_shot import PooledFrames, ZeroShotClassifier
 from .configuration_temporal_reuse_siglip2 import TemporalReuseSiglip2Config, TemporalReuseSiglip2VisionConfig
 
 
@@ -97,8 +98,32 @@ class TemporalReuseSiglip2ForVideoClassification(ClipClassifier, Siglip2ForImage
     encoder_class = TemporalReuseSiglip2VisionModel
 
 
+class TemporalReuseSiglip2VisionTower(PooledFrames, TemporalReuseSiglip2VisionModel):
+    """The vision model inside of a SigLIP 2 that compares frames with texts."""
+
+
+class TemporalReuseSiglip2ForZeroShotVideoClassification(ZeroShotClassifier, Siglip2Model):
+    """
+    Classifies clips frame by frame by labels that a text tower read; a clip's logits are the mean of its frames'.
+
+    Args:
+        config (`TemporalReuseSiglip2Config`): the settings.
+    """
+
+    config: TemporalReuseSiglip2Config
+    encoder_class = TemporalReuseSiglip2VisionTower
+    tokenizing = {"padding": "max_length", "max_length": 64, "truncation": True}
+    exclusive = False
+
+    @property
+    def feature_size(self) -> int:
+        """See `ZeroShotClassifier.feature_size`."""
+        return int(self.text_model.head.out_features)
+
+
 __all__ = [
     "TemporalReuseSiglip2ForImageClassification",
     "TemporalReuseSiglip2ForVideoClassification",
+    "TemporalReuseSiglip2ForZeroShotVideoClassification",
     "TemporalReuseSiglip2VisionModel",
 ]
