@@ -1,9 +1,10 @@
-"""Devices: on which of them Triton's kernels run, and how numbers of the host get to them."""
+"""Devices: where models run, on which of them Triton's kernels do, and how numbers of the host get to them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 
@@ -31,3 +32,24 @@ def on_device(numbers: Sequence[int], device: torch.device) -> torch.Tensor:
     """Numbers that the host knows, a `torch.LongTensor` on a device; the host does not wait until they are there."""
     own = torch.tensor(numbers, dtype=torch.long, device="cpu")
     return own.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else own.to(device)
+
+
+def place_model(model: Any, device: str | torch.device | None = None, dtype: str | None = None) -> bool:
+    """
+    Puts a model where it is to run.
+
+    Args:
+        model: changed in place.
+        device (`str`, *optional*): by default the GPU if there is one.
+        dtype (`str`, *optional*): of the weights; by default as they are, on a CPU float32 for float16, with which
+            most CPUs are several times slower.
+
+    Returns:
+        `bool`: whether that was done to float16 weights.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    widens = dtype is None and place.type == "cpu" and model.dtype == torch.float16
+    model.to(place)
+    if widens or dtype is not None:
+        model.to(torch.float32 if dtype is None else getattr(torch, dtype))
+    return widens

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
+from ..devices import place_model
 from ..hub.checkpoints import (
     CheckpointError,
     checkpoint_type,
@@ -91,10 +90,5 @@ def prepare(task: Task, model: str, device: str | None, dtype: str | None) -> An
         device (`str`, *optional*): by default the GPU if there is one.
         dtype (`str`, *optional*): of the weights; by default as they are saved, on a CPU float32 for float16.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if dtype is None and device == "cpu" and task.model.dtype == torch.float16:
-        dtype = "float32"
-    task.model.to(device)
-    if dtype is not None:
-        task.model.to(getattr(torch, dtype))
+    place_model(task.model, device, dtype)
     return load_video_processor(model)

@@ -67,7 +67,7 @@ class StateTracker:
         kind: ScoreKind = "softmax",
     ) -> None:
         self.camera, self.zone, self.agree, self.min_score = camera, zone, agree, min_score
-        self._labels = None if labels is None else frozenset(labels)
+        self.labels = None if labels is None else tuple(labels)
         self._kind = kind
         self.last: StateChange | None = None
         self.results = 0
@@ -81,7 +81,7 @@ class StateTracker:
     @property
     def label(self) -> str | None:
         """The state; `None` before the first, or if that is not meant any more."""
-        is_meant = self.last is not None and (self._labels is None or self.last.label in self._labels)
+        is_meant = self.last is not None and (self.labels is None or self.last.label in self.labels)
         return self.last.label if self.last is not None and is_meant else None
 
     def update(self, result: StreamResult, has_picture: bool = False) -> StateChange | None:
@@ -111,10 +111,10 @@ class StateTracker:
 
     def best(self, result: StreamResult) -> tuple[str | None, float]:
         """The best label of a result with its score, among those that are meant; `None` if none of them is there."""
-        meant = [one for one in result.labels if self._labels is None or one["label"] in self._labels]
+        meant = [one for one in result.labels if self.labels is None or one["label"] in self.labels]
         if not meant:
             return None, 0.0
-        total = sum(one["score"] for one in meant) if self._labels is not None and self._kind == "softmax" else 1.0
+        total = sum(one["score"] for one in meant) if self.labels is not None and self._kind == "softmax" else 1.0
         return meant[0]["label"], meant[0]["score"] / total if total else 0.0
 
     def _change(self, candidate: Candidate, last: StreamResult, has_picture: bool) -> StateChange:
@@ -164,7 +164,7 @@ class StateTracker:
             self.last = None if state["last"] is None else StateChange.from_dict(state["last"])
         except (KeyError, TypeError) as error:
             raise ValueError("the state has other fields") from error
-        if self._labels is not None and self._candidate is not None and self._candidate.label not in self._labels:
+        if self.labels is not None and self._candidate is not None and self._candidate.label not in self.labels:
             self._candidate = None
 
 

@@ -18,6 +18,7 @@ from .errors import write_what_there_is
 from .evaluate import evaluate
 from .stream import stream
 from .visualize import visualize
+from .watch import watch
 
 
 COMMANDS = {
@@ -33,6 +34,10 @@ COMMANDS = {
     stream: (
         "The labels of cameras and live streams, as they come.",
         "hf-ttr stream gate=rtsp://10.0.0.5/live --model example:vit-demo --out results.jsonl",
+    ),
+    watch: (
+        "Cameras, and word of what changes in them to MQTT, webhooks and Prometheus.",
+        "hf-ttr watch cameras.yaml",
     ),
     evaluate: (
         "Accuracy, fidelity and cost on a data set.",

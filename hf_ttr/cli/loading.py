@@ -64,17 +64,14 @@ def load_pipeline(
 
 
 def _with_dtype(pipe: Any, dtype: str | None, model: str) -> Any:
-    import torch
+    from ..devices import place_model
 
-    if dtype is None and pipe.device.type == "cpu" and pipe.model.dtype == torch.float16:
+    if place_model(pipe.model, pipe.device, dtype):
         print(
             f"The weights of '{shown(as_named(model), None)}' are float16, with which most CPUs are several times "
             "slower; they run as float32 (--dtype float16 keeps them).",
             file=sys.stderr,
         )
-        dtype = "float32"
-    if dtype is not None:
-        pipe.model.to(getattr(torch, dtype))
     return pipe
 
 

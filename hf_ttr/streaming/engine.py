@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import __version__ as transformers_version
 
-from ..answers.scores import best_labels, divergence, same_answer, score_kind, to_scores
+from ..answers.scores import ScoreKind, best_labels, divergence, same_answer, score_kind, to_scores
 from ..caching.fingerprint import weights_digest
 from ..caching.snapshot import SnapshotError, check_cache, load_cache, save_cache
 from ..checks import is_number
@@ -147,6 +147,11 @@ class StreamEngine:
         if settings.mode == "off" or settings.compute_budget is not None:
             return None
         return settings.effective_threshold(default_threshold(self.model.config.plans_windows)) or None
+
+    @property
+    def score_kind(self) -> ScoreKind:
+        """What makes scores of logits."""
+        return self._kind
 
     @property
     def window(self) -> int:

@@ -46,15 +46,26 @@ class SnapshotFolder:
             file = f"{file[:LONGEST_NAME].rpartition('%')[0] or file[:LONGEST_NAME]}-{digest}"
         return os.path.join(self.folder, f"{file}.safetensors")
 
-    def others(self, origins: Mapping[str, str]) -> list[str]:
+    def same(self, origins: Mapping[str, str]) -> set[str]:
         """
-        The streams of the run before that are not among these, or are from elsewhere.
+        Of these streams, those that the run before had as well, and from the same sources.
 
         Raises:
             SnapshotError: if what describes the run is damaged; one sentence.
         """
         before = self._read()
-        return [] if before is None else [name for name, one in before["sources"].items() if origins.get(name) != one]
+        return set() if before is None else {name for name in origins if before["sources"].get(name) == origins[name]}
+
+    @property
+    def names(self) -> set[str]:
+        """
+        The streams of the run before.
+
+        Raises:
+            SnapshotError: if what describes the run is damaged; one sentence.
+        """
+        before = self._read()
+        return set() if before is None else set(before["sources"])
 
     def forget(self, names: Iterable[str]) -> None:
         """

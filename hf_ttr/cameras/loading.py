@@ -1,0 +1,41 @@
+"""The model of a service, ready for the streams of its cameras."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..devices import place_model
+from ..hub.checkpoints import checkpoint_type, classifier_class, load_classifier, load_video_processor
+from ..labelling import zero_shot
+from ..streaming import StreamEngine
+
+
+if TYPE_CHECKING:
+    from .settings import ServiceSettings
+
+
+def load_engine(settings: ServiceSettings) -> StreamEngine:
+    """
+    Loads the model, and its text tower where there are labels to read.
+
+    Args:
+        settings: of the service.
+
+    Raises:
+        CheckpointError: if there is no such model, or it cannot be used; one sentence.
+        ValueError: if labels, options and model do not fit; one sentence.
+    """
+    model, reuse = settings.model, dict(settings.temporal_reuse)
+    if settings.labels is None:
+        checkpoint_type(model)
+        classifier = load_classifier(model, classifier_class(model), reuse).eval()
+    else:
+        classifier = zero_shot(model, settings.labels, config=reuse)
+    processor = load_video_processor(model)
+    place_model(classifier, settings.device, settings.dtype)
+    options = replace(settings.stream_options, top_k=1)
+    if settings.labels is not None:
+        # A camera is in one of the states; those of it are chosen among all.
+        options = replace(options, top_k=len(settings.labels), function_to_apply="softmax")
+    return StreamEngine(classifier, processor, options)

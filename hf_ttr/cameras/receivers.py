@@ -1,0 +1,133 @@
+"""Those who hear of changes: the broker, and the webhooks of cameras."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .delivery import Delivery
+from .events import StateChange
+from .home_assistant import Place
+from .mqtt import Mqtt
+from .store import Store
+from .watched import WatchedCamera
+from .webhook import Webhook
+
+
+if TYPE_CHECKING:
+    from .settings import MqttSettings, WebhookSettings
+
+
+logger = logging.getLogger(__name__)
+
+MQTT = "mqtt"
+WEBHOOK = "webhook:"
+
+
+class Receivers:
+    """
+    Hands changes on to all who are to hear of them; a context manager that ends that.
+
+    What waits for a receiver is in the store. What waited for one that is not in the settings any more is let go.
+
+    Args:
+        store: where changes wait.
+        mqtt (`MqttSettings`, *optional*): of the broker.
+        labels (`tuple[str, ...]`): all states that a camera can have.
+
+    Raises:
+        ImportError: if a package is missing; one sentence.
+        ValueError: if a certificate or an address cannot be used; one sentence.
+    """
+
+    def __init__(self, store: Store, mqtt: MqttSettings | None, labels: tuple[str, ...]) -> None:
+        self._store, self._labels = store, labels
+        self._webhooks: dict[str, tuple[WebhookSettings, Webhook, Delivery]] = {}
+        self._most_waiting: dict[str, int] = {}
+        self.mqtt: Mqtt | None = None
+        self._delivery: Delivery | None = None
+        if mqtt is not None:
+            self.mqtt = _broker(mqtt)
+            self._delivery = Delivery(store, MQTT, self.mqtt.send)
+            self.mqtt.on_connected = self._delivery.retry_now
+            self.mqtt.start()
+            self._most_waiting[MQTT] = mqtt.most_waiting
+
+    def set_cameras(self, cameras: Mapping[str, WatchedCamera]) -> None:
+        """Which cameras there are from now on; receivers of others are let go."""
+        for name in list(self._webhooks):
+            camera = cameras.get(name)
+            if camera is None or camera.settings.webhook != self._webhooks[name][0]:
+                _, webhook, delivery = self._webhooks.pop(name)
+                delivery.close()
+                webhook.close()
+        for name, camera in cameras.items():
+            settings = camera.settings.webhook
+            if settings is not None and name not in self._webhooks:
+                webhook = _webhook(settings)
+                delivery = Delivery(self._store, f"{WEBHOOK}{name}", webhook.send, settings.cooldown_s)
+                self._webhooks[name] = settings, webhook, delivery
+            if settings is not None:
+                self._most_waiting[f"{WEBHOOK}{name}"] = settings.most_waiting
+        known = {f"{WEBHOOK}{name}" for name in self._webhooks} | ({MQTT} if self.mqtt is not None else set())
+        self._most_waiting = {name: most for name, most in self._most_waiting.items() if name in known}
+        for name in self._store.counts().keys() - known:
+            if count := self._store.forget(name):
+                logger.warning(f"{count} changes waited for {name}, which is not in the settings any more.")
+        if self.mqtt is not None:
+            places = [
+                Place(camera.name, tracker.zone, tracker.labels or self._labels)
+                for camera in cameras.values()
+                for tracker in camera.trackers.values()
+            ]
+            pictures = [name for name, camera in cameras.items() if camera.settings.picture is not None]
+            self.mqtt.set_places(places, pictures)
+            for camera in cameras.values():
+                for tracker in camera.trackers.values():
+                    if tracker.last is not None and tracker.label is not None:
+                        self.mqtt.show(tracker.last)
+
+    def of(self, change: StateChange) -> dict[str, int]:
+        """Who is to hear of a change, each with how many may wait for it: see `Store.commit`."""
+        wanted = (MQTT, f"{WEBHOOK}{change.camera}")
+        return {name: self._most_waiting[name] for name in wanted if name in self._most_waiting}
+
+    def close(self) -> None:
+        """Ends all of it; what was not received waits for the next time."""
+        for _, webhook, delivery in self._webhooks.values():
+            delivery.close()
+            webhook.close()
+        if self._delivery is not None:
+            self._delivery.close()
+        if self.mqtt is not None:
+            self.mqtt.close()
+
+    def __enter__(self) -> Receivers:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _broker(settings: MqttSettings) -> Mqtt:
+    tls = settings.tls
+    return Mqtt(
+        settings.host,
+        settings.port,
+        settings.username,
+        None if settings.password is None else settings.password.get_secret_value(),
+        settings.client,
+        settings.topic_prefix,
+        settings.discovery_prefix if settings.discovery is not None else None,
+        tls is not None,
+        None if tls is None else tls.ca_file,
+        None if tls is None else tls.cert_file,
+        None if tls is None else tls.key_file,
+        settings.keepalive_s,
+    )
+
+
+def _webhook(settings: WebhookSettings) -> Webhook:
+    headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+    return Webhook(settings.url.get_secret_value(), headers, settings.timeout_s, settings.picture)
