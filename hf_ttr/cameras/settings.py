@@ -27,6 +27,7 @@ from ..checks import first_line, is_number
 from ..display import HIDDEN, shown
 from ..streaming.names import said_kind
 from ..streaming.options import StreamOptions
+from .nearest import nearest
 from .secrets import Address, FromEnvironment, WebhookAddress, has_environment, plain, said
 
 
@@ -104,13 +105,28 @@ def _as_shown(value: Any, written: Any) -> Any:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
+
+
+def _check_name(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+        raise broken("is no name; use up to 64 letters, digits, _ and -, as names stand in topics.")
+    return value
+
+
+def _check_host(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"[^\s/@]{1,253}", value):
+        raise broken("must be a host alone, such as localhost; leave out what stands before and behind it.")
+    return value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64), BeforeValidator(_check_name)]
+Host = Annotated[str, Field(pattern=r"^[^\s/@]+$", max_length=253), BeforeValidator(_check_host)]
 Flag = Annotated[bool, BeforeValidator(plain)]
-Count = Annotated[int, BeforeValidator(plain), Field(ge=1, le=10**9)]
-Port = Annotated[int, BeforeValidator(plain), Field(ge=1, le=65535)]
-Positive = Annotated[float, BeforeValidator(plain), Field(gt=0)]
-NotNegative = Annotated[float, BeforeValidator(plain), Field(ge=0)]
-Share = Annotated[float, BeforeValidator(plain), Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(plain)]
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(plain)]
+Positive = Annotated[float, Field(gt=0), BeforeValidator(plain)]
+NotNegative = Annotated[float, Field(ge=0), BeforeValidator(plain)]
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(plain)]
 
 _CROP = "[left, top, right, bottom], fractions of the picture from 0 to 1, with left below right and top below bottom"
 
@@ -155,7 +171,7 @@ def _as_labels(value: Any) -> Any:
     return value
 
 
-Labels = Annotated[tuple[Text, ...], BeforeValidator(_as_labels), Field(strict=False, max_length=1000, min_length=2)]
+Labels = Annotated[tuple[Text, ...], Field(strict=False, max_length=1000, min_length=2), BeforeValidator(_as_labels)]
 
 
 def _check_url(value: Any) -> Any:
@@ -194,7 +210,7 @@ def _check_topic(value: Any) -> Any:
     return value
 
 
-Topic = Annotated[str, BeforeValidator(_check_topic), Field(min_length=1, max_length=1000)]
+Topic = Annotated[str, Field(min_length=1, max_length=1000), BeforeValidator(_check_topic)]
 
 
 def _settings_or_flag(value: Any) -> Any:
@@ -215,8 +231,8 @@ class StateSettings(Settings):
 class PictureSettings(Settings):
     """The JPEG of the last frame before a change; `true` stands for the defaults."""
 
-    quality: Annotated[int, BeforeValidator(plain), Field(ge=1, le=95)] = Field(default=80, description="Of the JPEG.")
-    width: Annotated[int, BeforeValidator(plain), Field(ge=16, le=8192)] | None = Field(
+    quality: Annotated[int, Field(ge=1, le=95), BeforeValidator(plain)] = Field(default=80, description="Of the JPEG.")
+    width: Annotated[int, Field(ge=16, le=8192), BeforeValidator(plain)] | None = Field(
         default=None, description="Pixels to which a wider picture is made smaller; by default it stays as it is."
     )
 
@@ -275,9 +291,7 @@ class TlsSettings(Settings):
 class MqttSettings(Settings):
     """The MQTT broker that hears of states and changes."""
 
-    host: Annotated[str, Field(pattern=r"^[^\s/@]+$", max_length=253)] = Field(
-        description="Name or address of the broker, without mqtt:// and without a port."
-    )
+    host: Host = Field(description="Name or address of the broker, without mqtt:// and without a port.")
     port: Port = Field(default=1883, description="Port of the broker; brokers with TLS mostly have 8883.")
     username: Text | None = Field(default=None, description="User, if the broker asks for one.")
     password: SecretStr | None = Field(default=None, description="Password of the user; better as ${NAME}.")
@@ -293,7 +307,7 @@ class MqttSettings(Settings):
     tls: Annotated[TlsSettings | None, BeforeValidator(_settings_or_flag)] = Field(
         default=None, description="Whether the connection is encrypted: true, or with which certificates."
     )
-    keepalive_s: Annotated[int, BeforeValidator(plain), Field(ge=1, le=65535)] = Field(
+    keepalive_s: Annotated[int, Field(ge=1, le=65535), BeforeValidator(plain)] = Field(
         default=30, description="Seconds of silence after which the connection is looked at."
     )
     most_waiting: Count = Field(
@@ -317,7 +331,7 @@ class MqttSettings(Settings):
 class MetricsSettings(Settings):
     """Where Prometheus finds figures, and others whether the service is well: /metrics, /healthz, /readyz."""
 
-    host: Annotated[str, Field(pattern=r"^[^\s/@]+$", max_length=253)] = Field(
+    host: Host = Field(
         default="127.0.0.1", description="Address to listen at; 0.0.0.0 is reached from other machines, too."
     )
     port: Port = Field(default=9464, description="Port to listen at.")
@@ -394,7 +408,7 @@ class CameraSettings(Settings):
         "front says that it is live. Files are looked for beside this file first."
     )
     enabled: Flag = Field(default=True, description="Whether it is watched.")
-    fps: Annotated[Positive, Field(le=1000)] | None = Field(
+    fps: Annotated[float, Field(gt=0, le=1000), BeforeValidator(plain)] | None = Field(
         default=None, description="Frames that are looked at in a second; by default all that come."
     )
     live: Flag | None = Field(
@@ -545,6 +559,9 @@ class ServiceSettings(Settings):
             # It needs torch, which takes seconds to load.
             from ..configuration import TemporalReuseConfig
 
+            known = TemporalReuseConfig().settings_to_dict()
+            if unknown := [name for name in settings if name not in known]:
+                raise broken(f"is no setting of reuse; {nearest(unknown[0], known)}", unknown[0])
             try:
                 TemporalReuseConfig(**settings)
             except (ValueError, TypeError) as error:

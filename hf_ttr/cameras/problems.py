@@ -1,0 +1,66 @@
+"""What is wrong with a file of settings, and where."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..display import shown
+
+
+KeyPath = tuple[str | int, ...]
+"""The way to a value: names of keys, and numbers within lists."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """
+    One thing that is wrong with a file of settings.
+
+    Attributes:
+        line, column: where, counted from 1.
+        key: of what, such as `"cameras.door.labels[0]"`; empty of the file as a whole.
+        sentence: what is wrong with it, and what to do.
+    """
+
+    line: int
+    column: int
+    key: str
+    sentence: str
+
+
+class SettingsError(ValueError):
+    """
+    A file of settings cannot be used.
+
+    Args:
+        path (`str` or `os.PathLike`): of the file.
+        problems (`Sequence[Problem]`): at least one; they are kept in the order of the file.
+
+    Attributes:
+        path (`str`): as it may be shown.
+        problems (`list[Problem]`): all of them.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problems: Sequence[Problem]) -> None:
+        self.path = shown(os.fspath(path))
+        self.problems = sorted(set(problems))
+        first, *others = self.lines()
+        also = f" ({len(others)} other problem{'s' if len(others) > 1 else ''})" if others else ""
+        super().__init__(f"{first}{also}")
+
+    def lines(self) -> list[str]:
+        """One line for each problem, with its place in front, as compilers and editors have it."""
+        return [f"{self.path}:{one.line}:{one.column}: {one.sentence}" for one in self.problems]
+
+    def __reduce__(self) -> tuple[type[SettingsError], tuple[str, list[Problem]]]:
+        return SettingsError, (self.path, self.problems)
+
+
+def key_text(path: KeyPath) -> str:
+    """The way to a value as people write it: `cameras.door.labels[0]`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{shown(part, 80)}" if text else shown(part, 80)
+    return text
