@@ -10,6 +10,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any
@@ -132,7 +133,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.answer = answer
         self._turn = threading.Lock()
         self._open: dict[socket.socket, None] = {}
-        super().__init__(address[:2], _Handler)
+        super().__init__((str(address[0]), port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._turn:
@@ -188,10 +189,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _break_off(connection: socket.socket) -> None:
-    try:
+    with suppress(OSError):  # it has ended just now
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:  # it has ended just now
-        pass
 
 
 __all__ = ["StatusServer"]
