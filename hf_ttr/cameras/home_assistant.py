@@ -77,7 +77,7 @@ def discovery(
     messages: dict[str, str] = {}
     for place in places:
         topic = f"{prefix}/{place.name}/state"
-        entity = {
+        entity: dict[str, object] = {
             "name": "State" if place.zone is None else place.zone,
             "device_class": "enum",
             "options": list(place.labels),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -26,7 +28,8 @@ ONLINE = "online"
 OFFLINE = "offline"
 
 _ANSWER_S = 10.0
-_PATIENCE_S = 2.0
+_PATIENCE_S = 3.0
+_SHORT_S = 10.0
 _BIRTH = "online"
 
 
@@ -103,6 +106,7 @@ class Mqtt:
         self._retained: dict[str, str | bytes] = {}
         self._discovery: dict[str, str] = {}
         self._places: tuple[Place, ...] = ()
+        self._without_picture: tuple[str, ...] = ()
         self._asked = threading.Event()
         self._lost = threading.Event()
         self._closing = threading.Event()
@@ -135,15 +139,17 @@ class Mqtt:
             places (`Sequence[Place]`): all of them.
             pictures (`Sequence[str]`): the cameras whose picture is published.
         """
+        cameras = dict.fromkeys(place.camera for place in places)
         with self._turn:
             self._places = tuple(places)
+            self._without_picture = tuple(camera for camera in cameras if camera not in pictures)
             before = set(self._discovery)
             self._discovery = (
                 {}
                 if self._discovery_prefix is None
                 else discovery(places, self.prefix, self._discovery_prefix, pictures)
             )
-            for camera in {place.camera for place in places}:
+            for camera in cameras:
                 self._retained.setdefault(f"{self.prefix}/{camera}/available", OFFLINE)
             known = self._topics() | {f"{self.prefix}/{camera}/picture" for camera in pictures}
             for topic in [topic for topic in self._retained if topic not in known]:
@@ -153,10 +159,11 @@ class Mqtt:
                 self._publish(topic, "")
             self._publish_all(self._discovery)
             self._publish_all({topic: text for topic, text in self._retained.items() if topic.endswith("/available")})
+            self._remove_pictures(self._without_picture)
 
     def show(self, change: StateChange, picture: bytes | None = None) -> None:
         """
-        The state of a place from now on; published if it is another one than before.
+        The state of a place from now on; published if it is another one than before, and the place is still there.
 
         Args:
             change (`StateChange`): that led to it. After a restart, the last one.
@@ -192,20 +199,13 @@ class Mqtt:
                 raise SendError(f"The MQTT broker {self.name} is not connected; it is looked for.", is_known=True)
             received = client.publish(f"{self.prefix}/{change.camera}/event", json.dumps(change.to_dict()), qos=1)
         end = time.monotonic() + _ANSWER_S
-        while not self._is_published(received):
-            if lost.is_set() or self._closing.is_set():
+        while not _is_received(received, 0.1):
+            if received.rc or lost.is_set() or self._closing.is_set():
                 raise SendError(f"The MQTT broker {self.name} was lost; it is looked for.", is_known=True)
             if time.monotonic() > end:
                 # A connection on which nothing comes back is none; a new one begins with nothing half-sent.
                 lost.set()
                 raise SendError(f"The MQTT broker {self.name} did not acknowledge an event within {_ANSWER_S:g} s.")
-
-    def _is_published(self, received: Any) -> bool:
-        try:
-            received.wait_for_publish(0.1)
-            return received.is_published()
-        except (RuntimeError, ValueError):
-            return False
 
     def _topics(self) -> set[str]:
         """What may be retained of the cameras that there are."""
@@ -230,20 +230,25 @@ class Mqtt:
     def _run(self) -> None:
         backoff = Backoff()
         while not self._closing.is_set():
-            self._lost = lost = threading.Event()
-            client, problem = self._connect(lost)
+            self._lost, gone = threading.Event(), threading.Event()
+            client, problem = self._connect(gone)
             if problem is None:
-                while not lost.wait(0.5) and not self._closing.is_set():
-                    backoff.reset()
+                begin = time.monotonic()
+                while not (self._lost.wait(0.5) or gone.is_set() or self._closing.is_set()):
+                    pass
                 problem = f"The MQTT broker {self.name} was lost; it is looked for again."
+                if time.monotonic() - begin > _SHORT_S:
+                    backoff.reset()
+                else:
+                    problem += f" See that no other client there has the client_id '{shown(self._client_id)}'."
             if not self._closing.is_set():
                 self._say(problem)
-            self._leave(client)
+            self._leave(client, gone)
             self._closing.wait(backoff.next_pause())
 
-    def _connect(self, lost: threading.Event) -> tuple[Any, str | None]:
-        """A client that is connected, or why it is not; each connection has a new one, so that nothing is left over."""
-        paho = self._paho
+    def _connect(self, gone: threading.Event) -> tuple[Any, str | None]:
+        """A client that is connected, or why it is not. Each connection has a new one: nothing is left over."""
+        paho, lost = self._paho, self._lost
         client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=self._client_id, reconnect_on_failure=False)
         client.suppress_exceptions = True
         if self._username is not None:
@@ -262,6 +267,7 @@ class Mqtt:
             answered.set()
 
         def on_disconnect(client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+            gone.set()
             lost.set()
             answered.set()
 
@@ -302,6 +308,7 @@ class Mqtt:
             self._publish(f"{self.prefix}/available", ONLINE)
             self._publish_all(self._discovery)
             self._publish_all(self._retained)
+            self._remove_pictures(self._without_picture)
             # What is retained under these topics comes back, and what is not known is removed.
             topics = [f"{self.prefix}/+/state", f"{self.prefix}/+/+/state"]
             if self._discovery_prefix is not None:
@@ -331,22 +338,25 @@ class Mqtt:
         try:
             content = json.loads(payload)
             if topic.endswith("/config"):
-                is_left = topic not in self._discovery
-                is_ours = content["availability"][0]["topic"] == f"{self.prefix}/available"
+                service, camera_topic = (entry["topic"] for entry in content["availability"])
+                place = camera_topic[len(self.prefix) + 1 : -len("/available")]
+                is_left = topic not in self._discovery and service == f"{self.prefix}/available"
             else:
                 # With another prefix, that begins like this one, the topic can be that of another service.
                 place = topic[len(self.prefix) + 1 : -len("/state")]
-                is_left = topic not in self._topics()
-                is_ours = content["id"].rpartition("/")[0] == place
+                is_left = topic not in self._topics() and content["id"].rpartition("/")[0] == place
         except (ValueError, LookupError, TypeError, AttributeError):
             return
-        if not (is_left and is_ours):
+        if not is_left:
             return
         self._publish(topic, "")
-        if topic.endswith("/state") and (camera := place.partition("/")[0]) not in {
-            place.camera for place in self._places
-        }:
+        camera = place.partition("/")[0]
+        if camera not in {place.camera for place in self._places}:
             self._publish(f"{self.prefix}/{camera}/available", "")
+            self._remove_pictures([camera])
+
+    def _remove_pictures(self, cameras: Sequence[str]) -> None:
+        for camera in cameras:
             self._publish(f"{self.prefix}/{camera}/picture", "")
 
     def _say(self, problem: str) -> None:
@@ -357,16 +367,20 @@ class Mqtt:
             logger.warning(problem)
         self._asked.set()
 
-    def _leave(self, client: Any) -> None:
+    def _leave(self, client: Any, gone: threading.Event) -> None:
         with self._turn:
             was_connected, self._is_connected = self._is_connected, False
             self._client = None
-        if was_connected and self._closing.is_set() and client.is_connected():
-            received = client.publish(f"{self.prefix}/available", OFFLINE, qos=1, retain=True)
-            end = time.monotonic() + _PATIENCE_S / 2
-            while client.is_connected() and time.monotonic() < end and not self._is_published(received):
-                pass
-        client.disconnect()
+        if was_connected and not gone.is_set():
+            if self._closing.is_set():
+                received = client.publish(f"{self.prefix}/available", OFFLINE, qos=1, retain=True)
+                _is_received(received, _PATIENCE_S / 3)
+            client.disconnect()
+            gone.wait(_PATIENCE_S / 3)
+        # A connection on which nothing moves would hold the thread of the client.
+        if (connection := client.socket()) is not None:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         client.loop_stop()
 
     def close(self) -> None:
@@ -384,6 +398,15 @@ class Mqtt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_received(message: Any, timeout: float) -> bool:
+    """Whether the broker has a message, at the latest after some seconds."""
+    try:
+        message.wait_for_publish(timeout)
+        return message.is_published()
+    except (RuntimeError, ValueError):  # it could not even be sent
+        return False
 
 
 def _tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:

@@ -32,6 +32,9 @@ MOST_UNWRITTEN = 1000
 _APPLICATION = 0x48465454  # "HFTT", which tells the file from those of others
 _VERSION = 1
 _BUSY_S = 5.0
+_AGAIN_S = 1.0
+
+_SIGNS_OF_DAMAGE = ("malformed", "no such", "could not decode")
 
 _TABLES = """
 CREATE TABLE states (place TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
@@ -132,6 +135,7 @@ class Store:
         self._unwritten_states: dict[str, str] = {}
         self._unwritten: deque[tuple[StateChange, bytes | None, Mapping[str, int]]] = deque()
         self._unwritten_dropped: Counter[str] = Counter()
+        self._tried_at = 0.0
         self._lock_file = self._hold()
         try:
             self._connection = self._open()
@@ -213,8 +217,8 @@ class Store:
         """
         Writes states, and the changes to those who are told of them, in one transaction.
 
-        What the disk does not take is held in memory, said once in the log and in `problem`, and written first the
-        next time: it must not be committed again. Pictures are not held, and of changes the last `MOST_UNWRITTEN`.
+        What the disk does not take is held in memory, said once in the log and in `problem`, and written with one of
+        the next: it must not be committed again. Pictures are not held, and of changes the last `MOST_UNWRITTEN`.
 
         Args:
             states (`Mapping[str, Mapping[str, Any]]`): of places, as JSON can hold them. Others stay as they are.
@@ -236,27 +240,38 @@ class Store:
         with self._turn:
             self._unwritten_states.update(texts)
             self._unwritten.extend(entries)
-            try:
-                with self._transaction():
-                    self._write()
-            except sqlite3.Error as error:
-                self._hold_back(error)
+            if self.problem is not None and time.monotonic() - self._tried_at < _AGAIN_S:
+                self._hold_back()
                 return False
-            told = {name for _, _, names in self._unwritten for name in names}
-            self._unwritten_states.clear()
-            self._unwritten.clear()
-            self._unwritten_dropped.clear()
-            if self.problem is not None:
-                self.problem = None
-                logger.warning(f"The data folder '{shown(self.folder)}' is written again.")
-        for name in told:
-            self.event(name).set()
-        return True
+            return self._write_unwritten()
 
     def flush(self) -> bool:
         """Writes what an earlier `commit` could not; whether all of it is on disk."""
         with self._turn:
-            return self.commit({}) if self.problem is not None else True
+            return self.problem is None or self._write_unwritten()
+
+    def _write_unwritten(self) -> bool:
+        self._tried_at = time.monotonic()
+        try:
+            with self._transaction():
+                self._write()
+        except sqlite3.Error as error:
+            sentence = str(self._unusable(error))
+            if self.problem is None:
+                logger.error(f"{sentence} The service goes on, and writes what it holds in memory then.")
+            self.problem = sentence
+            self._hold_back()
+            return False
+        told = {name for _, _, names in self._unwritten for name in names}
+        self._unwritten_states.clear()
+        self._unwritten.clear()
+        self._unwritten_dropped.clear()
+        if self.problem is not None:
+            self.problem = None
+            logger.warning(f"The data folder '{shown(self.folder)}' is written again.")
+        for name in told:
+            self.event(name).set()
+        return True
 
     def _write(self) -> None:
         execute = self._connection.execute
@@ -281,15 +296,13 @@ class Store:
         for name, dropped in self._unwritten_dropped.items():
             self._count(name, dropped=dropped)
 
-    def _hold_back(self, error: sqlite3.Error) -> None:
+    def _hold_back(self) -> None:
         while len(self._unwritten) > MOST_UNWRITTEN:
             self._unwritten_dropped.update(list(self._unwritten.popleft()[2]))
-        for index, (change, picture, names) in enumerate(self._unwritten):
-            if picture is not None:
-                self._unwritten[index] = (replace(change, has_picture=False), None, names)
-        if self.problem is None:
-            logger.error(f"{self._unusable(error)} The service goes on, and writes what it holds in memory then.")
-        self.problem = str(self._unusable(error))
+        self._unwritten = deque(
+            (change if picture is None else replace(change, has_picture=False), None, names)
+            for change, picture, names in self._unwritten
+        )
 
     def states(self) -> dict[str, dict[str, Any]]:
         """
@@ -467,9 +480,10 @@ class Store:
                 raise self._damaged(first_line(error)) from None
 
     def _unusable(self, error: Exception) -> StoreError:
-        damage = isinstance(error, sqlite3.DatabaseError) and type(error) is sqlite3.DatabaseError
-        if damage:
-            return self._damaged(first_line(error))
+        why = first_line(error).lower()
+        if type(error) is sqlite3.DatabaseError or any(sign in why for sign in _SIGNS_OF_DAMAGE):
+            # What SQLite quotes is no matter for a sentence.
+            return self._damaged(why.partition(" with text ")[0])
         why = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         return StoreError(
             f"The data folder '{shown(self.folder)}' cannot be used ({shown(why)}); make room on its disk and see "
