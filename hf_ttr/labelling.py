@@ -98,11 +98,11 @@ def _with_text_tower(model: str | PreTrainedModel, config: Any) -> Any:
         entry = entry_for(found.get("model_type"))
         if entry is None or entry.zero_shot is None or not entry.reads_labels(found):
             raise ValueError(no_text_tower(model, found.get("architectures"), found.get("hypothesis_template")))
-        settings = {} if config is None else {"temporal_reuse": as_temporal_reuse_config(config)}
+        settings: dict[str, Any] = {} if config is None else {"temporal_reuse": as_temporal_reuse_config(config)}
         return entry.zero_shot.from_pretrained(model, **settings)
     if not has_text_tower(model):
         template = getattr(model.config, "hypothesis_template", None)
-        raise ValueError(no_text_tower(model.config.name_or_path, [type(model).__name__], template))
+        raise ValueError(no_text_tower(str(model.config.name_or_path or ""), [type(model).__name__], template))
     return model if isinstance(model, ZeroShotClassifier) else with_temporal_reuse(model)
 
 

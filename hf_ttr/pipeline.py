@@ -111,7 +111,13 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         Raises:
             ValueError: if the model has no text tower, or labels or template are none; one sentence.
         """
-        asked = (self.model, str(self.model.dtype), str(self.model.device), repr(candidate_labels), hypothesis_template)
+        asked = (
+            self.model,
+            str(self.model.dtype),
+            str(self.model.device),
+            repr(candidate_labels),
+            hypothesis_template,
+        )
         known = self._labelled
         if known is None or known[0] != asked:
             made = copy.copy(self)
@@ -149,9 +155,9 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
 
     def _check_labels(self) -> None:
         if has_text_tower(self.model):
+            name = shown(self.model.config.name_or_path) or type(self.model).__name__
             raise ValueError(
-                f"{shown(self.model.config.name_or_path) or type(self.model).__name__} reads its labels; pass what may "
-                "be seen as candidate_labels, such as ['a cat', 'a dog']."
+                f"{name} reads its labels; pass what may be seen as candidate_labels, such as ['a cat', 'a dog']."
             )
 
     def preprocess(  # type: ignore[override]

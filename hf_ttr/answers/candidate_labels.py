@@ -22,7 +22,7 @@ def check_candidate_labels(labels: Sequence[str], exclusive: bool) -> list[str]:
     Raises:
         ValueError: if they are no labels, or too few, or one is empty or there twice; one sentence.
     """
-    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+    if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
         raise ValueError(
             f"candidate_labels is {shown(repr(labels), 80)}, but must be a list of texts, such as ['a cat', 'a dog']."
         )

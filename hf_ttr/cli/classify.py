@@ -9,6 +9,7 @@ import typer
 
 from ..display import shown
 from .errors import InputError, ends_quietly
+from .label_options import ChosenLabels, Labels, Template
 from .options import (
     Budget,
     Device,
@@ -40,6 +41,8 @@ def classify(
         ),
     ],
     model: Model,
+    labels: Labels = None,
+    template: Template = None,
     threshold: Threshold = None,
     budget: Budget = None,
     mode: Mode = None,
@@ -67,6 +70,7 @@ def classify(
     """Classify videos with temporal token reuse, and say what it saved. What is not given stays as the model says."""
     wanted = Wanted(threshold, budget, mode, reduction, num_frames, frame_sampling_rate, dtype)
     check_at_least_1("top-k", top_k)
+    chosen = ChosenLabels.of(labels, template)
     if mode == "off" and picture is not None and not reduction:
         raise InputError("--picture has no meaning with --mode off, which reuses nothing; leave one out.")
     check_paths(model, *videos)
@@ -88,6 +92,7 @@ def classify(
             with_maps=picture is not None,
             device=device,
             dtype=dtype,
+            labels=chosen,
             progress=progress,
         )
         for video in found:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..execution.token_maps import TokenMaps
     from ..video import VideoInfo
     from ..video.sampling import FrameSamplingRate
+    from .label_options import ChosenLabels
 
 
 TIMED_RUNS = 3
@@ -305,6 +306,7 @@ class Pipelines:
         with_maps: bool = False,
         device: str | None = None,
         dtype: str | None = None,
+        labels: ChosenLabels | None = None,
         progress: Callable[[str], None] = lambda step: None,
     ) -> Pipelines:
         """
@@ -315,7 +317,7 @@ class Pipelines:
             settings: settings of reuse that differ from those of the checkpoint.
             with_dense: whether to load the model dense as well.
             with_maps: whether something is to be drawn.
-            device, dtype: where to run, and with what; see `load_pipeline`.
+            device, dtype, labels: where to run, with what, and what may be seen; see `load_pipeline`.
             progress: told what is being done.
 
         Raises:
@@ -323,7 +325,7 @@ class Pipelines:
         """
         progress("Loading the model")
         with quiet():
-            reuse = load_pipeline(model, settings, device, dtype=dtype)
+            reuse = load_pipeline(model, settings, device, dtype=dtype, labels=labels)
             config = reuse.model.config
             if config.temporal_reuse.mode == "off" and not config.active_reductions(config.temporal_reuse):
                 if with_maps:
@@ -335,7 +337,7 @@ class Pipelines:
             dense = None
             if with_dense:
                 used = str(reuse.model.dtype).removeprefix("torch.")
-                dense = load_pipeline(model, {"mode": "off", "reduction": []}, device, dtype=used)
+                dense = load_pipeline(model, {"mode": "off", "reduction": []}, device, dtype=used, labels=labels)
         return cls(model, reuse, dense)
 
 

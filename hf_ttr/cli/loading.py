@@ -10,8 +10,16 @@ from typing import Any
 
 from ..display import shown
 from ..examples import as_named
-from ..hub.checkpoints import checkpoint_type, classifier_class, load_classifier, load_video_processor, naming_model
+from ..hub.checkpoints import (
+    CheckpointError,
+    checkpoint_type,
+    classifier_class,
+    load_classifier,
+    load_video_processor,
+    naming_model,
+)
 from .errors import InputError, first_line
+from .label_options import ChosenLabels, as_label_options
 
 
 def load_pipeline(
@@ -20,6 +28,7 @@ def load_pipeline(
     device: str | None = None,
     task: str = "video-classification",
     dtype: str | None = None,
+    labels: ChosenLabels | None = None,
 ) -> Any:
     """
     The pipeline for a checkpoint, with the given settings of reuse; by default the stock one.
@@ -33,9 +42,10 @@ def load_pipeline(
         task (`str`): of the pipeline.
         dtype (`str`, *optional*): of the weights, one of `DTYPES`; by default as they are saved, but float32 for
             float16 on a CPU, which would be several times slower, and a line on stderr says so.
+        labels (`ChosenLabels`, *optional*): those that a text tower is to read, which is then let go.
 
     Raises:
-        InputError: if there is no such device.
+        InputError: if there is no such device, or the text tower cannot read the labels.
         CheckpointError: if there is no such model, or it cannot be used.
     """
     from transformers import pipeline as make_pipeline
@@ -45,11 +55,15 @@ def load_pipeline(
     # Its overloads know the tasks of transformers alone.
     pipeline: Any = make_pipeline
     _check_device(device)
-    model_type = checkpoint_type(model)
+    try:
+        model_type = checkpoint_type(model, chooses_labels=labels is not None)
+    except CheckpointError as error:
+        raise CheckpointError(as_label_options(str(error))) from error
     processor = load_video_processor(model)
     if classifier_types()[model_type]:
         classifier = load_classifier(model, classifier_class(model), settings)
-        return _with_dtype(pipeline(task, model=classifier, video_processor=processor, device=device), dtype, model)
+        made = pipeline(task, model=classifier, video_processor=processor, device=device)
+        return _with_labels(_with_dtype(made, dtype, model), labels)
     with naming_model(model, settings):
         made = pipeline(
             task,
@@ -60,7 +74,16 @@ def load_pipeline(
             trust_remote_code=False,
             model_kwargs={"temporal_reuse": settings, "use_safetensors": True},
         )
-    return _with_dtype(made, dtype, model)
+    return _with_labels(_with_dtype(made, dtype, model), labels)
+
+
+def _with_labels(pipe: Any, labels: ChosenLabels | None) -> Any:
+    if labels is None:
+        return pipe
+    try:
+        return pipe.with_labels(labels.candidate_labels, labels.hypothesis_template)
+    except ValueError as error:
+        raise InputError(as_label_options(str(error))) from error
 
 
 def _with_dtype(pipe: Any, dtype: str | None, model: str) -> Any:

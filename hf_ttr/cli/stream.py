@@ -16,6 +16,7 @@ from ..streaming.options import StreamOptions, check_source_options
 from ..streaming.result_choice import ResultChoice
 from ..streaming.result_file import ResultFile, ResultFileError
 from .errors import INTERRUPTED, PIPE_CLOSED, InputError, ends_quietly, first_line
+from .label_options import ChosenLabels, Labels, Template
 from .loading import load_pipeline, quiet
 from .options import Budget, Device, Dtype, Model, Reduction, Threshold, Wanted, as_path, check_paths
 from .stream_options import as_options
@@ -44,6 +45,8 @@ def stream(
         ),
     ],
     model: Model,
+    labels: Labels = None,
+    template: Template = None,
     window: Annotated[
         int | None,
         typer.Option(
@@ -165,6 +168,7 @@ def stream(
         if not snapshot_every >= 0:
             raise ValueError(f"snapshot_every is {snapshot_every:g}, but must be a number of seconds.")
     wanted = Wanted(threshold, budget, mode, reduction, dtype=dtype)
+    chosen_labels = ChosenLabels.of(labels, template)
     check_paths(model)
     sources = _named(source)
     _check_files(sources)
@@ -186,7 +190,12 @@ def stream(
                     }
                 with quiet():
                     pipe = load_pipeline(
-                        model, wanted.settings, device, task="video-classification-reuse", dtype=dtype
+                        model,
+                        wanted.settings,
+                        device,
+                        task="video-classification-reuse",
+                        dtype=dtype,
+                        labels=chosen_labels,
                     )
                     signals.check()
                     streams = _begun(pipe, sources, window, stride, lookahead, top_k, options)

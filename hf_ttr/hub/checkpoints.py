@@ -21,12 +21,14 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be used, or not be written; the message is one sentence that says what and what to do."""
 
 
-def checkpoint_type(model: str) -> str:
+def checkpoint_type(model: str, chooses_labels: bool = False) -> str:
     """
     The type in a checkpoint's config, after a look at whether it is a classifier that reuse is there for.
 
     Args:
         model (`str`): folder or Hub id.
+        chooses_labels (`bool`): whether the user chooses labels, which a text tower is to read; without that it has
+            to have its own.
 
     Raises:
         CheckpointError: if there is no such checkpoint, or it is of another kind.
@@ -60,7 +62,8 @@ def checkpoint_type(model: str) -> str:
             f"The model '{model}' is neither a folder here nor a model that the Hub gives ({first_line(error)}); "
             "check the name and the network."
         ) from error
-    from ..models.register import classifier_names, classifier_types, is_classifier
+    from ..labelling import no_text_tower
+    from ..models.register import classifier_names, classifier_types, entry_for, is_classifier
 
     if model_type not in classifier_types():
         raise CheckpointError(
@@ -68,7 +71,16 @@ def checkpoint_type(model: str) -> str:
             f"{classifier_names()}, plain or with reuse."
         )
     architectures = architectures if isinstance(architectures, list) else []
-    if architectures and not any(map(is_classifier, architectures)):
+    entry = entry_for(model_type)
+    reads_labels = entry is not None and entry.reads_labels(config)
+    if chooses_labels and not reads_labels:
+        raise CheckpointError(no_text_tower(model, architectures, config.get("hypothesis_template")))
+    if reads_labels and not chooses_labels:
+        raise CheckpointError(
+            f"The model '{model}', a {architectures[0]}, reads its labels, and none were chosen; pass some where "
+            "candidate_labels can be given, or a model that was trained for classification."
+        )
+    if not chooses_labels and architectures and not any(map(is_classifier, architectures)):
         raise CheckpointError(
             f"The model '{model}' is no classifier but a {architectures[0]}; pass one that was trained for "
             "classification."

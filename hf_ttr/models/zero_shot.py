@@ -15,7 +15,7 @@ from .reuse_model import ReuseClassifier
 
 
 class PooledFrames:
-    """In front of a model of frames, in one that compares them with texts: pooled outputs are of all frames in a row."""
+    """In front of a model of frames, in one that compares them with texts: pooled outputs come in one row."""
 
     parts: ClassVar[Any]
 
@@ -71,11 +71,11 @@ class ZeroShotClassifier(ClipClassifier):
 
     tokenizing: ClassVar[dict[str, Any]] = {"padding": True}
     exclusive: ClassVar[bool] = True
-    # The losses of transformers go by the name of a class.
-    loss_type = "ForVideoClassification"
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        # The losses of transformers go by the names of classes that it knows.
+        self.loss_type = "ForVideoClassification"
         if config.hypothesis_template is not None:
             self.put_labels(torch.zeros(config.num_labels, self.feature_size))
 
@@ -89,24 +89,26 @@ class ZeroShotClassifier(ClipClassifier):
     @property
     def has_text_tower(self) -> bool:
         """Whether labels are still to be chosen."""
-        return not isinstance(self.text_model, LabelFeatures)
+        own: Any = self
+        return not isinstance(own.text_model, LabelFeatures)
 
     @property
     def feature_size(self) -> int:
         """Numbers that the text tower makes of a text."""
-        size: int = self.text_projection.out_features
-        return size
+        own: Any = self
+        return int(own.text_projection.out_features)
 
     def put_labels(self, features: torch.Tensor) -> None:
         """Puts what the text tower made of labels in its place; its config has to say which they are."""
-        self.text_model = LabelFeatures(features)
+        own: Any = self
+        own.text_model = LabelFeatures(features)
         if hasattr(self, "text_projection"):
             # It is in the features.
-            self.text_projection = nn.Identity()
+            own.text_projection = nn.Identity()
 
     def get_input_embeddings(self) -> nn.Module:
         """What patches become tokens with, as in classifiers of pictures."""
-        found: nn.Module = self.vision_model.get_input_embeddings()
+        found: nn.Module = self.video_encoder.get_input_embeddings()
         return found
 
     def classify_frames(
@@ -124,8 +126,9 @@ class ZeroShotClassifier(ClipClassifier):
         output = super(ReuseClassifier, self).forward(pixel_values=pixel_values, **{**options, "return_dict": True})  # type: ignore[misc]
         encoded = output.vision_model_output
         if encoded.reuse is not None:
-            projection = multiply_adds_of_row(getattr(self, "visual_projection", nn.Identity()))
-            encoded.reuse.add_head(pixel_values.shape[1] * (projection + self.text_model.features.numel()))
+            own: Any = self
+            projection = multiply_adds_of_row(getattr(own, "visual_projection", nn.Identity()))
+            encoded.reuse.add_head(pixel_values.shape[1] * (projection + own.text_model.features.numel()))
         names = ("hidden_states", "attentions", "past_key_values", "reuse")
         logits = output.logits_per_image.unflatten(0, pixel_values.shape[:2])
         return logits, {name: getattr(encoded, name) for name in names}

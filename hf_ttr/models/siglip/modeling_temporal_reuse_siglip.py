@@ -114,7 +114,8 @@ class TemporalReuseSiglipForZeroShotVideoClassification(ZeroShotClassifier, Sigl
     @property
     def feature_size(self) -> int:
         """See `ZeroShotClassifier.feature_size`."""
-        return int(self.text_model.head.out_features)
+        own: Any = self
+        return int(own.text_model.head.out_features)
 
 
 __all__ = [

@@ -118,7 +118,8 @@ class TemporalReuseSiglip2ForZeroShotVideoClassification(ZeroShotClassifier, Sig
     @property
     def feature_size(self) -> int:
         """See `ZeroShotClassifier.feature_size`."""
-        return int(self.text_model.head.out_features)
+        own: Any = self
+        return int(own.text_model.head.out_features)
 
 
 __all__ = [
