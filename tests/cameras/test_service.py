@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-import logging
+import os
 import random
+import socket
 import subprocess
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import numpy as np
 import PIL.Image
 import pytest
 
@@ -76,15 +81,14 @@ def test_each_planted_change_is_told_of_once_and_no_other(tmp_path: Path) -> Non
         assert [change.last_frame for change in changes] == [start + 2 for start in STARTS]
         assert [change.previous for change in changes] == [None, "red", "green", "blue"]
         assert [change.id for change in changes] == [f"door/{number}" for number in range(4)]
-        pictures = [PIL.Image.open(io.BytesIO(store.picture(one.number) or b"")) for one in store.waiting("webhook:door")]
-    for picture, (label, _) in zip(pictures, SCENES):
+        jpegs = [store.picture(waiting.number) for waiting in store.waiting("webhook:door")]
+    for own, (label, _) in zip(jpegs, SCENES):
+        picture = PIL.Image.open(io.BytesIO(own or b""))
         assert picture.getpixel((5, 5)) == pytest.approx(colours.COLOURS[label], abs=30)
 
 
 def test_zones_have_states_of_their_own_from_one_decoded_stream(tmp_path: Path) -> None:
     left, right = colours.frames(("red", 10), ("green", 10)), colours.frames(("blue", 6), ("red", 14))
-    import numpy as np
-
     path = colours.video(tmp_path / "yard.mkv", [np.concatenate(pair, 1) for pair in zip(left, right)])
     zones = {"left": [0, 0, 0.5, 1], "right": {"crop": [0.5, 0, 1, 1], "states": {"agree": 5}}}
     yard = {"source": path, "zones": zones, "webhook": {"url": "http://127.0.0.1:9/"}}
@@ -92,7 +96,9 @@ def test_zones_have_states_of_their_own_from_one_decoded_stream(tmp_path: Path) 
     service.run()
     with Store(tmp_path / "data") as store:
         changes = told(store, "webhook:yard")
-    found = {zone: [(one.label, one.first_frame, one.last_frame) for one in changes if one.zone == zone] for zone in zones}
+    found: dict[Any, list[Any]] = {zone: [] for zone in zones}
+    for one in changes:
+        found[one.zone].append((one.label, one.first_frame, one.last_frame))
     assert found == {"left": [("red", 0, 2), ("green", 10, 12)], "right": [("blue", 0, 4), ("red", 6, 10)]}
 
 
@@ -105,6 +111,175 @@ def test_a_rate_is_kept_and_counted(tmp_path: Path) -> None:
     assert sample("hf_ttr_frames_received_total", door) == 100
     assert sample("hf_ttr_frames_classified_total", door) == sample("hf_ttr_latency_seconds_count", door) == 20
     assert sample("hf_ttr_state_changes_total", door) == 2 and sample("hf_ttr_camera_up", door) == 0
+
+
+def scraped(port: int) -> dict[tuple[str, str], float]:
+    """What Prometheus reads, by name and camera or destination."""
+    parser = pytest.importorskip("prometheus_client.parser", reason="prometheus-client is not installed.")
+    text = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+    samples = [sample for family in parser.text_string_to_metric_families(text) for sample in family.samples]
+    return {(one.name, one.labels.get("camera") or one.labels.get("destination", "")): one.value for one in samples}
+
+
+def status(port: int, page: str) -> int:
+    try:
+        return urlopen(f"http://127.0.0.1:{port}/{page}", timeout=10).status
+    except HTTPError as error:
+        return error.code
+
+
+def coloured(label: str) -> list[bytes]:
+    return [jpeg(colours.COLOURS[label])]
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_whoever_is_killed_comes_back_and_nothing_is_lost(tmp_path: Path) -> None:
+    with (
+        Mosquitto(tmp_path, keeps=True) as broker,
+        Receiver() as receiver,
+        MjpegCamera(coloured("red"), fps=20) as door,
+        RtspCamera(tmp_path, coloured("red") * 2, fps=10) as yard,
+        Listener(broker.port, client_id="test") as listener,
+    ):
+        port = free_port()
+        webhook = {"url": f"http://127.0.0.1:{receiver.port}/"}
+        cameras = {"door": {"source": f"live:{door.url}", "webhook": webhook}, "yard": {"source": yard.url}}
+        mqtt = {"host": "127.0.0.1", "port": broker.port, "discovery": "homeassistant"}
+        service = CameraService(
+            settings_of(tmp_path, cameras, mqtt=mqtt, metrics={"port": port}), colours.colour_engine()
+        )
+
+        def are(**states: str) -> bool:
+            return service.states == states
+
+        def retained(place: str) -> Any:
+            found = broker.retained("hf_ttr/#").get(f"hf_ttr/{place}")
+            return json.loads(found)["label"] if found and found.startswith(b"{") else (found or b"").decode()
+
+        with running(service):
+            wait_until(lambda: are(door="red", yard="red"), "that both are red", 60)
+            wait_until(lambda: status(port, "readyz") == 200, "that it is ready")
+            assert status(port, "healthz") == 200
+            files = open_files()
+            receiver.kill()
+            for label in ("green", "blue"):
+                door.show(coloured(label))
+                wait_until(lambda: are(door=label, yard="red"), f"that the door is {label}")  # noqa: B023
+            receiver.start()
+            wait_until(lambda: len(set(receiver.ids)) == 3, "that the receiver hears of all")
+            broker.terminate()
+            door.show(coloured("red"))
+            yard.show(coloured("green") * 2)
+            wait_until(lambda: are(door="red", yard="green"), "that both change without a broker")
+            broker.start()
+            wait_until(lambda: retained("door/state") == "red", "that the broker knows of the door", 60)
+            wait_until(lambda: retained("yard/state") == "green", "that the broker knows of the yard")
+            for camera, name in ((door, "door"), (yard, "yard")):
+                camera.kill()
+                wait_until(lambda: retained(f"{name}/available") == "offline", f"that {name} is gone", 60)  # noqa: B023
+                camera.start()
+                wait_until(lambda: retained(f"{name}/available") == "online", f"that {name} is back", 60)  # noqa: B023
+            heard = {(one["id"], one["label"]) for name in cameras for one in listener.of(f"hf_ttr/{name}/event")}
+            numbers = scraped(port)
+            wait_until(lambda: open_files() <= files + 4, "that no file stays open")
+    expected = {f"door/{number}": label for number, label in enumerate(("red", "green", "blue", "red"))}
+    assert heard == set(expected.items()) | {("yard/0", "red"), ("yard/1", "green")}
+    assert {one.content["id"]: one.content["label"] for one in receiver.requests} == expected
+    for name in cameras:
+        assert numbers["hf_ttr_reconnections_total", name] >= 1 and numbers["hf_ttr_camera_up", name] == 1
+    assert numbers["hf_ttr_state_changes_total", "door"] == 4
+    assert numbers["hf_ttr_events_waiting", "mqtt"] == numbers["hf_ttr_events_waiting", "webhook:door"] == 0
+
+
+def test_other_settings_touch_only_what_changed(tmp_path: Path) -> None:
+    with (
+        MjpegCamera(coloured("red"), fps=20) as stays,
+        MjpegCamera(coloured("green"), fps=20) as changes,
+        MjpegCamera(coloured("blue"), fps=20) as comes,
+    ):
+        connections: Counter[str] = Counter()
+        for name, camera in (("stays", stays), ("changes", changes), ("comes", comes)):
+            camera.answer = partial(counting, connections, name, camera.answer)  # type: ignore[method-assign]
+
+        def settings(**cameras: MjpegCamera) -> ServiceSettings:
+            own = {name: {"source": f"live:{camera.url}"} for name, camera in cameras.items()}
+            return settings_of(tmp_path, own)
+
+        service = CameraService(settings(stays=stays, changes=changes, goes=changes), colours.colour_engine())
+        with running(service):
+            before = {"stays": "red", "changes": "green", "goes": "green"}
+            wait_until(lambda: service.states == before, "that all have a state", 60)
+            service.reload(settings(stays=stays, changes=comes, comes=comes))
+            after = {"stays": "red", "changes": "blue", "comes": "blue"}
+            wait_until(lambda: service.states == after, "that all have their new state", 60)
+            stays.show(coloured("blue"))
+            wait_until(lambda: service.states["stays"] == "blue", "that the others go on")
+        assert connections == {"stays": 1, "changes": 2, "comes": 2}
+    with Store(tmp_path / "data") as store:
+        found = store.states()
+    assert found["goes"]["last"]["label"] == "green" and found["changes"]["last"]["number"] == 1
+
+
+def counting(
+    connections: Counter[str], name: str, answer: Callable[[BaseHTTPRequestHandler], None], request: Any
+) -> None:
+    connections[name] += 1
+    answer(request)
+
+
+def test_a_service_that_is_stopped_goes_on_with_its_state(tmp_path: Path) -> None:
+    with MjpegCamera(coloured("red"), fps=20) as door, Receiver() as receiver:
+        webhook = {"url": f"http://127.0.0.1:{receiver.port}/"}
+        settings = settings_of(tmp_path, {"door": {"source": f"live:{door.url}", "webhook": webhook}})
+        for label, number in (("red", 1), ("red", 1), ("green", 2)):
+            door.show(coloured(label))
+            service = CameraService(settings, colours.colour_engine())
+            with running(service):
+                wait_until(lambda: service._streams is not None, "that it begins")  # noqa: B023
+                seen = service._streams.statistics["door"].results  # type: ignore[union-attr]
+                wait_until(lambda: service.states.get("door") == label, f"that it is {label}")  # noqa: B023
+                wait_until(
+                    lambda: service._streams.statistics["door"].results > seen + 6,  # type: ignore[union-attr]  # noqa: B023
+                    "that more frames come",
+                )
+                wait_until(lambda: len(receiver.ids) == number, "that the receiver heard of it")  # noqa: B023
+        assert receiver.ids == ["door/0", "door/1"]
+
+
+@pytest.mark.parametrize(
+    ("source", "others", "kind", "words"),
+    [
+        ("missing.mp4", {}, SourceError, "The stream 'door' does not exist; check the path"),
+        (
+            "camera:0",
+            {"metrics": {"port": 1}},
+            OSError,
+            "metrics cannot be served at 127.0.0.1:",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(source: str, others: Any, kind: Any, words: str, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        if others:
+            others = {"metrics": {"port": taken.getsockname()[1]}}
+        with pytest.raises(kind, match=words):
+            settings = settings_of(tmp_path, {"door": {"source": source}}, **others)
+            CameraService(settings, colours.colour_engine()).run()
+
+
+def test_a_second_service_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    with MjpegCamera(coloured("red"), fps=20) as door:
+        settings = settings_of(tmp_path, {"door": {"source": f"live:{door.url}"}})
+        first = CameraService(settings, colours.colour_engine())
+        with running(first):
+            wait_until(lambda: first.states.get("door") == "red", "that the first one runs", 60)
+            with pytest.raises(OSError, match="data folder"):
+                CameraService(settings, colours.colour_engine()).run()
 
 
 def test_killed_at_any_moment_a_service_tells_of_each_change_and_makes_none_up(tmp_path: Path) -> None:

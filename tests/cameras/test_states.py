@@ -84,7 +84,15 @@ def test_a_label_that_is_not_meant_any_more_is_no_state() -> None:
     assert (change.number, change.previous, change.previous_since, change.label) == (1, None, None, "C")
 
 
-@pytest.mark.parametrize("state", [{}, {"results": 1}, {"candidate": {"x": 1}, "last": None, "results": 0}, {"candidate": None, "last": {}, "results": 0}])
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"results": 1},
+        {"candidate": {"x": 1}, "last": None, "results": 0},
+        {"candidate": None, "last": {}, "results": 0},
+    ],
+)
 def test_what_is_no_state_is_refused(state: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="the state has other fields"):
         StateTracker("door").restore(state)
