@@ -96,7 +96,7 @@ def read_document(text: str, environment: Mapping[str, str]) -> Document:
 
 def _not_yaml(error: MarkedYAMLError, text: str, line: int) -> str:
     # What is quoted may be a password that begins with a * or a !.
-    why = re.sub(r"'[^'<]{2,}'|\"[^\"]{2,}\"", "what stands here", str(error.problem or error.context or "unknown"))
+    why = re.sub(r"'([^']*)'|\"([^\"]*)\"", _quoted, str(error.problem or error.context or "unknown"))
     lines = text.splitlines()
     written = lines[line] if line < len(lines) else ""
     if "\t" in written[: len(written) - len(written.lstrip())]:
@@ -106,6 +106,11 @@ def _not_yaml(error: MarkedYAMLError, text: str, line: int) -> str:
     else:
         help_ = "look at the indentation, colons and quotes here and in the line above"
     return f"the file is not YAML: {shown(why)}; {help_}."
+
+
+def _quoted(found: re.Match[str]) -> str:
+    inner = found[1] or found[2] or ""
+    return found[0] if len(inner) < 2 or inner.startswith("<") else "what stands here"
 
 
 class _Values:

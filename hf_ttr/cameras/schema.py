@@ -45,7 +45,7 @@ def json_schema() -> dict[str, Any]:
         definitions[model]["properties"][name]["anyOf"].append({"type": "boolean"})
     crop = definitions["ZoneSettings"]["properties"]["crop"]
     definitions["ZoneSettings"] = {
-        "anyOf": [definitions["ZoneSettings"], {name: crop[name] for name in crop.keys() - _NOTES}]
+        "anyOf": [definitions["ZoneSettings"], {name: one for name, one in crop.items() if name not in _NOTES}]
     }
     made = _for_files({**made, "definitions": definitions})
     return {"$schema": DIALECT, "title": "hf-ttr watch", **made}
@@ -101,6 +101,8 @@ def _for_files(part: Any, is_names: bool = False) -> Any:
         return made
     if "description" in made:
         made["description"] = made["description"].partition("\n\n")[0]
+    if "patternProperties" in made:
+        made["additionalProperties"] = False
     if "anyOf" in made:
         made["anyOf"] = [
             inner for one in made["anyOf"] for inner in (one["anyOf"] if one.keys() == {"anyOf"} else [one])

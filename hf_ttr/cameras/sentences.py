@@ -45,7 +45,9 @@ def problems_of(error: ValidationError, document: Document, schema: Mapping[str,
             predicate = f"has no {path[-1]}; add '{path[-1]}: ...' to it."
         elif kind == "extra_forbidden":
             subject = path[:-1]
-            predicate = f"has no setting {said(str(path[-1]))}; {nearest(str(path[-1]), _at(schema, subject).get('properties', ()))}"
+            name = str(path[-1])
+            known = _at(schema, subject).get("properties", ())
+            predicate = f"has no setting {said(name)}; {nearest(name, known)}"
         else:
             subject, predicate = path, _not_allowed(kind, context, _value(document.values, path), _at(schema, path))
         yield Problem(

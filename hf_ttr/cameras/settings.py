@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -181,9 +182,12 @@ def _check_url(value: Any) -> Any:
         raise broken("must be text, an address such as http://localhost:8123/api/webhook/door.")
     if not re.match(r"https?://[^\s/?#]+(?:[/?#]\S*)?$", value, re.IGNORECASE) or not value.isprintable():
         raise broken("must begin with http:// or https:// and a host, without spaces; correct the address.")
-    port = re.search(r":(\d*)$", re.split(r"[/?#]", value, maxsplit=3)[2])
-    if port is not None and not (port[1] and 1 <= int(port[1]) <= 65535):
-        raise broken("has a port that is no number from 1 to 65535; correct the address.")
+    try:
+        has_port = urlsplit(value).port != 0
+    except ValueError:
+        has_port = False
+    if not has_port:
+        raise broken("has a port that is no number from 1 to 65535, or a host that is none; correct the address.")
     return WebhookAddress(value)
 
 
@@ -437,6 +441,7 @@ class CameraSettings(Settings):
     timeout_s: Positive = Field(default=10, description="Seconds of silence after which the camera is opened again.")
     protocols: Annotated[tuple[Protocol, ...], Field(strict=False, min_length=1)] = Field(
         default=("file", "http", "https", "rtsp"),
+        validate_default=True,
         description="Protocols that the source may use, also where a playlist or a redirection leads; file includes "
         "cameras of this machine.",
     )
