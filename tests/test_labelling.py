@@ -79,7 +79,7 @@ def test_mode_off_is_the_stock_pipeline_bit_for_bit(kind: str, dtype: torch.dtyp
     model = labelled(kind, dtype, config={"mode": "off"})
     one_by_one = torch.cat([model(frame[None, None]).frame_logits[0] for frame in pixels(kind, dtype)[0]])
     assert torch.equal(as_scores(model, one_by_one), expected(kind, dtype))
-    assert len(expected(kind, dtype).unique()) > 5
+    assert len(expected(kind, dtype).unique()) > 3
 
 
 @by_dtype

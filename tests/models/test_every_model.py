@@ -22,7 +22,7 @@ CLASSIFIERS = [
     for entry in MODELS.values()
     if entry.config.__module__.startswith("hf_ttr.")
     for kind in entry.classes
-    if getattr(kind, "takes_clips", False)
+    if getattr(kind, "takes_clips", False) and kind is not entry.zero_shot
 ]
 
 
