@@ -28,7 +28,7 @@ EVERY = sorted(
 # The folder of a model stands for what is in it.
 MODULES = [name for name in EVERY if not re.fullmatch(r"models\.\w+\.\w+", name)]
 # They take what the package shows, or its version.
-PUBLIC = ("hub.import_hf_ttr", "cli", "evaluation", "cards.model_card", "streaming.engine")
+PUBLIC = ("hub.import_hf_ttr", "cli", "cameras.home_assistant", "evaluation", "cards.model_card", "streaming.engine")
 POLICIES = ("planning.causal", "planning.bidirectional", "planning.runs")
 METHODS = ("pruning", "run_length", "tome", "vid_tldr", "vidtome")
 

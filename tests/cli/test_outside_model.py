@@ -99,11 +99,20 @@ def commands(folder: Path, out: Path) -> dict[str, list[str]]:
             "4",
         ],
         "archive": [str(folder / "videos"), "MODEL", "--out", str(out / "rows"), "--workers", "1"],
+        "watch": [camera_settings(clip, folder / "model", out)],
         "calibrate": [
             *("--model", "MODEL", "--videos", str(folder / "videos"), "--target-kl", "10", "--num-clips", "1"),
             *("--out", str(out / "calibrated"), "--confidence", "0.6"),
         ],
     }
+
+
+def camera_settings(clip: str, model: Path, out: Path) -> str:
+    """A file that says that a clip is a camera."""
+    door = {"source": clip, "states": {"agree": 1, "min_score": 0.0}}
+    path = out / "cameras.yaml"
+    path.write_text(json.dumps({"model": str(model), "data": str(out / "data"), "cameras": {"door": door}}))
+    return str(path)
 
 
 def test_every_command_that_takes_a_model_is_tried(tmp_path: Path) -> None:
@@ -137,6 +146,8 @@ def test_a_command_takes_it(folder: Path, tmp_path: Path, name: str, monkeypatch
         case "evaluate":
             summary = json.loads((tmp_path / "run" / "summary.json").read_text())
             assert summary["model"]["class"] == "TemporalReuseAimv2ForVideoClassification"
+        case "watch":
+            assert "door: LABEL_" in result.stderr
         case "calibrate":
             assert json.loads((tmp_path / "calibrated" / "calibration.json").read_text())["videos"]
 

@@ -58,6 +58,7 @@ WRONG = {
     ],
     "visualize": [["clip.mp4", "--model", "vit"], ["clip.mp4", *MODEL, "--out", "drawn"]],
     "stream": [["clip.mp4"], ["clip.mp4", "--model", "vit", "--mode", "causal"]],
+    "watch": [[], ["missing.yaml"], ["clip.mp4"], ["empty"]],
     "evaluate": [
         ["--model", "vit"],
         ["--model", "vit", "--dataset", "d", "--out", "o", "--views", "2"],

@@ -11,7 +11,8 @@ from hf_ttr.streaming.crop import Crop
 
 
 @pytest.mark.parametrize(
-    "values", [(0, 0, 0, 1), (0, 0.5, 1, 0.5), (-0.1, 0, 1, 1), (0, 0, 1.1, 1), (0, 0, float("nan"), 1), (0, 0, "1", 1)]
+    "values",
+    [(0, 0, 0, 1), (0, 0.5, 1, 0.5), (-0.1, 0, 1, 1), (0, 0, 1.1, 1), (0, 0, float("nan"), 1), (0, 0, "1", 1)],
 )
 def test_what_is_no_part_of_a_picture_is_refused(values: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="a crop is .*, but must be left, top, right and bottom from 0 to 1"):
