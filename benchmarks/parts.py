@@ -6,6 +6,7 @@ from . import (
     ablation,
     archive,
     calibration,
+    cameras,
     clips,
     dense_outputs,
     fidelity,
@@ -36,7 +37,7 @@ from . import (
 from .runner import Part
 
 
-SUITES = ("fidelity", "speed", "memory", "scaling", "streams", "archive")
+SUITES = ("fidelity", "speed", "memory", "scaling", "streams", "archive", "cameras")
 PARTS: tuple[Part, ...] = (
     *fidelity.PARTS,
     ablation.PART,
@@ -72,4 +73,5 @@ PARTS: tuple[Part, ...] = (
     step_sizes.PART,
     archive.ROWS_PART,
     archive.SPEED_PART,
+    cameras.PART,
 )

@@ -12,6 +12,7 @@ from . import (
     ablation,
     archive,
     calibration,
+    cameras,
     clips,
     dense_outputs,
     gaps,
@@ -130,6 +131,8 @@ def blocks(results: Results) -> Blocks:
         "step_sizes": (("step_sizes",), partial(_with_source, step_sizes.table)),
         "archive_rows": (("archive_rows",), partial(_with_source, archive.rows_table)),
         "archive_speed": (("archive_speed",), partial(_with_source, archive.speed_table)),
+        "cameras": (("cameras",), partial(_with_source, cameras.table)),
+        "cameras_decoding": (("cameras",), partial(_with_source, cameras.decoding_table)),
         "guard": (("guard",), partial(_with_source, streams.guard_table)),
         "many_streams": (("many_streams",), partial(_with_source, streams.many_table)),
         "headline": (("vit", "speed", "videomae_motion", "replay"), partial(headlines.headline, results)),
@@ -290,6 +293,7 @@ def draw(results: Results, images: Path) -> list[Path]:
         ("windows", windows.plot, images / "windows.png"),
         ("trained", trained.plot, folder / "trained.png"),
         ("rates", rates.plot, folder / "rates.png"),
+        ("cameras", cameras.plot, folder / "cameras.png"),
         ("long_run", streams.plot, folder / "long_run.png"),
     ):
         result = results.part(part)
