@@ -33,8 +33,8 @@ def json_schema() -> dict[str, Any]:
     ```python
     >>> from hf_ttr.cameras.schema import json_schema
 
-    >>> json_schema()["properties"]["temporal_reuse"]["properties"]["mode"]["enum"]
-    ['causal', 'off']
+    >>> json_schema()["properties"]["data"]["default"]
+    'hf-ttr-data'
     ```
     """
     made = ServiceSettings.model_json_schema(ref_template="#/definitions/{model}")

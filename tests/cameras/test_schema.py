@@ -76,7 +76,7 @@ def test_references_lead_somewhere_and_nothing_is_secret_to_editors() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [EXAMPLE, *sorted((ROOT / "deploy").glob("cameras*.yaml"))], ids=lambda path: path.name
+    "path", [EXAMPLE, *sorted((ROOT / "deploy").rglob("cameras.yaml"))], ids=lambda path: path.name
 )
 def test_the_examples_are_valid_and_name_the_schema(path: Path, valid: Any) -> None:
     assert valid(path.read_text())
@@ -93,7 +93,8 @@ def test_all_that_the_example_switches_off_is_valid(valid: Any) -> None:
     [
         ("model: m\ncameras: {a: {source: x}}", True),
         ("model: m\ncameras: {a: {source: x, fps: '${FPS:-5}', picture: true, zones: {z: [0, 0, 1, 1]}}}", True),
-        ("model: m\nmqtt: {host: h,tls: {ca_file: a}}\ncameras: {a: {source: x, zones: {z: {crop: [0,0,1,1]}}}}", True),
+        ("model: m\nmqtt: {host: h, tls: {ca_file: a}}\ncameras: {a: {source: x}}", True),
+        ("model: m\ncameras: {a: {source: x, zones: {z: {crop: [0, 0, 1, 1]}}}}", True),
         ("model: m\ndtype: '${DTYPE}'\nmetrics:\ncameras: {a: {source: x}}", True),
         ("model: m\ncameras: {}", False),
         ("cameras: {a: {source: x}}", False),
