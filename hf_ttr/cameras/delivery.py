@@ -85,6 +85,7 @@ class Delivery:
         self._store = store
         self._send = send
         self._cooldown_s = cooldown_s
+        self._cool_at: float | None = None
         self._backoff = Backoff(chance=chance)
         self._news = store.event(destination)
         self._hurry = threading.Event()
@@ -142,10 +143,14 @@ class Delivery:
 
     def _cooling_down(self) -> float:
         """Seconds until the next change may be sent."""
-        if not self._cooldown_s or (last := self._store.last_delivery(self.destination)) is None:
+        if not self._cooldown_s:
             return 0.0
-        # The clock of the machine may have been set since.
-        return min(last + self._cooldown_s - time.time(), self._cooldown_s)
+        if self._cool_at is None:
+            last = self._store.last_delivery(self.destination)
+            left = 0.0 if last is None else last + self._cooldown_s - time.time()
+            # The clock of the machine may have been set since; the one used here cannot.
+            self._cool_at = time.monotonic() + min(left, self._cooldown_s)
+        return self._cool_at - time.monotonic()
 
     def _deliver(self, waiting: Waiting, folded: Sequence[int]) -> bool:
         """Whether the next one may be sent, as this one has been received or was given up."""
@@ -164,6 +169,7 @@ class Delivery:
             what = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {first_line(error)}."
             self._wait_for_another_try(shown(what, None))
             return False
+        self._cool_at = time.monotonic() + self._cooldown_s
         self._backoff.reset()
         if self._is_failing:
             self._is_failing = False

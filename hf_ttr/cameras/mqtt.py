@@ -105,7 +105,7 @@ class Mqtt:
         self._is_connected = False
         self._retained: dict[str, str | bytes] = {}
         self._discovery: dict[str, str] = {}
-        self._places: tuple[Place, ...] = ()
+        self._places: tuple[Place, ...] | None = None
         self._without_picture: tuple[str, ...] = ()
         self._asked = threading.Event()
         self._lost = threading.Event()
@@ -160,6 +160,7 @@ class Mqtt:
             self._publish_all(self._discovery)
             self._publish_all({topic: text for topic, text in self._retained.items() if topic.endswith("/available")})
             self._remove_pictures(self._without_picture)
+            self._look_for_leftovers()
 
     def show(self, change: StateChange, picture: bytes | None = None) -> None:
         """
@@ -171,15 +172,15 @@ class Mqtt:
         """
         state = {"label": change.label, "score": change.score, "since": change.start, "id": change.id}
         with self._turn:
-            if change.place in {place.name for place in self._places}:
-                if picture is not None:
+            if change.place in {place.name for place in self._places or ()}:
+                if picture is not None and change.camera not in self._without_picture:
                     self._retain(f"{self.prefix}/{change.camera}/picture", picture)
                 self._retain(f"{self.prefix}/{change.place}/state", json.dumps(state))
 
     def set_available(self, camera: str, is_available: bool) -> None:
         """Whether a camera gives frames; published if that has changed."""
         with self._turn:
-            if camera in {place.camera for place in self._places}:
+            if camera in self._cameras():
                 self._retain(f"{self.prefix}/{camera}/available", ONLINE if is_available else OFFLINE)
 
     def send(self, change: StateChange, picture: bytes | None = None) -> None:
@@ -209,9 +210,11 @@ class Mqtt:
 
     def _topics(self) -> set[str]:
         """What may be retained of the cameras that there are."""
-        cameras = {place.camera for place in self._places}
-        own = {f"{self.prefix}/{camera}/available" for camera in cameras}
-        return own | {f"{self.prefix}/{place.name}/state" for place in self._places}
+        own = {f"{self.prefix}/{camera}/available" for camera in self._cameras()}
+        return own | {f"{self.prefix}/{place.name}/state" for place in self._places or ()}
+
+    def _cameras(self) -> set[str]:
+        return {place.camera for place in self._places or ()}
 
     def _retain(self, topic: str, payload: str | bytes) -> None:
         if self._retained.get(topic) != payload:
@@ -309,12 +312,9 @@ class Mqtt:
             self._publish_all(self._discovery)
             self._publish_all(self._retained)
             self._remove_pictures(self._without_picture)
-            # What is retained under these topics comes back, and what is not known is removed.
-            topics = [f"{self.prefix}/+/state", f"{self.prefix}/+/+/state"]
             if self._discovery_prefix is not None:
-                topics.append(f"{self._discovery_prefix}/+/{plain_id(self.prefix)}/+/config")
-                topics.append(f"{self._discovery_prefix}/status")
-            client.subscribe([(topic, 0) for topic in topics])
+                client.subscribe(f"{self._discovery_prefix}/status")
+            self._look_for_leftovers()
         if self._said is not None:
             logger.warning(f"The MQTT broker {self.name} is connected.")
         self.problem = self._said = None
@@ -332,6 +332,15 @@ class Mqtt:
         if message.retain and message.payload:
             with self._turn:
                 self._remove_leftover(message.topic, message.payload)
+
+    def _look_for_leftovers(self) -> None:
+        """Lets all come back that is retained under the topics of this service: what is left over is removed then."""
+        # Before it is known which places there are, all would be.
+        if self._is_connected and self._places is not None:
+            topics = [f"{self.prefix}/+/state", f"{self.prefix}/+/+/state"]
+            if self._discovery_prefix is not None:
+                topics.append(f"{self._discovery_prefix}/+/{plain_id(self.prefix)}/+/config")
+            self._client.subscribe([(topic, 0) for topic in topics])
 
     def _remove_leftover(self, topic: str, payload: bytes) -> None:
         """Removes what an earlier run of this service has retained of a place that is no more, and nothing else."""
@@ -351,7 +360,7 @@ class Mqtt:
             return
         self._publish(topic, "")
         camera = place.partition("/")[0]
-        if camera not in {place.camera for place in self._places}:
+        if camera not in self._cameras():
             self._publish(f"{self.prefix}/{camera}/available", "")
             self._remove_pictures([camera])
 

@@ -67,7 +67,10 @@ class Webhook:
         self._timeout_s = timeout_s
         self._picture = picture
         # A client would write the address with its secrets into the log at INFO; what it is made of does not.
-        self._transport = self._http.HTTPTransport(proxy=_proxy(self._url.scheme, self._url.host))
+        # Without TLS there is nothing to verify, and reading the authorities takes long.
+        self._transport = self._http.HTTPTransport(
+            verify=self._url.scheme == "https", proxy=_proxy(self._url.scheme, self._url.host)
+        )
 
     def send(self, change: StateChange, picture: bytes | None = None) -> None:
         """

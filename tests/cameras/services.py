@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -245,10 +246,17 @@ class Request:
 
 
 class WebServer:
-    """A web server at one port of this machine, which can be killed and started again; a context manager."""
+    """
+    A web server at one port of this machine, which can be killed and started again; a context manager.
 
-    def __init__(self, port: int | None = None) -> None:
+    Args:
+        port: at which it listens.
+        certificate: a folder with `certificate.pem` and `key.pem`, for HTTPS.
+    """
+
+    def __init__(self, port: int | None = None, certificate: Path | None = None) -> None:
         self.port = port or free_port()
+        self._certificate = certificate
         self._server: http.server.ThreadingHTTPServer | None = None
         self._connections: list[socket.socket] = []
 
@@ -285,6 +293,10 @@ class WebServer:
                 pass
 
         self._server = Server(("127.0.0.1", self.port), Handler)
+        if self._certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._certificate / "certificate.pem", self._certificate / "key.pem")
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def kill(self) -> None:
@@ -316,8 +328,8 @@ class Receiver(WebServer):
         delay_s: seconds until it answers.
     """
 
-    def __init__(self, port: int | None = None) -> None:
-        super().__init__(port)
+    def __init__(self, port: int | None = None, certificate: Path | None = None) -> None:
+        super().__init__(port, certificate)
         self.requests: list[Request] = []
         self.answers: list[tuple[int, dict[str, str]]] = []
         self.delay_s = 0.0

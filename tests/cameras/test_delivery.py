@@ -255,5 +255,5 @@ def test_a_clock_that_was_set_back_does_not_prolong_a_cool_down(store: Store, mo
     sink = Sink()
     monkeypatch.setattr(store, "last_delivery", lambda destination: time.time() + 1e6)
     commit(store, change(0))
-    with Delivery(store, DOOR, sink.send, cooldown_s=0.2) as delivery:
-        assert delivery._cooling_down() == 0.2
+    with Delivery(store, DOOR, sink.send, cooldown_s=0.2):
+        wait_until(is_empty(store), "delivery")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from hf_ttr.cameras import metrics as module
@@ -94,3 +96,11 @@ def test_each_name_is_a_constant_with_a_sentence() -> None:
     names = {value for value in vars(module).values() if isinstance(value, str) and value.startswith("hf_ttr_")}
     assert names == {*OF_CAMERAS, *OF_DESTINATIONS}
     assert all(sentence.endswith(".") for sentence in {**OF_CAMERAS, **OF_DESTINATIONS}.values())
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(
+        ImportError, match=r"prometheus-client, which is not installed; pip install 'hf-ttr\[cameras\]'"
+    ):
+        Metrics()

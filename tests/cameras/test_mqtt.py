@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -192,6 +193,25 @@ def test_cameras_that_went_while_the_service_did_not_run_are_removed_and_nothing
         }
 
 
+def test_nothing_is_removed_before_it_is_known_which_cameras_there_are(broker: Mosquitto) -> None:
+    with service(broker, DOOR, YARD) as mqtt:
+        assert mqtt.first_answer() is None
+        mqtt.show(change(0))
+        before = becomes(broker, "#", lambda found: len(found) == 6)
+    # Home Assistant would forget what its user has made of a sensor that is removed and told of anew.
+    with Listener(broker.port, "homeassistant/#") as listener, Mqtt("127.0.0.1", broker.port) as mqtt:
+        assert mqtt.first_answer() is None
+        wait_until(lambda: broker.retained("hf_ttr/available")["hf_ttr/available"] == b"online", "the service")
+        mqtt.set_places([DOOR])
+        left = becomes(broker, "#", lambda found: len(found) == 4)
+        assert set(before) - set(left) == {"hf_ttr/yard/available", "homeassistant/sensor/hf_ttr/yard/config"}
+        removed = [topic for topic, payload in listener.messages if not payload]
+        assert removed == ["homeassistant/sensor/hf_ttr/yard/config"]
+        # Pictures that nobody wants are not shown.
+        mqtt.show(change(1), b"jpeg")
+        becomes(broker, "hf_ttr/door/#", lambda found: b"door/1" in found["hf_ttr/door/state"] and len(found) == 2)
+
+
 def test_an_event_is_sent_once_the_broker_has_it(broker: Mosquitto) -> None:
     with Listener(broker.port, "hf_ttr/+/event") as listener, service(broker, DOOR, MAT) as mqtt:
         assert mqtt.first_answer() is None
@@ -229,7 +249,7 @@ def test_states_are_right_and_no_event_is_lost_when_the_broker_is_killed(tmp_pat
                 number += 1
 
         mqtt.set_available("door", True)
-        for _ in range(4):
+        for _ in range(3):
             commit(5)
             broker.kill()
             commit(5)
@@ -243,6 +263,10 @@ def test_states_are_right_and_no_event_is_lost_when_the_broker_is_killed(tmp_pat
             assert found["hf_ttr/yard/available"] == b"offline"
             files = files or len(os.listdir("/proc/self/fd"))
         assert len(os.listdir("/proc/self/fd")) <= files + 3
+        gc.collect()
+        kind = type(mqtt._client)
+        # Those of earlier connections are gone.
+        assert len([one for one in gc.get_objects() if type(one) is kind]) <= 3
         heard = wait_until(
             lambda: (
                 (ids := [event["id"] for event in listener.of("hf_ttr/door/event")])[-1:] == [f"door/{number - 1}"]
@@ -401,3 +425,9 @@ def test_a_connection_on_which_nothing_comes_back_is_given_up(
             broker.process.send_signal(signal.SIGCONT)
         wait_until(lambda: mqtt.problem is None, "another connection")
         mqtt.send(change(0), None)
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    with pytest.raises(ImportError, match=r"paho-mqtt, which is not installed; pip install 'hf-ttr\[cameras\]'\.$"):
+        Mqtt("localhost")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -174,6 +177,30 @@ def test_the_environment_names_a_proxy(receiver: Receiver, monkeypatch: pytest.M
     assert "cannot be reached" in str(refusal(Webhook("http://far-away.invalid/hook")))
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed.")
+    folder = tmp_path_factory.mktemp("certificate")
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout key.pem "
+        "-out certificate.pem -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    )
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def test_a_receiver_with_https_has_to_be_trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Receiver(certificate=certificate) as receiver:
+        address = f"https://127.0.0.1:{receiver.port}/hook"
+        error = refusal(Webhook(address))
+        assert "cannot be reached" in str(error) and "certificate verify failed" in str(error) and not error.is_final
+        assert receiver.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "certificate.pem"))
+        Webhook(address).send(change(0))
+        assert receiver.ids == ["door/0"]
+
+
 def test_times_to_wait_are_numbers_or_dates() -> None:
     assert seconds_of("0") == 0.0 and seconds_of("120") == 120.0 and seconds_of(None) is None
     assert 1e8 < (seconds_of("Fri, 31 Dec 2100 23:59:59 GMT") or 0) < 1e11
@@ -210,3 +237,10 @@ def test_a_receiver_that_is_killed_and_started_again_misses_no_change(
         assert open_files() <= files + 2
         assert list(dict.fromkeys(receiver.ids)) == [f"door/{index}" for index in range(10 * count)]
         assert store.counts()[DOOR] == Counts(delivered=10 * count)
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("httpx", "httpx2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"httpx, which is not installed; pip install 'hf-ttr\[cameras\]'\.$"):
+        Webhook("http://door/")
