@@ -1,9 +1,10 @@
 """
 How many cameras a core holds: streams of 1280 x 720 in H.264, from the packet to the label.
 
-Cameras are real static scenes, played to and fro and encoded as cameras do. Models of the size of ViT-B and VideoMAE-B
-have random weights: nothing is said of their answers. How much they may reuse is decided by a trained ViT-Tiny: at the
-largest threshold (or skipping the most frames) at which its answers stay near those of the dense model.
+Cameras are real static scenes, played to and fro, or one picture of them with the noise of a sensor, encoded as cameras
+do. Models of the size of ViT-B and VideoMAE-B have random weights: nothing is said of their answers. How much they may
+reuse is decided by a trained ViT-Tiny: at the largest threshold (or skipping the most frames) at which its answers stay
+near those of the dense model.
 """
 
 from __future__ import annotations
@@ -41,8 +42,11 @@ from .table import Block, Table
 
 RATES = (2, 5, 10)
 """Frames a second that are looked at."""
+NOISE = 2.0
+"""Grey levels by which the pixels of an empty scene differ from frame to frame."""
 SOURCE_FPS, SIZE = 25, (1280, 720)
 SCENES = {
+    "empty": ("bottle-detection.mp4", "demo_skeleton.mp4", "video.avi"),
     "still": ("bottle-detection.mp4", "demo_skeleton.mp4", "video.avi"),
     "busy": ("car-detection.mp4", "vehicle_survaillance.mp4", "webcam_fall_02.mp4"),
 }
@@ -90,14 +94,16 @@ def _folder() -> str:
 @lru_cache
 def _cameras(scene: str, codec: str, seconds: float) -> tuple[str, ...]:
     """Files as cameras send them, each of so many seconds."""
-    return tuple(_encoded(name, codec, seconds) for name in SCENES[scene])
+    return tuple(_encoded(name, codec, seconds, is_empty=scene == "empty") for name in SCENES[scene])
 
 
-def _encoded(name: str, codec: str, seconds: float) -> str:
-    path = Path(_folder(), f"{Path(name).stem} {list(CODECS).index(codec)} {seconds:g}.mp4")
+def _encoded(name: str, codec: str, seconds: float, is_empty: bool) -> str:
+    kind = f"{list(CODECS).index(codec)} {seconds:g}{' empty' if is_empty else ''}"
+    path = Path(_folder(), f"{Path(name).stem} {kind}.mp4")
     if path.exists():
         return str(path)
     frames, info = read_frames(real_data() / "videos" / name, lambda total: range(min(total, 400)))
+    noise = np.random.default_rng(0)
     to_and_fro = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
     with av.open(str(path), "w") as container:
         options = {"preset": "veryfast", "x264-params": CODECS[codec]}
@@ -107,8 +113,12 @@ def _encoded(name: str, codec: str, seconds: float) -> str:
         for number in range(round(seconds * SOURCE_FPS)):
             # The scene has the speed that it had.
             index = int(number / SOURCE_FPS * (info.fps or SOURCE_FPS)) % len(to_and_fro)
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frames[to_and_fro[index]]), format="rgb24")
-            frame = frame.reformat(*SIZE, format="yuv420p")
+            picture = np.ascontiguousarray(frames[0 if is_empty else to_and_fro[index]])
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(*SIZE, format="rgb24")
+            if is_empty:
+                noisy = frame.to_ndarray() + noise.normal(0, NOISE, (*SIZE[::-1], 1)).astype(np.float32)
+                frame = av.VideoFrame.from_ndarray(noisy.clip(0, 255).astype(np.uint8), format="rgb24")
+            frame = frame.reformat(format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, SOURCE_FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -304,6 +314,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
     figure, axes = pyplot.subplots(1, len(MODELS), figsize=(8.5, 3.4))
     ways = (
         ("dense", "still", "dense", COLOURS["dense"], "-"),
+        ("reuse", "empty", "reuse, empty scenes", COLOURS["bidirectional"], "-"),
         ("reuse", "still", "reuse, still scenes", COLOURS["causal"], "-"),
         ("reuse", "busy", "reuse, busy scenes", COLOURS["causal"], "--"),
     )
