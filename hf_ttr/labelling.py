@@ -40,8 +40,8 @@ def zero_shot(
         tokenizer (*optional*): of the model; by default the one beside its checkpoint.
 
     Returns:
-        The classifier, in evaluation mode; its labels are in `config.id2label`. Of a SigLIP each label has a score by
-        itself; of a CLIP they sum up to 1.
+        The classifier, in the mode (training or evaluation) of the model that is given; its labels are in
+        `config.id2label`. Of a SigLIP each label has a score by itself; of a CLIP they sum up to 1.
 
     Raises:
         ValueError: if the model has no text tower, there is no tokenizer, or labels or template are none; one
@@ -69,13 +69,15 @@ def zero_shot(
     own.label2id = {label: number for number, label in enumerate(labels)}
     own.problem_type = "single_label_classification" if source.exclusive else "multi_label_classification"
     own.hypothesis_template = hypothesis_template
-    if config is not None:
+    # What was loaded by its name has them, beside those that were saved with it.
+    if config is not None and not isinstance(model, str):
         own.temporal_reuse = as_temporal_reuse_config(config)
     with torch.device("meta"):
         result = type(source)(own)
     share_modules(result, source, but=("text_model", "text_projection"))
     result.put_labels(features)
-    return result.eval()
+    # What is shared stays in the mode that it is in.
+    return result.train(source.training)
 
 
 def has_text_tower(model: Any) -> bool:
@@ -98,7 +100,7 @@ def _with_text_tower(model: str | PreTrainedModel, config: Any) -> Any:
         entry = entry_for(found.get("model_type"))
         if entry is None or entry.zero_shot is None or not entry.reads_labels(found):
             raise ValueError(no_text_tower(model, found.get("architectures"), found.get("hypothesis_template")))
-        settings: dict[str, Any] = {} if config is None else {"temporal_reuse": as_temporal_reuse_config(config)}
+        settings: dict[str, Any] = {} if config is None else {"temporal_reuse": config}
         return entry.zero_shot.from_pretrained(model, **settings)
     if not has_text_tower(model):
         template = getattr(model.config, "hypothesis_template", None)

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 import hf_ttr
+from hf_ttr.caching.snapshot import SnapshotError
 from hf_ttr.streaming import StreamEngine, StreamOptions
 
 from .streaming.engines import frames_of, run, scores
@@ -127,6 +128,36 @@ def test_another_template_is_that_of_the_stock_pipeline(kind: str) -> None:
     assert model.config.hypothesis_template == "{}"
 
 
+@torch.no_grad()
+def test_pictures_in_their_own_proportions_need_no_padding() -> None:
+    wide = [np.concatenate([frame, frame[::-1]], 1)[:, :40] for frame in frames()]
+    stock: Any = ZeroShotImageClassificationPipeline(
+        model=text_model("siglip2"), tokenizer=tokenizer("siglip2"), image_processor=image_processor("siglip2")
+    )
+    seen = processor("siglip2")(wide, do_sample_frames=False, return_tensors="pt").pixel_values
+    rows, columns = (side // 4 for side in seen.shape[-2:])
+    assert rows < columns and rows * columns < 36
+    for settings in ({"mode": "off"}, {"threshold": 0}):
+        model = labelled("siglip2", config=settings)
+        got = model(seen).frame_logits[0].sigmoid()
+        for frame, own in zip(wide, got):
+            answer = {one["label"]: one["score"] for one in stock(Image.fromarray(frame), candidate_labels=LABELS)}
+            assert own.tolist() == pytest.approx([answer[label] for label in LABELS], abs=2e-6)
+
+
+@by_kind
+@torch.no_grad()
+def test_steps_of_fixed_shapes_have_the_same_scores_where_everything_is_computed(kind: str) -> None:
+    plain, fast = (labelled(kind, config={"mode": "causal", "threshold": 1e-6}) for _ in range(2))
+    hf_ttr.optimize(fast, frozen=True, graphs=True, compile=False)
+    caches: list[Any] = [None, None]
+    for frame in pixels(kind)[0]:
+        outputs = [model(frame[None, None], past_key_values=own) for model, own in zip((plain, fast), caches)]
+        caches = [output.past_key_values for output in outputs]
+        torch.testing.assert_close(outputs[1].logits, outputs[0].logits, atol=1e-5, rtol=0)
+    assert fast.video_encoder.captured_steps is not None
+
+
 @by_kind
 @torch.no_grad()
 def test_a_checkpoint_by_its_name_is_the_model_in_memory(kind: str, tmp_path: Path) -> None:
@@ -134,7 +165,7 @@ def test_a_checkpoint_by_its_name_is_the_model_in_memory(kind: str, tmp_path: Pa
     by_name = hf_ttr.zero_shot(folder, LABELS, config={"threshold": 0.2})
     own = AutoTokenizer.from_pretrained(folder)
     in_memory = hf_ttr.zero_shot(text_model(kind), LABELS, config={"threshold": 0.2}, tokenizer=own)
-    assert type(by_name) is type(in_memory) and not by_name.training
+    assert type(by_name) is type(in_memory) and not by_name.training and not in_memory.training
     torch.testing.assert_close(by_name(pixels(kind)).logits, in_memory(pixels(kind)).logits, atol=1e-5, rtol=0)
     assert by_name.config.id2label == dict(enumerate(LABELS)) and by_name.config.num_labels == 3
     assert by_name.config.label2id == {label: number for number, label in enumerate(LABELS)}
@@ -194,6 +225,32 @@ def test_other_labels_of_the_same_model_go_on_with_the_same_stream() -> None:
     ]
     assert len({identity["labels"] for identity in identities}) == 3
     assert len({identity["model"] for identity in identities}) == 3
+
+
+@by_kind
+def test_a_stream_goes_on_from_a_file_with_the_same_labels_alone(kind: str, tmp_path: Path) -> None:
+    engine = StreamEngine(labelled(kind), processor(kind), StreamOptions())
+    engine.add("door")
+    for number, frame in enumerate(frames()[:3]):
+        engine.push("door", frame, index=number, time=number / 25)
+        engine.step()
+    engine.save("door", tmp_path / "door.safetensors")
+    other = StreamEngine(labelled(kind), processor(kind), StreamOptions())
+    other.load("door", tmp_path / "door.safetensors")
+    assert torch.equal(scores(run(other, "door", frames(), 3)), scores(run(engine, "door", frames(), 3)))
+    model = hf_ttr.zero_shot(text_model(kind), ["a car", "a cat"], tokenizer=tokenizer(kind))
+    with pytest.raises(SnapshotError):
+        StreamEngine(model, processor(kind), StreamOptions()).load("door", tmp_path / "door.safetensors")
+
+
+def test_settings_given_for_a_checkpoint_are_merged_with_its_own(tmp_path: Path) -> None:
+    whole = hf_ttr.with_temporal_reuse(text_model("clip"), {"mode": "causal", "max_age": 7})
+    whole.save_pretrained(tmp_path)
+    tokenizer("clip").save_pretrained(tmp_path)
+    model: Any = hf_ttr.zero_shot(str(tmp_path), LABELS, config={"threshold": 0.3})
+    reuse = model.config.temporal_reuse
+    assert (reuse.mode, reuse.max_age, reuse.threshold) == ("causal", 7, 0.3)
+    assert model.config.vision_config.temporal_reuse is model.config.temporal_reuse
 
 
 def test_the_pipeline_takes_labels_in_each_call_or_for_good(tmp_path: Path) -> None:

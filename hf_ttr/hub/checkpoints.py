@@ -77,8 +77,9 @@ def checkpoint_type(model: str, chooses_labels: bool = False) -> str:
         raise CheckpointError(no_text_tower(model, architectures, config.get("hypothesis_template")))
     if reads_labels and not chooses_labels:
         raise CheckpointError(
-            f"The model '{model}', a {architectures[0]}, reads its labels, and none were chosen; choose some (--labels "
-            "of hf-ttr classify and stream, or hf_ttr.zero_shot), or pass one that was trained for classification."
+            f"The model '{model}', a {architectures[0]}, reads its labels, and none were chosen; choose some "
+            "(--labels of hf-ttr classify and stream, or hf_ttr.zero_shot), or pass one that was trained for "
+            "classification."
         )
     if not chooses_labels and architectures and not any(map(is_classifier, architectures)):
         raise CheckpointError(
