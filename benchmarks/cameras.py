@@ -1,10 +1,10 @@
 """
 How many cameras a core holds: streams of 1280 x 720 in H.264, from the packet to the label.
 
-Cameras are real static scenes, played to and fro, or one picture of them with the noise of a sensor, encoded as cameras
-do. Models of the size of ViT-B and VideoMAE-B have random weights: nothing is said of their answers. How much they may
-reuse is decided by a trained ViT-Tiny: at the largest threshold (or skipping the most frames) at which its answers stay
-near those of the dense model.
+Cameras are real static scenes, played to and fro, or one picture of them with the noise of a sensor, encoded as
+cameras do. Models of the size of ViT-B and VideoMAE-B have random weights: nothing is said of their answers. How much
+they may reuse is decided by a trained ViT-Tiny: at the largest threshold (or skipping the most frames) at which its
+answers stay near those of the dense model.
 """
 
 from __future__ import annotations
