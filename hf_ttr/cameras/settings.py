@@ -30,6 +30,7 @@ from ..streaming.names import said_kind
 from ..streaming.options import StreamOptions
 from .nearest import nearest
 from .secrets import Address, FromEnvironment, WebhookAddress, has_environment, plain, said
+from .webhook import OWN_HEADERS
 
 
 DATA_FOLDER = "hf-ttr-data"
@@ -267,6 +268,8 @@ class WebhookSettings(Settings):
         for name, text in value.items() if isinstance(value, Mapping) else ():
             if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", str(name)):
                 raise broken("is no name of a header; use letters, digits and hyphens.", str(name))
+            if str(name).lower() in OWN_HEADERS:
+                raise broken("is a header that each request has already; leave it out.", str(name))
             text = text.get_secret_value() if isinstance(text, SecretStr) else text
             if not isinstance(text, str) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]|^\s|\s$", text):
                 raise broken("must be text in one line, without spaces around it; put it in quotes.", str(name))

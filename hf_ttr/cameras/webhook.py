@@ -23,7 +23,8 @@ RETRIED = (408, 425, 429)
 
 _REDIRECTIONS = (307, 308)
 _MOST_REDIRECTIONS = 3
-_OWN_HEADERS = ("content-length", "content-type", "host", "idempotency-key", "transfer-encoding")
+OWN_HEADERS = ("content-length", "content-type", "host", "idempotency-key", "transfer-encoding")
+"""That are not for settings to say."""
 
 
 class Webhook:
@@ -170,7 +171,7 @@ def _http_library() -> Any:
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or name.lower() in _OWN_HEADERS:
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or name.lower() in OWN_HEADERS:
             raise ValueError(f"The webhook cannot have a header '{shown(name)}'; take it out of `headers`.")
         if not re.fullmatch(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|", value):
             raise ValueError(

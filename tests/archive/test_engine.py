@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +26,8 @@ from .conftest import Archive
 
 SAME = ("path", "labels", "scores", "frames", "multiply_adds", "computed_share", "error", "error_kind", "divergence")
 OPTIONS = ArchiveOptions(verify=0.4, frame_sampling_rate=2)
+MISSING = 3
+"""Videos that a run has not come to when it ends."""
 
 
 def told(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -82,56 +86,46 @@ def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
         ArchiveOptions(**options)
 
 
-def test_actors_give_the_same_rows(archive: Archive, ray: Any, alone: list[dict[str, Any]], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def begun(archive: Archive, ray: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Any]]:
+    """The folder of a run over most of the videos on two processes, and what it told of its progress."""
     told_of: list[tuple[int, int, int]] = []
+    out = str(tmp_path_factory.mktemp("begun") / "out")
+    paths, workers = archive.paths[MISSING:], Workers(2, batch_size=2)
     run: Callable[..., None] = run_archive
-    run(
-        archive.paths,
-        archive.model,
-        str(tmp_path / "out"),
-        OPTIONS,
-        Workers(2, batch_size=2),
-        progress=lambda *numbers: told_of.append(numbers),
-    )
-    assert told(read_table(str(tmp_path / "out")).to_pylist()) == alone
-    assert told_of[0] == (0, 0, 9) and told_of[-1] == (9, 2, 9)
+    run(paths, archive.model, out, OPTIONS, workers, progress=lambda *numbers: told_of.append(numbers))
+    return out, told_of
 
 
-def test_a_run_goes_on_where_it_was(archive: Archive, ray: Any, alone: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_actors_give_the_same_rows(
+    archive: Archive, begun: tuple[str, list[Any]], alone: list[dict[str, Any]]
+) -> None:
+    out, told_of = begun
+    paths = archive.paths[MISSING:]
+    assert told(read_table(out).to_pylist()) == [row for row in alone if row["path"] in paths]
+    assert told_of[0] == (0, 0, len(paths)) and told_of[-1] == (len(paths), 2, len(paths))
+
+
+def test_a_command_goes_on_where_a_run_was(
+    archive: Archive, begun: tuple[str, list[Any]], alone: list[dict[str, Any]], tmp_path: Path
+) -> None:
     out = str(tmp_path / "out")
-    workers = Workers(1, batch_size=2)
-    run_archive(archive.paths[:4], archive.model, out, OPTIONS, workers)
-    before = {row["path"]: row["seconds"] for row in read_table(out).to_pylist()}
+    shutil.copytree(begun[0], out)
+    before = {row["path"]: row["seconds"] for row in read_table(out).to_pylist() if row["error"] is None}
     with pytest.raises(DataError, match="--resume"):
-        run_archive(archive.paths, archive.model, out, OPTIONS, workers)
+        run_archive(archive.paths, archive.model, out, OPTIONS, Workers(1))
+    other = replace(OPTIONS, verify=0.5)
     with pytest.raises(DataError, match="verify"):
-        run_archive(
-            archive.paths, archive.model, out, ArchiveOptions(verify=0.5, frame_sampling_rate=2), workers, resume=True
-        )
-    told_of: list[int] = []
-    run_archive(
-        archive.paths,
-        archive.model,
-        out,
-        OPTIONS,
-        workers,
-        resume=True,
-        progress=lambda done, errors, total: told_of.append(done),
-    )
-    rows = read_table(out).to_pylist()
-    assert told_of[0] == 4 and told(rows) == alone
-    assert {row["path"]: row["seconds"] for row in rows if row["path"] in before} == before
-
-
-def test_a_command_for_it(archive: Archive, ray: Any, alone: list[dict[str, Any]], tmp_path: Path) -> None:
+        run_archive(archive.paths, archive.model, out, other, Workers(1), resume=True)
     listed = tmp_path / "videos.txt"
     listed.write_text("\n".join(archive.paths))
-    out = str(tmp_path / "out")
     command = ["archive", str(listed), archive.model, "--out", out, "--workers", "1", "--verify", "0.4"]
     runner = CliRunner(env={"COLUMNS": "120"})
-    result = runner.invoke(app, [*command, "--frame-sampling-rate", "2", "--strict"])
+    result = runner.invoke(app, [*command, "--frame-sampling-rate", "2", "--strict", "--resume"])
     assert result.exit_code == 1, result.output
-    assert told(read_table(out).to_pylist()) == alone
+    rows = read_table(out).to_pylist()
+    assert told(rows) == alone
+    assert {row["path"]: row["seconds"] for row in rows if row["path"] in before} == before
     again = runner.invoke(app, ["archive", "--report", out, "--json"])
     assert again.exit_code == 0, (again.output, again.exception)
     found = json.loads(again.stdout)
@@ -147,15 +141,12 @@ def test_a_command_for_it(archive: Archive, ray: Any, alone: list[dict[str, Any]
 
 
 def test_found_videos_become_features(archive: Archive, ray: Any) -> None:
-    table = hf_ttr.ray.find_videos(archive.folder).map_batches(
-        hf_ttr.ray.VideoEmbedder,
-        fn_constructor_kwargs={"model": archive.model, "per_frame": True},
-        batch_size=None,
-        num_cpus=1,
-        compute=ray.data.ActorPoolStrategy(size=1),
-    )
-    rows = table.take_all()
-    assert sorted(row["path"] for row in rows) == sorted(archive.paths)
+    batch = hf_ttr.ray.find_videos(archive.folder).take_batch(100)
+    assert sorted(batch["path"]) == sorted(archive.paths)
+    embed = hf_ttr.ray.VideoEmbedder(archive.model, per_frame=True)
+    rows = embed(batch).to_pylist()
+    embed.close()
+    assert [row["path"] for row in rows] == list(batch["path"])
     for row in rows:
         if row["error"] is None:
             assert len(row["embedding"]) == row["frames"] == 10 and len(row["embedding"][0]) == 32

@@ -178,6 +178,7 @@ def test_a_zone_has_what_its_camera_has_unless_it_says_otherwise() -> None:
         ({"webhook": {"url": "http://h", "headers": {"a b": "c"}}}, "webhook.headers", "no name of a header"),
         ({"webhook": {"url": "http://h", "headers": {"a": "c\r\nd: e"}}}, "webhook.headers", "in one line"),
         ({"webhook": {"url": "http://h", "headers": {"a": "\xe9"}}}, "webhook.headers", "ASCII"),
+        ({"webhook": {"url": "http://h", "headers": {"Host": "x"}}}, "webhook.headers", "each request has already"),
         ({"webhook": {"url": "http://h", "picture": True}}, "webhook", "no picture is made"),
         ({"states": {"agree": 1.5}}, "states.agree", "valid integer"),
         ({"zones": {"a b": [0, 0, 1, 1]}}, "zones.a b.[key]", "no name"),
