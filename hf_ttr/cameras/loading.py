@@ -27,8 +27,8 @@ def load_engine(settings: ServiceSettings) -> StreamEngine:
         ValueError: if labels, options and model do not fit; one sentence.
     """
     model, reuse = settings.model, dict(settings.temporal_reuse)
+    checkpoint_type(model, chooses_labels=settings.labels is not None)
     if settings.labels is None:
-        checkpoint_type(model)
         classifier = load_classifier(model, classifier_class(model), reuse).eval()
     else:
         classifier = zero_shot(model, settings.labels, config=reuse)
