@@ -188,6 +188,9 @@ def _mean_kl(dense: Sequence[torch.Tensor], found: Sequence[torch.Tensor]) -> fl
 
 def _cost(model: str, size: str, scene: str, rate: int, way: str) -> dict[str, Any]:
     chosen = _chosen(scene, rate)
+    if way == "skipping" and chosen["skip"] == 1:
+        # It is the dense model.
+        return {"skip": 1}
     paths = _cameras(scene, USUAL, FRAMES[rate] / rate)
     return _alone(_watch, MODELS[model], size, paths, rate, way, chosen["threshold"], chosen["skip"])
 
