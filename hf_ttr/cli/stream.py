@@ -72,6 +72,14 @@ def stream(
     frame_sampling_rate: Annotated[
         int, typer.Option(metavar="FRAMES", help="Look at every so many-th frame; the others cost next to nothing.")
     ] = 1,
+    max_fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRAMES",
+            help="Look at so many frames of a second at most; where the codec allows it, others are not even decoded.",
+            show_default="all",
+        ),
+    ] = None,
     top_k: Annotated[int, typer.Option(metavar="LABELS", help="Number of labels of a result.")] = 5,
     latency_budget_ms: Annotated[
         float | None,
@@ -163,7 +171,7 @@ def stream(
     }
     with _as_input_errors():
         StreamOptions(window, stride, lookahead, top_k, **settings)
-        check_source_options(timeout=timeout, reconnect=reconnect)
+        check_source_options(timeout=timeout, reconnect=reconnect, max_fps=max_fps)
         choice = ResultChoice(every, on_change, min_score, None if fields is None else _split(fields))
         if not snapshot_every >= 0:
             raise ValueError(f"snapshot_every is {snapshot_every:g}, but must be a number of seconds.")
@@ -172,7 +180,7 @@ def stream(
     check_paths(model)
     sources = _named(source)
     _check_files(sources)
-    options: dict[str, Any] = {**settings, "reconnect": reconnect, "timeout": timeout}
+    options: dict[str, Any] = {**settings, "reconnect": reconnect, "timeout": timeout, "max_fps": max_fps}
     if protocol:
         options["protocols"] = protocol
     with _stopped_by_signals() as signals:

@@ -10,7 +10,7 @@ _OPTIONS = {
     for name in (
         *("window", "stride", "lookahead", "top_k", "frame_sampling_rate", "latency_budget_ms", "max_threshold"),
         *("verify_every", "max_divergence", "every", "on_change", "min_score", "fields"),
-        *("timeout", "reconnect", "snapshot_every"),
+        *("timeout", "reconnect", "snapshot_every", "max_fps"),
     )
 } | {"compute_budget": "--budget"}
 

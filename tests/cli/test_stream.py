@@ -104,6 +104,15 @@ def test_bad_input_is_one_sentence(runner: CliRunner, arguments: list[str], mess
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_at_most_so_many_frames_a_second(runner: CliRunner, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    result = runner.invoke(app, ["stream", DEMO, "--model", VIT, "--max-fps", "5", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert [one["first_frame"] for one in lines(out)] == list(range(0, 64, 5))
+    wrong = runner.invoke(app, ["stream", DEMO, "--model", VIT, "--max-fps", "0"])
+    assert wrong.exit_code == 2 and "--max-fps is 0" in wrong.stderr
+
+
 def test_chosen_results_and_fields(runner: CliRunner, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
     command = [
