@@ -33,6 +33,9 @@ BARREN_PACKETS = 500
 # Seconds until a camera that had no frame is asked again.
 CAMERA_PAUSE = 0.005
 
+# Frames that are reordered, or wait for others, at a time.
+MOST_MISSING = 64
+
 DEFAULT_FPS = 25.0
 # A rate above it is the time base of a container that does not know the rate.
 HIGHEST_FPS = 1000.0
@@ -69,6 +72,8 @@ class DecodedSource(FrameSource):
         self._arrival = 0.0
         self._decodes: Literal["DEFAULT", "NONREF"] = "DEFAULT"
         self._left_out = 0
+        # Of frames that did not come out of their packets.
+        self._missing: set[int] = set()
         self._barren = 0
         self._lock = threading.Lock()  # held while FFmpeg is at work: it must not be closed meanwhile
 
@@ -115,7 +120,7 @@ class DecodedSource(FrameSource):
                 if pictures or packet.is_discard:
                     self._barren = 0
                 elif is_surplus:
-                    self._left_out += 1
+                    self._leave_out(packet.pts)
                 else:
                     self._barren += 1
                 end = self._barren >= BARREN_PACKETS
@@ -127,6 +132,23 @@ class DecodedSource(FrameSource):
         except VideoDecodingError as error:  # a frame that is too large
             return [], True, SourceError(str(error))
         return frames, end, self._fault(video, broken) if end else None
+
+    def _leave_out(self, pts: int | None) -> None:
+        """Notes a frame that did not come out of its packet: it is left out, or comes later."""
+        if pts is None or len(self._missing) >= MOST_MISSING:
+            self._left_out += 1 + len(self._missing)
+            self._missing.clear()
+        else:
+            self._missing.add(pts)
+
+    def _number(self, pts: int | None) -> int:
+        """The number of a frame in the source: those that were left out before it count."""
+        if pts is not None and self._missing:
+            self._missing.discard(pts)
+            before = {one for one in self._missing if one < pts}
+            self._missing -= before
+            self._left_out += len(before)
+        return self.decoded + self._left_out
 
     def _is_surplus(self, packet: Packet) -> bool:
         """Whether the frame of a packet is known not to be looked at."""
@@ -165,7 +187,7 @@ class DecodedSource(FrameSource):
         if self._origin is None and stamp is not None:
             self._origin = stamp - moment
         self.repaired_timestamps = self._clock.repaired
-        frame = Frame(partial(_convert, picture, self.name, video.still), moment, self.decoded + self._left_out)
+        frame = Frame(partial(_convert, picture, self.name, video.still), moment, self._number(picture.pts))
         self.decoded += 1
         return frame
 

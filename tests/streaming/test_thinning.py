@@ -32,6 +32,7 @@ def read(data: bytes, **options: Any) -> tuple[list[int], list[int], Any]:
 def test_the_first_frame_of_each_span_is_given_as_a_whole_decoding_has_it(
     max_fps: float, codec_options: dict[str, str]
 ) -> None:
+    # Of several threads, which hold frames back.
     data = encode(pictures(36), ("matroska", "libx264", "yuv420p"), codec_options=codec_options)
     firsts = [next(group) for _, group in itertools.groupby(range(36), lambda index: int(index / 25 * max_fps + 1e-9))]
     shown, numbers, source = read(data, max_fps=max_fps)
