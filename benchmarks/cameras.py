@@ -70,7 +70,7 @@ def cells(quick: bool) -> Iterable[Cell]:
     rates = RATES[1:2] if quick else RATES
     for codec, rate in itertools.product(CODECS, (None, *rates)):
         name = "every frame" if rate is None else f"{rate} fps"
-        yield Cell(f"decoding | {codec} | {name}", partial(_alone, _decode, codec, rate))
+        yield Cell(f"decoding | {codec} | {name}", partial(_decoding_of, codec, rate))
     for scene, rate in itertools.product(SCENES, rates):
         yield Cell(f"settings | {scene} | {rate} fps", partial(_chosen, scene, rate), {"kl": LARGEST_KL})
     size = "tiny" if quick else "base"
@@ -137,9 +137,12 @@ def _on_one_core() -> None:
     torch.set_num_threads(1)
 
 
-def _decode(codec: str, rate: int | None, seconds: float = 20.0) -> dict[str, Any]:
+def _decoding_of(codec: str, rate: int | None, seconds: float = 20.0) -> dict[str, Any]:
+    return _alone(_decode, _cameras("busy", codec, seconds), rate, seconds)
+
+
+def _decode(paths: Sequence[str], rate: int | None, seconds: float) -> dict[str, Any]:
     """Decoding, and conversion of the frames that are looked at, without a model."""
-    paths = _cameras("busy", codec, seconds)
     began, decoded, given = time.process_time(), 0, 0
     for path in paths:
         with open_source(path, max_fps=rate) as source:
