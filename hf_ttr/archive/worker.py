@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import math
-import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +14,7 @@ import torch
 
 from ..checks import first_line
 from ..display import shown
+from ..machine import give_back_memory
 from ..streaming.caches import StreamCaches
 from .answers import Task
 from .cut import Clips, WholeVideo
@@ -230,13 +228,6 @@ class VideoWorker:
 
     def _forget(self, lane: Lane) -> None:
         self._caches.drop(lane.names)
-
-
-def give_back_memory() -> None:
-    """Gives what is free to the system: of tensors of many sizes an allocator keeps ever more, which no one uses."""
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):  # another library of C
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 def is_chosen(path: str, share: float) -> bool:

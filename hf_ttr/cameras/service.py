@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..caching.snapshot import SnapshotError
 from ..display import shown
+from ..machine import give_back_memory
 from ..streaming import StreamEngine, StreamResult, StreamStatistics, VideoStreams
 from ..streaming.base import label, reason_of
 from ..streaming.snapshot_folder import SnapshotFolder
@@ -241,6 +242,7 @@ class CameraService:
         """Writes all states, before snapshots that are behind them."""
         trackers = [tracker for camera in self._cameras.values() for tracker in camera.trackers.values()]
         self._store.commit({tracker.place: tracker.to_dict() for tracker in trackers})
+        give_back_memory()
 
     def _tell_state(self, name: str, statistics: StreamStatistics) -> None:
         state = statistics.state
