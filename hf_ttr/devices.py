@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .checks import first_line
+
 
 MIN_CAPABILITY = (8, 0)
 """The oldest compute capability for which Triton compiles matrix products of all dtypes of the kernels."""
@@ -32,6 +34,26 @@ def on_device(numbers: Sequence[int], device: torch.device) -> torch.Tensor:
     """Numbers that the host knows, a `torch.LongTensor` on a device; the host does not wait until they are there."""
     own = torch.tensor(numbers, dtype=torch.long, device="cpu")
     return own.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else own.to(device)
+
+
+def check_device(device: str | None) -> None:
+    """
+    Looks whether there is such a device.
+
+    Args:
+        device (`str`, *optional*): its name; without one, all is well.
+
+    Raises:
+        ValueError: if it cannot be used; one sentence.
+    """
+    if device is None:
+        return
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"The device '{device}' cannot be used here ({first_line(error)}); pass 'cpu', or leave it out."
+        ) from error
 
 
 def place_model(model: Any, device: str | torch.device | None = None, dtype: str | None = None) -> bool:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..devices import place_model
-from ..hub.checkpoints import checkpoint_type, classifier_class, load_classifier, load_video_processor
+from ..devices import check_device, place_model
+from ..hub.checkpoints import (
+    CheckpointError,
+    checkpoint_type,
+    classifier_class,
+    load_classifier,
+    load_video_processor,
+)
 from ..labelling import zero_shot
 from ..streaming import StreamEngine
 
@@ -24,14 +30,19 @@ def load_engine(settings: ServiceSettings) -> StreamEngine:
 
     Raises:
         CheckpointError: if there is no such model, or it cannot be used; one sentence.
-        ValueError: if labels, options and model do not fit; one sentence.
+        ValueError: if there is no such device, or labels, options and model do not fit; one sentence.
     """
     model, reuse = settings.model, dict(settings.temporal_reuse)
-    checkpoint_type(model, chooses_labels=settings.labels is not None)
-    if settings.labels is None:
-        classifier = load_classifier(model, classifier_class(model), reuse).eval()
-    else:
-        classifier = zero_shot(model, settings.labels, config=reuse)
+    check_device(settings.device)
+    try:
+        checkpoint_type(model, chooses_labels=settings.labels is not None)
+        if settings.labels is None:
+            classifier = load_classifier(model, classifier_class(model), reuse).eval()
+        else:
+            classifier = zero_shot(model, settings.labels, config=reuse)
+    except ValueError as error:
+        # What the library calls an argument is a setting here.
+        raise CheckpointError(str(error).replace("candidate_labels", "labels")) from error
     processor = load_video_processor(model)
     place_model(classifier, settings.device, settings.dtype)
     options = replace(settings.stream_options, top_k=1)

@@ -185,7 +185,7 @@ class CameraService:
         try:
             return self._made(engine, folder.folder, origins, resume=True)
         except SnapshotError as error:
-            logger.warning(f"{shown(error, None)} All cameras begin anew.")
+            logger.warning(f"All cameras begin anew: {shown(error, None)}")
         for camera in self._cameras.values():
             for tracker in camera.trackers.values():
                 tracker.begin_anew()

@@ -18,7 +18,7 @@ from ..hub.checkpoints import (
     load_video_processor,
     naming_model,
 )
-from .errors import InputError, first_line
+from .errors import InputError
 from .label_options import ChosenLabels, as_label_options
 
 
@@ -99,16 +99,12 @@ def _with_dtype(pipe: Any, dtype: str | None, model: str) -> Any:
 
 
 def _check_device(device: str | None) -> None:
-    import torch
+    from ..devices import check_device
 
-    if device is None:
-        return
     try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"The device '{device}' cannot be used here ({first_line(error)}); pass 'cpu', or leave it out."
-        ) from error
+        check_device(device)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 @contextmanager

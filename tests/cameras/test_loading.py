@@ -67,3 +67,11 @@ def test_without_labels_a_model_has_its_own(tmp_path: Path) -> None:
 def test_labels_and_model_that_do_not_fit(saves: Any, labels: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=words):
         load_engine(settings_of(saves(tmp_path / "model"), tmp_path, labels=labels))
+
+
+def test_what_is_wrong_is_said_of_the_setting_and_not_of_an_argument(tmp_path: Path) -> None:
+    model = colours.save_model(tmp_path / "model")
+    with pytest.raises(ValueError, match="; leave labels out, or pass a CLIP"):
+        load_engine(settings_of(model, tmp_path, labels=LABELS))
+    with pytest.raises(ValueError, match="The device 'abacus' cannot be used here"):
+        load_engine(settings_of(model, tmp_path, device="abacus"))
