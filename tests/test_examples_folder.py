@@ -145,7 +145,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_all_examples_are_listed() -> None:
     text = (EXAMPLES / "README.md").read_text()
-    found = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".sh", ".ipynb")} | {"space/README.md"}
+    kinds = (".ipynb", ".py", ".sh", ".yaml")
+    found = {path.name for path in EXAMPLES.iterdir() if path.suffix in kinds} | {"space/README.md"}
     listed = re.findall(r"\| \[[^]]+\]\(([^)]+)\)", text)
     assert set(listed) == found and len(listed) == len(found)
 
