@@ -6,6 +6,7 @@ from . import (
     ablation,
     archive,
     calibration,
+    camera_hours,
     cameras,
     clips,
     dense_outputs,
@@ -74,4 +75,5 @@ PARTS: tuple[Part, ...] = (
     archive.ROWS_PART,
     archive.SPEED_PART,
     cameras.PART,
+    camera_hours.PART,
 )
