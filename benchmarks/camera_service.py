@@ -77,7 +77,7 @@ class Service:
     def start(self) -> None:
         """Starts it; it does not watch yet."""
         # As one thread of its own serves many cameras, what the caller has set must not matter.
-        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_", "HF_TTR_"))}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

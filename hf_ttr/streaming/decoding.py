@@ -99,6 +99,7 @@ class DecodedSource(FrameSource):
 
         broken: Exception | None = None
         packet: Packet | None = None
+        began = time.monotonic()
         try:
             packet = next(self._packets, None)
         except av.error.BlockingIOError:  # some cameras have nothing yet, and do not wait
@@ -107,7 +108,9 @@ class DecodedSource(FrameSource):
             return [], False, None
         except Exception as error:  # of FFmpeg, or of the file object of a caller
             broken = error
-        end = packet is None
+        # Of a wait that was broken off, FFmpeg's parser may give what it held back, as if nothing had been.
+        is_silent = self.is_live and video.timeout is not None and time.monotonic() - began >= video.timeout
+        end = packet is None or is_silent
         pictures: list[VideoFrame] = []
         if packet is not None:
             self._arrival = time.monotonic()
@@ -123,15 +126,15 @@ class DecodedSource(FrameSource):
                     self._leave_out(packet.pts)
                 else:
                     self._barren += 1
-                end = self._barren >= BARREN_PACKETS
+                end = end or self._barren >= BARREN_PACKETS
         if end:
-            pictures = self._decode(video, None)
+            pictures += self._decode(video, None)
         try:
             check_decoder(video.stream, self.label, self._limits)
             frames = [self._frame(video, picture) for picture in pictures]
         except VideoDecodingError as error:  # a frame that is too large
             return [], True, SourceError(str(error))
-        return frames, end, self._fault(video, broken) if end else None
+        return frames, end, self._fault(video, broken, is_silent) if end else None
 
     def _leave_out(self, pts: int | None) -> None:
         """Notes a frame that did not come out of its packet: it is left out, or comes later."""
@@ -191,14 +194,14 @@ class DecodedSource(FrameSource):
         self.decoded += 1
         return frame
 
-    def _fault(self, video: OpenVideo, error: Exception | None) -> SourceError | None:
+    def _fault(self, video: OpenVideo, error: Exception | None, is_silent: bool) -> SourceError | None:
         """What was wrong with the stream that is at its end, if anything."""
         import av
 
         after = f"after {self.decoded} frames"
         copy = "replace it by a complete copy"
         sender = "check the network and its sender"
-        if isinstance(error, av.error.ExitError) and video.timeout is not None:
+        if video.timeout is not None and (is_silent or isinstance(error, av.error.ExitError)):
             text = f"gave nothing for {video.timeout:g} s {after}; {sender}, or raise `timeout`"
         elif video.guard is not None and video.guard.error is not None:
             error = video.guard.error

@@ -2,6 +2,7 @@
 
 import http.server
 import io
+import signal
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from hf_ttr.streaming.reconnection import ReconnectingSource
 from hf_ttr.streaming.states import RECONNECTING
 from hf_ttr.video import VideoDecodingError
 
+from ..cameras.services import RtspCamera, jpeg
 from .clips import encode, index_of, noise, packets_of, picture, pictures, send, serving
 
 
@@ -369,6 +371,32 @@ def test_server_that_stalls(live):
     assert len(frames) >= 28
     assert f"gave nothing for 0.5 s after {len(frames)} frames" in fault
     assert time.monotonic() - began < 50
+
+
+def test_silence_is_waited_for_once(tmp_path):
+    waits = []
+
+    def timed(packets):
+        while True:
+            began = time.monotonic()
+            try:
+                packet = next(packets, None)
+            finally:
+                waits.append(time.monotonic() - began)
+            yield packet
+
+    with RtspCamera(tmp_path, [jpeg((200, 30, 30)), jpeg((30, 200, 30))]) as camera:
+        source = open_source(camera.url, timeout=3.0, reconnect=0)
+        source._packets = timed(source._packets)
+        frames = source.frames()
+        for _ in range(5):
+            next(frames)
+        camera.process.send_signal(signal.SIGSTOP)
+        # FFmpeg holds the last frame back until the next one comes, and gives it when the wait is broken off.
+        with pytest.raises(SourceError, match=r"gave nothing for 3 s after \d+ frames"):
+            for _ in frames:
+                pass
+    assert sum(wait >= 3.0 for wait in waits) == 1
 
 
 def test_server_that_breaks_off():
