@@ -374,7 +374,7 @@ def table(result: dict[str, Any]) -> Block:
         ("pictures classified, dropped", f"{row['classified']:,.0f}, {row['dropped']:,.0f}"),
         ("tokens computed", f"{row['tokens_computed']:.0%}"),
         ("connections found again", f"{row['reconnections']:,.0f}"),
-        ("memory", f"{_course(memory)} MiB"),
+        ("memory in MiB", _course(memory)),
         ("open files", _course(files)),
         ("of a core for a camera", f"{row['core_share']:.1%}"),
     ]
