@@ -68,11 +68,12 @@ def watch(
 
 
 def _run(path: str, settings: ServiceSettings) -> None:
-    from ..cameras.service import CameraService
-    from ..streaming import SourceError
-    from .loading import quiet
+    with _not_read_again():
+        from ..cameras.service import CameraService
+        from ..streaming import SourceError
+        from .loading import quiet
 
-    service = CameraService(settings)
+        service = CameraService(settings)
     with _logging(), _signals(service, path) as signals, quiet():
         try:
             service.run()
@@ -127,6 +128,10 @@ def _logging() -> Iterator[None]:
 def _signals(service: CameraService, path: str) -> Iterator[list[int]]:
     """SIGTERM and Ctrl-C end the service behind the results that are there, SIGHUP reads the settings again."""
     came: list[int] = []
+    if not _is_main_thread():
+        # Signals are not for this thread.
+        yield came
+        return
 
     def end(number: int, frame: Any) -> None:
         came.append(number)
@@ -146,6 +151,23 @@ def _signals(service: CameraService, path: str) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if came and number != getattr(signal, "SIGHUP", None) else handler)
+
+
+@contextmanager
+def _not_read_again() -> Iterator[None]:
+    """What asks for the settings to be read again, while all is loaded that does so, would end the program."""
+    if not hasattr(signal, "SIGHUP") or not _is_main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _reload(service: CameraService, path: str) -> None:
