@@ -135,10 +135,9 @@ def test_a_broken_promise_is_noticed_where_whole_weights_change(
     with torch.no_grad():
         for each in (model, plain):
             for weight in each.base_model.parameters():
-                # What patches are embedded with stays: of errors that double, one may come to lie at the threshold.
-                if weight.dim() == 2:
-                    change(weight)
-    torch.testing.assert_close(run(model), run(plain), rtol=1e-4, atol=1e-4)
+                change(weight)
+    # Of the first piece: what is planned behind it goes by how salient tokens are, whose order rounding may change.
+    torch.testing.assert_close(run(model)[0], run(plain)[0], rtol=1e-4, atol=1e-4)
 
 
 def test_optimizing_again_packs_what_is_there_now(make: Callable[..., Any]) -> None:

@@ -292,8 +292,11 @@ class ReuseInvariants:
             loaded = loader.from_pretrained(tmp_path, dtype=case.dtype, attn_implementation=case.attention)
             assert type(loaded) is type(model)
             assert not loaded.training
+            weights, saved = loaded.state_dict(), model.state_dict()
+            assert weights.keys() == saved.keys() and all(torch.equal(weights[name], saved[name]) for name in saved)
             output, expected = loaded(clip), model(clip)
-            assert_same(case.states(output), case.states(expected))
+            # Not bit for bit: the same weights lie elsewhere in memory, by which some processors round.
+            assert_near(case.states(output), case.states(expected), case.tolerance)
             assert_same(output.reuse.to_tuple(), expected.reuse.to_tuple())
 
     def test_auto_classes_know_the_model(self, case: ModelCase, tmp_path: Path) -> None:
