@@ -171,4 +171,6 @@ def test_flex_attention_with_a_mask_is_refused_on_the_cpu(kind: str) -> None:
     with pytest.raises(ValueError, match="'flex_attention' cannot be given a mask on the CPU.*'sdpa'"):
         logits(model)
     expected = logits(hf_ttr.with_temporal_reuse(MAKERS[kind](), {"mode": "off"}))
-    torch.testing.assert_close(logits(model, temporal_reuse={"mode": "off", "reduction": []}), expected)
+    # Compiling it takes most of a minute, and it is the same.
+    with torch.compiler.set_stance("force_eager"):
+        torch.testing.assert_close(logits(model, temporal_reuse={"mode": "off", "reduction": []}), expected)
