@@ -282,8 +282,8 @@ def table(result: dict[str, Any]) -> Block:
         "one core keeps up with: seconds of video over seconds of the core, decoding, conversion and preparation "
         "included, behind the first result of each camera. Models have random weights. Threshold and skipping are the "
         f"largest at which the answers of a trained ViT-Tiny on the same frames have a KL of at most {LARGEST_KL:g} "
-        "from the dense ones (mean over the frames); a dash: skipping any frame has more, or the model looks at windows. The last column is what "
-        "decoding takes of the core at that number of cameras.",
+        "from the dense ones (mean over the frames); a dash: skipping any frame has more, or the model looks at "
+        "windows. The last column is what decoding takes of the core at that number of cameras.",
         Table(header, rows),
     ]
 
