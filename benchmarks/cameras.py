@@ -213,7 +213,8 @@ def _watch(
     sources = {f"camera {number}": open_source(path, max_fps=rate / skip) for number, path in enumerate(paths)}
     seen: dict[str, int] = {}
     began, first, ended, results = 0.0, 0.0, 0.0, []
-    with VideoStreams(engine, sources) as streams:
+    # What is read ahead before the clock starts would cost nothing.
+    with VideoStreams(engine, sources, capacity=1) as streams:
         for result in streams:
             seen.setdefault(result.stream, result.last_frame)
             if not began:
