@@ -182,6 +182,8 @@ class CameraService:
             for place, tracker in camera.trackers.items():
                 if place not in same:
                     tracker.begin_anew()
+        # Before the folder says that they go on: results that are numbered anew would be taken for old ones.
+        self._keep()
         try:
             return self._made(engine, folder.folder, origins, resume=True)
         except SnapshotError as error:
@@ -189,6 +191,7 @@ class CameraService:
         for camera in self._cameras.values():
             for tracker in camera.trackers.values():
                 tracker.begin_anew()
+        self._keep()
         for name in engine.names:
             engine.remove(name)
         return self._made(engine, folder.folder, origins, resume=False)
@@ -297,6 +300,7 @@ class CameraService:
         for name, camera in made.items():
             for tracker in camera.trackers.values():
                 tracker.begin_anew()
+            self._store.commit({place: tracker.to_dict() for place, tracker in camera.trackers.items()})
             streams.add(name, camera.opener, camera.crops, camera.origins)
         gone = {*changes.removed, *changes.changed}
         self._cameras = {name: one for name, one in self._cameras.items() if name not in gone} | made

@@ -102,6 +102,23 @@ def test_zones_have_states_of_their_own_from_one_decoded_stream(tmp_path: Path) 
     assert found == {"left": [("red", 0, 2), ("green", 10, 12)], "right": [("blue", 0, 4), ("red", 6, 10)]}
 
 
+def test_what_begins_anew_is_on_disk_before_the_streams_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = colours.video(tmp_path / "door.mkv", colours.frames(("red", 20)))
+    CameraService(settings_of(tmp_path, {"door": {"source": path}}), colours.colour_engine()).run()
+    made, seen = CameraService._made, []
+
+    def noting(self: CameraService, *arguments: Any, **options: Any) -> Any:
+        seen.append(self._store.states()["door"]["results"])
+        return made(self, *arguments, **options)
+
+    monkeypatch.setattr(CameraService, "_made", noting)
+    for others in ({}, {"fps": 5}, {"fps": 5}, {"crop": [0, 0, 0.5, 1]}):
+        settings = settings_of(tmp_path, {"door": {"source": path, **others}})
+        CameraService(settings, colours.colour_engine()).run()
+    # Killed right there, another one would number what it sees as this one does.
+    assert seen == [20, 0, 4, 0]
+
+
 def test_a_rate_is_kept_and_counted(tmp_path: Path) -> None:
     path = colours.video(tmp_path / "door.mkv", colours.frames(("red", 50), ("green", 50)))
     service = CameraService(settings_of(tmp_path, {"door": {"source": path, "fps": 5}}), colours.colour_engine())
