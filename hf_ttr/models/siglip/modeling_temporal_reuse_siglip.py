@@ -98,7 +98,20 @@ class TemporalReuseSiglipVisionTower(PooledFrames, TemporalReuseSiglipVisionMode
     """The vision model inside of a SigLIP that compares frames with texts."""
 
 
-class TemporalReuseSiglipForZeroShotVideoClassification(ZeroShotClassifier, SiglipModel):
+class SiglipZeroShot(ZeroShotClassifier):
+    """How a SigLIP reads texts, each of which has a score by itself."""
+
+    tokenizing: ClassVar[dict[str, Any]] = {"padding": "max_length", "max_length": 64, "truncation": True}
+    exclusive: ClassVar[bool] = False
+
+    @property
+    def feature_size(self) -> int:
+        """See `ZeroShotClassifier.feature_size`."""
+        own: Any = self
+        return int(own.text_model.head.out_features)
+
+
+class TemporalReuseSiglipForZeroShotVideoClassification(SiglipZeroShot, SiglipModel):
     """
     Classifies clips frame by frame by labels that a text tower read; a clip's logits are the mean of its frames'.
 
@@ -108,14 +121,6 @@ class TemporalReuseSiglipForZeroShotVideoClassification(ZeroShotClassifier, Sigl
 
     config: TemporalReuseSiglipConfig
     encoder_class = TemporalReuseSiglipVisionTower
-    tokenizing = {"padding": "max_length", "max_length": 64, "truncation": True}
-    exclusive = False
-
-    @property
-    def feature_size(self) -> int:
-        """See `ZeroShotClassifier.feature_size`."""
-        own: Any = self
-        return int(own.text_model.head.out_features)
 
 
 __all__ = [

@@ -8,8 +8,8 @@ from transformers.models.siglip2.modeling_siglip2 import Siglip2Attention, Sigli
 
 from ..clip_family import ClipFamilyAttention, ClipFamilyLayer
 from ..frame_model import ClipClassifier, FrameClassifier, FrameModel
-from ..siglip.modeling_temporal_reuse_siglip import SiglipParts
-from ..zero_shot import PooledFrames, ZeroShotClassifier
+from ..siglip.modeling_temporal_reuse_siglip import SiglipParts, SiglipZeroShot
+from ..zero_shot import PooledFrames
 from .configuration_temporal_reuse_siglip2 import TemporalReuseSiglip2Config, TemporalReuseSiglip2VisionConfig
 
 
@@ -102,7 +102,7 @@ class TemporalReuseSiglip2VisionTower(PooledFrames, TemporalReuseSiglip2VisionMo
     """The vision model inside of a SigLIP 2 that compares frames with texts."""
 
 
-class TemporalReuseSiglip2ForZeroShotVideoClassification(ZeroShotClassifier, Siglip2Model):
+class TemporalReuseSiglip2ForZeroShotVideoClassification(SiglipZeroShot, Siglip2Model):
     """
     Classifies clips frame by frame by labels that a text tower read; a clip's logits are the mean of its frames'.
 
@@ -112,14 +112,6 @@ class TemporalReuseSiglip2ForZeroShotVideoClassification(ZeroShotClassifier, Sig
 
     config: TemporalReuseSiglip2Config
     encoder_class = TemporalReuseSiglip2VisionTower
-    tokenizing = {"padding": "max_length", "max_length": 64, "truncation": True}
-    exclusive = False
-
-    @property
-    def feature_size(self) -> int:
-        """See `ZeroShotClassifier.feature_size`."""
-        own: Any = self
-        return int(own.text_model.head.out_features)
 
 
 __all__ = [
