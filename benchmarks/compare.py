@@ -230,6 +230,7 @@ NOT_JUDGED = {
             "minutes",
             "cameras",
             "rtsp",
+            "skip",
         ),
         "says what was measured",
     ),
