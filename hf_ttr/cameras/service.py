@@ -25,6 +25,7 @@ from .loading import load_engine
 from .metrics import Metrics
 from .pictures import jpeg_of
 from .receivers import Receivers
+from .states import StateTracker
 from .status_server import StatusServer
 from .store import Store
 from .watched import WatchedCamera
@@ -41,6 +42,9 @@ SNAPSHOTS = "snapshots"
 
 CAPACITY = 2
 """Frames of a live camera that wait: more of them would only be older."""
+
+AVAILABLE = (LIVE, READING)
+"""States of a stream in which its camera is there."""
 
 TELL_EVERY = 1.0
 """Seconds between two looks at the counts of cameras."""
@@ -91,8 +95,12 @@ class CameraService:
     @property
     def states(self) -> dict[str, str | None]:
         """The state of each camera, or of each of its zones, by `camera/zone`; any thread may ask."""
-        cameras = list(self._cameras.values())
-        return {place: tracker.label for camera in cameras for place, tracker in camera.trackers.items()}
+        return {tracker.place: tracker.label for tracker in self._trackers}
+
+    @property
+    def _trackers(self) -> list[StateTracker]:
+        """Of all cameras."""
+        return [tracker for camera in list(self._cameras.values()) for tracker in camera.trackers.values()]
 
     def run(self) -> None:
         """
@@ -178,19 +186,17 @@ class CameraService:
         origins = {place: text for camera in self._cameras.values() for place, text in camera.origins.items()}
         same = folder.same(origins)
         folder.forget(folder.names - same)
-        for camera in self._cameras.values():
-            for place, tracker in camera.trackers.items():
-                if place not in same:
-                    tracker.begin_anew()
+        for tracker in self._trackers:
+            if tracker.place not in same:
+                tracker.begin_anew()
         # Before the folder says that they go on: results that are numbered anew would be taken for old ones.
         self._keep()
         try:
             return self._made(engine, folder.folder, origins, resume=True)
         except SnapshotError as error:
             logger.warning(f"All cameras begin anew: {shown(error, None)}")
-        for camera in self._cameras.values():
-            for tracker in camera.trackers.values():
-                tracker.begin_anew()
+        for tracker in self._trackers:
+            tracker.begin_anew()
         self._keep()
         for name in engine.names:
             engine.remove(name)
@@ -205,7 +211,7 @@ class CameraService:
             snapshots=folder,
             snapshot_every=self.settings.snapshot_every_s,
             resume=resume,
-            kept={place: one.results for camera in cameras.values() for place, one in camera.trackers.items()},
+            kept={tracker.place: tracker.results for tracker in self._trackers},
             keeps_all=False,
             origins=origins,
             crops={name: camera.crops for name, camera in cameras.items()},
@@ -243,19 +249,18 @@ class CameraService:
 
     def _keep(self) -> None:
         """Writes all states, before snapshots that are behind them."""
-        trackers = [tracker for camera in self._cameras.values() for tracker in camera.trackers.values()]
-        self._store.commit({tracker.place: tracker.to_dict() for tracker in trackers})
+        self._store.commit({tracker.place: tracker.to_dict() for tracker in self._trackers})
         give_back_memory()
 
     def _tell_state(self, name: str, statistics: StreamStatistics) -> None:
         state = statistics.state
         self._states[name] = state
-        self._say_available(name, state in (LIVE, READING))
+        self._say_available(name, state in AVAILABLE)
         why = "" if statistics.fault is None else f" ({shown(reason_of(statistics.fault, name), None)})"
         if state == FAILED:
             logger.error(shown(statistics.error, None))
         else:
-            level = logging.INFO if state in (LIVE, READING) else logging.WARNING
+            level = logging.INFO if state in AVAILABLE else logging.WARNING
             logger.log(level, f"{label(name)} is {state}{why}.")
 
     def _say_available(self, name: str, is_available: bool) -> None:
@@ -278,7 +283,7 @@ class CameraService:
                 dropped=statistics.dropped,
                 reconnections=statistics.reconnections,
                 fps=(taken - count) / (now - before) if now > before else None,
-                up=statistics.state in (LIVE, READING),
+                up=statistics.state in AVAILABLE,
             )
         self._store.flush()
 
@@ -307,7 +312,7 @@ class CameraService:
         self.settings = self.settings.model_copy(update={"cameras": settings.cameras})
         self._receivers.set_cameras(self._cameras)
         for name in self._cameras:
-            self._say_available(name, self._states.get(name) in (LIVE, READING))
+            self._say_available(name, self._states.get(name) in AVAILABLE)
         counts = [f"{len(names)} {what}" for what, names in vars(changes).items() if what != "needs_restart"]
         logger.info(f"The settings were read again: cameras {', '.join(counts)}.")
 

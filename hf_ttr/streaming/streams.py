@@ -459,12 +459,8 @@ class VideoStreams:
         if not self._all_given:
             self._saved = -math.inf
             return
-        if self._folder is not None and self.on_snapshot is not None:
-            self.on_snapshot()
-        for name in self._readers:
-            for part in self._parts[name]:
-                if (path := self.snapshot_path(part)) is not None:
-                    self.engine.save(part, path)
+        for part, path in self._to_save(list(self._readers)):
+            self.engine.save(part, path)
 
     def _save_all(self) -> None:
         self._save(list(self._readers))
@@ -472,13 +468,18 @@ class VideoStreams:
 
     def _save(self, names: Sequence[str]) -> None:
         """Writes the snapshots of sources."""
+        for part, path in self._to_save(names):
+            self._save_part(part, path)
+
+    def _to_save(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """The streams of sources with the paths of their snapshots, once it was told that these are written."""
         if self._folder is None or not names:
             return
         if self.on_snapshot is not None:
             self.on_snapshot()
         for name in names:
-            for part in self._parts.get(name, ()):
-                self._save_part(part, self._folder.path(part))
+            for part in self._parts[name]:
+                yield part, self._folder.path(part)
 
     def _save_part(self, name: str, path: str) -> None:
         """Writes a snapshot; one that fails is no reason to end anything, as the results are there."""
