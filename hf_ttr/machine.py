@@ -1,11 +1,18 @@
-"""This machine: what its processor calls itself, and memory that goes back to its system."""
+"""This machine: what its processor calls itself, and memory that is not kept for nothing."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+KERNELS = 8
+"""Kernels that a service keeps: those of a few layers of one call."""
+KERNEL_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
 def processor_name() -> str:
@@ -22,3 +29,21 @@ def give_back_memory() -> None:
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # another library of C
             ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def few_kernels() -> Iterator[None]:
+    """
+    Lets oneDNN keep few of the kernels that it makes for each shape; else it keeps a thousand.
+
+    With reuse, calls differ in their number of rows. Kernels of the past then lie between tensors that come and go, and
+    a process that runs for weeks holds ever more memory that is free but cannot be given back. It holds if nothing was
+    computed in this process before; what the user has set stays.
+    """
+    is_set = KERNEL_CACHE in os.environ
+    os.environ.setdefault(KERNEL_CACHE, str(KERNELS))
+    try:
+        yield
+    finally:
+        if not is_set:
+            del os.environ[KERNEL_CACHE]

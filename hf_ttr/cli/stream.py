@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..machine import few_kernels
 from ..streaming.options import StreamOptions, check_source_options
 from ..streaming.result_choice import ResultChoice
 from ..streaming.result_file import ResultFile, ResultFileError
@@ -196,7 +197,7 @@ def stream(
                         "kept": {name: result.number + 1 for name, result in file.last.items()},
                         "keeps_all": choice.takes_all,
                     }
-                with quiet():
+                with quiet(), few_kernels():
                     pipe = load_pipeline(
                         model,
                         wanted.settings,

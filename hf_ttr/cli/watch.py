@@ -15,6 +15,7 @@ import typer
 
 from ..checks import first_line
 from ..display import shown
+from ..machine import few_kernels
 from .errors import INTERRUPTED, InputError, ends_quietly
 
 
@@ -74,7 +75,7 @@ def _run(path: str, settings: ServiceSettings) -> None:
         from .loading import quiet
 
         service = CameraService(settings)
-    with _logging(), _signals(service, path) as signals, quiet():
+    with _logging(), _signals(service, path) as signals, quiet(), few_kernels():
         try:
             service.run()
         except (SourceError, OSError, ValueError, ImportError) as error:
