@@ -62,8 +62,14 @@ _EXIF = {
 
 def orientation_of(frame: VideoFrame, still: Orientation = UPRIGHT) -> Orientation:
     """How a decoded frame is turned, to the next quarter turn, by its whole display matrix; `still` without one."""
+    from av.sidedata.sidedata import SideDataContainer
+
+    # Its stub does not know what it is made of.
+    container: Any = SideDataContainer
     try:
-        all_data: Any = frame.side_data
+        # Not `frame.side_data`: the frame keeps that, and that the frame, and neither is free until Python looks for
+        # circles, which it seldom does among many objects.
+        all_data = container(frame)
         matrix = next((bytes(data) for data in all_data if data.type.name == "DISPLAYMATRIX"), None)
     except ValueError:  # PyAV gives none of the side data where there is a kind that it does not know
         return _quarter_turns(frame.rotation) if still == UPRIGHT else still

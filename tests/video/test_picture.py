@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import shutil
 import struct
@@ -14,6 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from hf_ttr import example
 from hf_ttr.streaming import open_source
 from hf_ttr.video import read_frames
 from hf_ttr.video.picture import UPRIGHT, _over_white, picture_to_rgb, still_orientation, to_rgb
@@ -222,3 +224,25 @@ def test_the_stream_is_the_one_that_ffmpeg_chooses(sizes, defaults, chosen, tmp_
 def test_transparency_is_over_white_whatever_the_strips():
     rgba = np.random.default_rng(0).integers(0, 256, (2100, 1000, 4), dtype=np.uint8)
     np.testing.assert_array_equal(_over_white(rgba), picture_to_rgb(PIL.Image.fromarray(rgba)))
+
+
+@pytest.mark.parametrize("max_fps", [None, 5.0])
+def test_frames_are_free_without_a_search_for_circles(max_fps: float | None) -> None:
+    """Python seldom searches where there are many objects: frames would fill the memory meanwhile."""
+    gc.collect()
+    before = _decoded_frames()
+    gc.disable()
+    try:
+        with open_source(example("demo.mp4"), max_fps=max_fps) as source:
+            for number, frame in enumerate(source.frames()):
+                assert frame.pixels.any()
+                if number == 8:
+                    assert _decoded_frames() - before <= 3
+        read_frames(example("demo.mp4"), range)
+        assert _decoded_frames() - before <= 3
+    finally:
+        gc.enable()
+
+
+def _decoded_frames() -> int:
+    return sum(type(one) is av.VideoFrame for one in gc.get_objects())
