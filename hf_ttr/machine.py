@@ -37,8 +37,8 @@ def few_kernels() -> Iterator[None]:
     Lets oneDNN keep few of the kernels that it makes for each shape; else it keeps a thousand.
 
     With reuse, calls differ in their number of rows. Kernels of the past then lie between tensors that come and go,
-    and a process that runs for weeks holds ever more memory that is free but cannot be given back. It holds if nothing
-    was computed in this process before; what the user has set stays.
+    and what is free between them cannot be given back. It holds if nothing was computed in this process before; what
+    the user has set stays.
     """
     is_set = KERNEL_CACHE in os.environ
     os.environ.setdefault(KERNEL_CACHE, str(KERNELS))
