@@ -101,7 +101,15 @@ def _with_text_tower(model: str | PreTrainedModel, config: Any) -> Any:
         if entry is None or entry.zero_shot is None or not entry.reads_labels(found):
             raise ValueError(no_text_tower(model, found.get("architectures"), found.get("hypothesis_template")))
         settings: dict[str, Any] = {} if config is None else {"temporal_reuse": config}
-        return entry.zero_shot.from_pretrained(model, **settings)
+        # Its types know what it returns without the report.
+        kind: Any = entry.zero_shot
+        loaded, report = kind.from_pretrained(model, output_loading_info=True, **settings)
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(
+                f"The model {shown(model)!r} has no weights for {', '.join(missing[:3])}; pass one with both of its "
+                "towers."
+            )
+        return loaded
     if not has_text_tower(model):
         template = getattr(model.config, "hypothesis_template", None)
         raise ValueError(no_text_tower(str(model.config.name_or_path or ""), [type(model).__name__], template))

@@ -8,7 +8,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .actors import VideoClassifier, VideoEmbedder
     from .engine import Workers, run_archive
-    from .options import ArchiveOptions
+    from .options import ArchiveOptions, LabelOptions
     from .row import ClassifiedVideo, EmbeddedVideo, VideoRow
 
 
@@ -16,6 +16,7 @@ __all__ = [
     "ArchiveOptions",
     "ClassifiedVideo",
     "EmbeddedVideo",
+    "LabelOptions",
     "VideoClassifier",
     "VideoEmbedder",
     "VideoRow",
@@ -29,7 +30,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "actors": ["VideoClassifier", "VideoEmbedder"],
         "engine": ["Workers", "run_archive"],
-        "options": ["ArchiveOptions"],
+        "options": ["ArchiveOptions", "LabelOptions"],
         "row": ["ClassifiedVideo", "EmbeddedVideo", "VideoRow"],
     },
 )

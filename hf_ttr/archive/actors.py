@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..checks import check_counts
+from ..answers.candidate_labels import HYPOTHESIS_TEMPLATE
 from ..display import shown
 from .answers import Task
 from .decoding import GuardedDecoder
 from .loading import import_first, load_embeddings, load_labels, prepare
-from .options import ArchiveOptions
+from .options import ArchiveOptions, LabelOptions
 from .row import to_table
 from .worker import VideoWorker
 
@@ -77,8 +77,12 @@ class VideoClassifier(_VideoActor):
     tried once more by itself.
 
     Args:
-        model (`str`): folder or Hub id of an image or video classifier, plain or with reuse.
+        model (`str`): folder or Hub id of an image or video classifier, plain or with reuse; or with
+            `candidate_labels` of a model with a text tower.
         top_k (`int`): labels of a row.
+        candidate_labels (`list[str]`, *optional*): what may be seen, for a model with a text tower, which reads them
+            once; see `hf_ttr.zero_shot`.
+        hypothesis_template (`str`): the sentence that it reads, with `{}` where the label belongs.
         column (`str`): of a batch, with paths, addresses or the bytes of files.
         imports (`Sequence[str]`): modules, or files by their paths, that are imported first, such as those of
             models of your own.
@@ -105,12 +109,20 @@ class VideoClassifier(_VideoActor):
     """
 
     def __init__(
-        self, model: str, *, top_k: int = 5, column: str = "path", imports: Sequence[str] = (), **options: Any
+        self,
+        model: str,
+        *,
+        top_k: int = 5,
+        candidate_labels: Sequence[str] | None = None,
+        hypothesis_template: str = HYPOTHESIS_TEMPLATE,
+        column: str = "path",
+        imports: Sequence[str] = (),
+        **options: Any,
     ) -> None:
         import_first(imports)
-        check_counts(top_k=top_k)
+        labels = LabelOptions(top_k, candidate_labels, hypothesis_template)
         wanted = ArchiveOptions(**options)
-        task = load_labels(model, wanted.temporal_reuse or {}, top_k, by_clip=wanted.num_clips is not None)
+        task = load_labels(model, wanted.temporal_reuse or {}, labels, by_clip=wanted.num_clips is not None)
         super().__init__(task, model, wanted, column)
 
 

@@ -17,7 +17,7 @@ from ..evaluation.identity import identity_of_model
 from ..evaluation.metadata import DataError
 from .actors import VideoClassifier
 from .loading import load_labels, prepare
-from .options import ArchiveOptions
+from .options import ArchiveOptions, LabelOptions
 from .results import ResultsFolder
 from .row import ClassifiedVideo
 
@@ -93,30 +93,33 @@ def data_set(paths: Sequence[str], batch_size: int = 32) -> Any:
     return import_ray().data.from_items([{"path": path} for path in paths], override_num_blocks=blocks)
 
 
-def describe(model: str, options: ArchiveOptions, top_k: int) -> dict[str, Any]:
+def describe(model: str, options: ArchiveOptions, labels: LabelOptions) -> dict[str, Any]:
     """
     What the results of an archive are of, as JSON has it: another model or other settings are other results.
 
     Args:
         model (`str`): folder or Hub id.
-        options, top_k: see `VideoClassifier`.
+        options, labels: see `VideoClassifier`.
 
     Raises:
         CheckpointError: if the model cannot be used; one sentence.
         ValueError: if the options do not fit it; one sentence.
     """
-    task = load_labels(model, options.temporal_reuse or {}, top_k)
+    task = load_labels(model, options.temporal_reuse or {}, labels)
     # Where the actors will be is not known here.
     processor = prepare(task, model, "cpu", options.dtype)
     cut = options.cut_for(task.model.config, processor)
     identity = identity_of_model(task.model, processor)
+    chosen = asdict(labels)
+    if labels.candidate_labels is None:
+        del chosen["candidate_labels"], chosen["hypothesis_template"]
     return {
         "model": without_secrets(model),
         "class": type(task.model).__name__,
         "settings": as_temporal_reuse_config(task.model.config.temporal_reuse).settings_to_dict(),
         "cut": {"kind": type(cut).__name__, **asdict(cut)},
         "verify": options.verify,
-        "top_k": top_k,
+        **chosen,
         "identity": identity,
     }
 
@@ -127,7 +130,7 @@ def run_archive(
     folder: str,
     options: ArchiveOptions,
     workers: Workers,
-    top_k: int = 5,
+    labels: LabelOptions | None = None,
     resume: bool = False,
     progress: Callable[[int, int, int], None] = lambda done, errors, total: None,
 ) -> None:
@@ -136,11 +139,11 @@ def run_archive(
 
     Args:
         paths: of the videos.
-        model (`str`): folder or Hub id of a classifier.
+        model (`str`): folder or Hub id of a classifier, or with chosen labels of a model with a text tower.
         folder: for the results, see `ResultsFolder`.
         options: how videos are looked at.
         workers: on what.
-        top_k (`int`): labels of a row.
+        labels: that a row has; by default the five best of the model.
         resume (`bool`): whether to go on with what is in the folder.
         progress: told how many videos are done, how many of them have an error, and how many there are.
 
@@ -149,10 +152,11 @@ def run_archive(
         DataError: if the folder holds something else, cannot be written, or Ray fails; one sentence. What came before
             is whole.
         ImportError: if Ray is not there; one sentence.
-        ValueError: if the options do not fit the model; one sentence.
+        ValueError: if options or labels do not fit the model; one sentence.
     """
     ray = import_ray()
-    about = describe(model, options, top_k)
+    labels = labels or LabelOptions()
+    about = describe(model, options, labels)
     with ResultsFolder(folder, about, ClassifiedVideo, resume=resume) as results:
         todo = [path for path in dict.fromkeys(paths) if path not in results.done]
         done, errors, total = len(paths) - len(todo), 0, len(paths)
@@ -160,7 +164,7 @@ def run_archive(
         if not todo:
             return
         with started(ray, workers):
-            for rows in _tables(ray, todo, model, options, workers, top_k):
+            for rows in _tables(ray, todo, model, options, workers, labels):
                 found = [ClassifiedVideo(**row) for row in rows]
                 results.add(found)
                 done += len(found)
@@ -169,7 +173,7 @@ def run_archive(
 
 
 def _tables(
-    ray: Any, paths: Sequence[str], model: str, options: ArchiveOptions, workers: Workers, top_k: int
+    ray: Any, paths: Sequence[str], model: str, options: ArchiveOptions, workers: Workers, labels: LabelOptions
 ) -> Iterator[list[dict[str, Any]]]:
     """Rows as they come back from the actors, some at a time."""
     gpus = _gpus(ray, workers)
@@ -181,7 +185,7 @@ def _tables(
     rows = videos.map_batches(
         VideoClassifier,
         fn_constructor_args=(model,),
-        fn_constructor_kwargs={"top_k": top_k, "imports": tuple(workers.imports), **asdict(options)},
+        fn_constructor_kwargs={"imports": tuple(workers.imports), **asdict(labels), **asdict(options)},
         # A block is a batch: an actor gives back what it was given, and what is lost with one is done anew.
         batch_size=None,
         batch_format="pyarrow",

@@ -7,18 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..devices import place_model
-from ..hub.checkpoints import (
-    CheckpointError,
-    checkpoint_type,
-    classifier_class,
-    load_classifier,
-    load_model,
-    load_video_processor,
-    naming_model,
-)
+from ..hub.checkpoints import CheckpointError, load_labelled, load_model, load_video_processor, naming_model
 from ..imports import import_named, name_of_module
 from ..models.register import entry_for
 from .answers import Embeddings, Labels, Task
+from .options import LabelOptions
 
 
 def import_first(names: Sequence[str]) -> None:
@@ -33,20 +26,22 @@ def import_first(names: Sequence[str]) -> None:
             import_named(name)
 
 
-def load_labels(model: str, settings: dict[str, Any], top_k: int = 5, by_clip: bool = False) -> Labels:
+def load_labels(model: str, settings: dict[str, Any], labels: LabelOptions, by_clip: bool = False) -> Labels:
     """
     A classifier with reuse, and how labels are made of what it says.
 
     Args:
         model (`str`): folder or Hub id of a classifier, plain or with reuse.
         settings (`dict`): settings of reuse that differ from those of the checkpoint.
-        top_k, by_clip: see `Labels`.
+        labels: that a row has.
+        by_clip: see `Labels`.
 
     Raises:
         CheckpointError: if there is no such model, or it cannot be used; one sentence.
+        ValueError: if the model cannot tell these labels apart; one sentence.
     """
-    checkpoint_type(model)
-    return Labels(load_classifier(model, classifier_class(model), settings).eval(), top_k, by_clip)
+    classifier = load_labelled(model, settings, labels.candidate_labels, labels.hypothesis_template)
+    return Labels(classifier, labels.top_k, by_clip)
 
 
 def load_embeddings(model: str, settings: dict[str, Any], per_frame: bool = False) -> Embeddings:

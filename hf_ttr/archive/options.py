@@ -1,10 +1,12 @@
-"""How the videos of an archive are looked at."""
+"""How the videos of an archive are looked at, and which labels a row of them has."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ..answers.candidate_labels import HYPOTHESIS_TEMPLATE, check_candidate_labels, hypotheses
 from ..checks import check_counts, is_number, is_whole
 from ..evaluation.protocol import Protocol
 from ..video.limits import VideoLimits
@@ -17,6 +19,30 @@ PACK_OF_GPU = 4
 
 PIECE = 32
 """Frames of a whole video that go through a model of frames at a time."""
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """
+    Which labels a row has.
+
+    Args:
+        top_k (`int`): so many of the best.
+        candidate_labels (`list[str]`, *optional*): what may be seen, for a model with a text tower.
+        hypothesis_template (`str`): the sentence that it reads, with `{}` where the label belongs.
+
+    Raises:
+        ValueError: if one of them is none; one sentence.
+    """
+
+    top_k: int = 5
+    candidate_labels: Sequence[str] | None = None
+    hypothesis_template: str = HYPOTHESIS_TEMPLATE
+
+    def __post_init__(self) -> None:
+        check_counts(top_k=self.top_k)
+        if self.candidate_labels is not None:
+            hypotheses(check_candidate_labels(self.candidate_labels, exclusive=False), self.hypothesis_template)
 
 
 @dataclass(frozen=True)

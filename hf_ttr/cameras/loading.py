@@ -5,15 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..answers.candidate_labels import HYPOTHESIS_TEMPLATE
 from ..devices import check_device, place_model
-from ..hub.checkpoints import (
-    CheckpointError,
-    checkpoint_type,
-    classifier_class,
-    load_classifier,
-    load_video_processor,
-)
-from ..labelling import zero_shot
+from ..hub.checkpoints import CheckpointError, load_labelled, load_video_processor
 from ..streaming import StreamEngine
 
 
@@ -35,11 +29,7 @@ def load_engine(settings: ServiceSettings) -> StreamEngine:
     model, reuse = settings.model, dict(settings.temporal_reuse)
     check_device(settings.device)
     try:
-        checkpoint_type(model, chooses_labels=settings.labels is not None)
-        if settings.labels is None:
-            classifier = load_classifier(model, classifier_class(model), reuse).eval()
-        else:
-            classifier = zero_shot(model, settings.labels, config=reuse)
+        classifier = load_labelled(model, reuse, settings.labels, settings.template or HYPOTHESIS_TEMPLATE)
     except ValueError as error:
         # What the library calls an argument is a setting here.
         raise CheckpointError(str(error).replace("candidate_labels", "labels")) from error

@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ..answers.candidate_labels import HYPOTHESIS_TEMPLATE, hypotheses
 from ..checks import first_line, is_number
 from ..display import HIDDEN, shown
 from ..streaming.names import said_kind
@@ -174,6 +175,21 @@ def _as_labels(value: Any) -> Any:
 
 
 Labels = Annotated[tuple[Text, ...], Field(strict=False, max_length=1000, min_length=2), BeforeValidator(_as_labels)]
+
+
+def _check_template(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            hypotheses(["a label"], value)
+        except ValueError:
+            raise broken(
+                f"is {said(value)}, but must be a text with one {{}} in it, where the label belongs, such as "
+                f"'{HYPOTHESIS_TEMPLATE}'."
+            ) from None
+    return value
+
+
+Template = Annotated[Text, BeforeValidator(_check_template)]
 
 
 def _check_url(value: Any) -> Any:
@@ -515,6 +531,11 @@ class ServiceSettings(Settings):
     labels: Labels | None = Field(
         default=None, description="Texts to tell apart, at least two, for models that know pictures and texts."
     )
+    template: Template | None = Field(
+        default=None,
+        description="The sentence that the text tower reads of each of labels, with {} where the label belongs; by "
+        f"default '{HYPOTHESIS_TEMPLATE}'",
+    )
     temporal_reuse: Mapping[str, Any] = Field(
         default={"mode": "causal"},
         description="Settings of temporal token reuse; mode is causal unless it is said to be off.",
@@ -576,14 +597,16 @@ class ServiceSettings(Settings):
                 raise _broken_reuse(first_line(error), value) from None
         return settings
 
-    @field_validator("max_threshold", "max_divergence")
+    @field_validator("template", "max_threshold", "max_divergence")
     @classmethod
-    def _has_what_it_goes_with(cls, value: float | None, info: ValidationInfo) -> float | None:
-        name = str(info.field_name)
-        partner = {"max_threshold": "latency_budget_ms", "max_divergence": "verify_every"}[name]
+    def _has_what_it_goes_with(cls, value: Any, info: ValidationInfo) -> Any:
+        partner, does = {
+            "template": ("labels", "is what they are put into"),
+            "max_threshold": ("latency_budget_ms", "bounds what it does to the threshold"),
+            "max_divergence": ("verify_every", "judges what it finds"),
+        }[str(info.field_name)]
         if value is not None and info.data.get(partner, "") is None:
-            does = {"max_threshold": "bounds what it does to the threshold", "max_divergence": "judges what it finds"}
-            raise broken(f"has no meaning without {partner}, as it {does[name]}; add {partner} as well.")
+            raise broken(f"has no meaning without {partner}, as it {does}; add {partner} as well.")
         return value
 
     @model_validator(mode="after")

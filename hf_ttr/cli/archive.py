@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from ..display import shown
 from .command import IMPORTS
 from .errors import InputError, ends_quietly, sentence
+from .label_options import ChosenLabels, Labels, Template, as_label_options
 from .options import (
     Budget,
     Device,
@@ -45,7 +47,8 @@ def archive(
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help="Folder or Hub id of an image or video classifier, plain or with reuse; or example:vit-demo.",
+            help="Folder or Hub id of an image or video classifier, plain or with reuse, or with --labels of a model "
+            "with a text tower; or example:vit-demo.",
             show_default=False,
             callback=as_path,
         ),
@@ -81,6 +84,8 @@ def archive(
         ),
     ] = None,
     frame_sampling_rate: FrameSamplingRate = None,
+    labels: Labels = None,
+    template: Template = None,
     top_k: Annotated[int, typer.Option(metavar="N", help="Labels of a video.")] = 5,
     threshold: Threshold = None,
     budget: Budget = None,
@@ -132,8 +137,9 @@ def archive(
     for name, value in (*counts, ("num-clips", num_clips), ("top-k", top_k)):
         check_at_least_1(name, value)
     check_paths(model)
+    chosen = ChosenLabels.of(labels, template)
 
-    from ..archive import ArchiveOptions, Workers
+    from ..archive import ArchiveOptions, LabelOptions, Workers
     from ..archive.engine import import_ray, run_archive
     from ..archive.sources import find_paths
     from ..evaluation.metadata import DataError
@@ -161,9 +167,10 @@ def archive(
         for note in found.notes:
             typer.echo(f"Warning: {shown(note, None)}", err=True)
         with quiet(), progress_bar("videos", len(found.paths)) as progress:
-            run_archive(found.paths, model, out, options, on, top_k, resume, _with_rate(progress))
+            wanted_labels = LabelOptions(top_k, **({} if chosen is None else asdict(chosen)))
+            run_archive(found.paths, model, out, options, on, wanted_labels, resume, _with_rate(progress))
     except (DataError, ImportError, ValueError) as error:
-        raise InputError(sentence(error)) from error
+        raise InputError(sentence(as_label_options(str(error)))) from error
     except KeyboardInterrupt:
         typer.echo(f"Stopped; what is done is in {shown(out)}. The same command with --resume goes on.", err=True)
         raise
@@ -190,7 +197,6 @@ def _with_rate(progress: Progress) -> Callable[[int, int, int], None]:
 def _report(folder: str, as_json: bool) -> int:
     """Prints and draws what results hold; returns how many videos have none."""
     import json
-    from dataclasses import asdict
 
     from ..archive.report import print_report, save_plots, summarise
     from ..evaluation.metadata import DataError

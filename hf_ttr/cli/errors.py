@@ -106,7 +106,7 @@ def _let_go_of(stream: TextIO) -> None:
         os.close(nowhere)
 
 
-def sentence(error: BaseException) -> str:
-    """What an error says, as a sentence of its own."""
+def sentence(error: BaseException | str) -> str:
+    """What an error says, or a text, as a sentence of its own."""
     text = str(error)
     return text[:1].upper() + text[1:]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ..answers.candidate_labels import HYPOTHESIS_TEMPLATE
 from ..checks import first_line
 
 
@@ -78,8 +79,8 @@ def checkpoint_type(model: str, chooses_labels: bool = False) -> str:
     if reads_labels and not chooses_labels:
         raise CheckpointError(
             f"The model '{model}', a {architectures[0]}, reads its labels, and none were chosen; choose some "
-            "(--labels of hf-ttr classify and stream, or hf_ttr.zero_shot), or pass one that was trained for "
-            "classification."
+            "(--labels of hf-ttr classify, stream and archive, labels of hf-ttr watch, or hf_ttr.zero_shot), or pass "
+            "one that was trained for classification."
         )
     if not chooses_labels and architectures and not any(map(is_classifier, architectures)):
         raise CheckpointError(
@@ -131,13 +132,40 @@ def load_classifier(model: str, kind: Any, settings: dict[str, Any], folder: str
     Raises:
         CheckpointError: if it cannot be loaded whole.
     """
+    from ..labelling import has_text_tower
+
     classifier, missing = load_model(model, kind, settings, folder)
     if missing:
-        raise CheckpointError(
-            f"The model '{model}' has no weights for {', '.join(missing[:3])}; pass one that was trained for "
-            "classification."
-        )
+        what = "with both of its towers" if has_text_tower(classifier) else "that was trained for classification"
+        raise CheckpointError(f"The model '{model}' has no weights for {', '.join(missing[:3])}; pass one {what}.")
     return classifier
+
+
+def load_labelled(
+    model: str,
+    settings: dict[str, Any],
+    candidate_labels: Sequence[str] | None = None,
+    hypothesis_template: str = HYPOTHESIS_TEMPLATE,
+) -> Any:
+    """
+    A classifier with reuse in evaluation mode: with the labels of its checkpoint, or with those that its text tower
+    reads, which is then let go.
+
+    Args:
+        model (`str`): folder or Hub id of a classifier, or with labels of a model with a text tower.
+        settings (`dict`): settings of reuse that differ from those of the checkpoint.
+        candidate_labels (`list[str]`, *optional*): what may be seen.
+        hypothesis_template (`str`): the sentence that the text tower reads, with `{}` where the label belongs.
+
+    Raises:
+        CheckpointError: if it cannot be loaded whole, or does not choose its labels like this; one sentence.
+        ValueError: if labels or template are none; one sentence.
+    """
+    from ..labelling import zero_shot
+
+    checkpoint_type(model, chooses_labels=candidate_labels is not None)
+    classifier = load_classifier(model, classifier_class(model), settings).eval()
+    return classifier if candidate_labels is None else zero_shot(classifier, candidate_labels, hypothesis_template)
 
 
 def load_model(model: str, kind: Any, settings: dict[str, Any], folder: str | None = None) -> tuple[Any, list[str]]:

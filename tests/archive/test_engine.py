@@ -15,12 +15,13 @@ import pytest
 from typer.testing import CliRunner
 
 import hf_ttr.ray
-from hf_ttr.archive import ArchiveOptions, Workers, run_archive
+from hf_ttr.archive import ArchiveOptions, LabelOptions, Workers, run_archive
 from hf_ttr.archive.engine import started
 from hf_ttr.archive.results import read_table
 from hf_ttr.cli import app
 from hf_ttr.evaluation import DataError
 
+from ..tiny_texts import LABELS, save_text_model
 from .conftest import Archive
 
 
@@ -138,6 +139,48 @@ def test_a_command_goes_on_where_a_run_was(
     ):
         result = runner.invoke(app, wrong)
         assert result.exit_code == 2 and words in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_labels_are_chosen_for_a_model_that_reads_them(archive: Archive, ray: Any, tmp_path: Path) -> None:
+    model = save_text_model("clip", tmp_path / "clip")
+    paths, template = archive.paths[:2], "{}"
+    listed, out = tmp_path / "videos.txt", str(tmp_path / "out")
+    listed.write_text("\n".join(paths))
+    command = ["archive", str(listed), model, "--out", out, "--workers", "1", "--template", template, "--labels"]
+    runner = CliRunner(env={"COLUMNS": "120"})
+    result = runner.invoke(app, [*command, ",".join(LABELS)])
+    assert result.exit_code == 0, result.output
+    # What is saved with labels needs no text tower, and says the same of them.
+    saved = str(tmp_path / "saved")
+    hf_ttr.zero_shot(model, LABELS, template).save_pretrained(saved)
+    hf_ttr.TemporalReuseVideoProcessor.from_pretrained(model).save_pretrained(saved)
+    for name, chosen in ((model, {"candidate_labels": LABELS, "hypothesis_template": template}), (saved, {})):
+        classify = hf_ttr.ray.VideoClassifier(name, **chosen)
+        rows = told(classify({"path": paths}).to_pylist())
+        classify.close()
+        assert told(read_table(out).to_pylist()) == rows
+        assert all(sorted(row["labels"]) == sorted(LABELS) and sum(row["scores"]) > 0.999 for row in rows)
+    for labels, words in (
+        ("a car,a bus", "with --labels ['a cat', 'A dog', 'an empty driveway'], and this one has ['a car', 'a bus']"),
+        ("a cat", "--labels holds the label 'a cat' alone"),
+    ):
+        result = runner.invoke(app, [*command, labels, "--resume"])
+        assert result.exit_code == 2 and words in result.stderr and result.stderr.count("\n") == 1, result.stderr
+    with pytest.raises(ValueError, match="no text tower that could read others"):
+        run_archive(paths, archive.model, str(tmp_path / "other"), OPTIONS, Workers(1), LabelOptions(3, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"top_k": 0}, "top_k is 0"),
+        ({"candidate_labels": ["a", "a"]}, "'a' is in candidate_labels more than once"),
+        ({"candidate_labels": ["a"], "hypothesis_template": "x"}, "hypothesis_template is 'x'"),
+    ],
+)
+def test_labels_that_cannot_be(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        LabelOptions(**options)
 
 
 def test_found_videos_become_features(archive: Archive, ray: Any) -> None:

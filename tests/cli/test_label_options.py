@@ -105,12 +105,16 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("command", ["classify", "stream"])
+@pytest.mark.parametrize("command", ["classify", "stream", "archive"])
 @pytest.mark.parametrize(("kind", "options", "words"), WRONG.values(), ids=WRONG)
 def test_a_wrong_option_is_one_sentence(
-    runner: CliRunner, folder: Path, command: str, kind: str, options: list[str], words: str
+    runner: CliRunner, folder: Path, command: str, kind: str, options: list[str], words: str, tmp_path: Path
 ) -> None:
-    result = run(runner, folder, command, str(folder / "clip.mp4"), "--model", str(folder / kind), *options)
+    model = ["--model", str(folder / kind)]
+    if command == "archive":
+        pytest.importorskip("ray", reason="ray is not installed.")
+        model = [str(folder / kind), "--out", str(tmp_path / "out")]
+    result = run(runner, folder, command, str(folder / "clip.mp4"), *model, *options)
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ") and words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1 and "Traceback" not in result.stderr
