@@ -25,9 +25,10 @@ from typing import Any
 from .camera_judge import Flow, Judged, Showing, Told, flows_of, judge, percentiles
 from .camera_plan import QUICK, SLACK, Act, Pace, Watched, make_plan
 from .camera_scenes import BACKGROUNDS, LABELS, Loops, make_loops
-from .camera_servers import FPS, Camera, MjpegCamera, Receiver, RtspCamera, has_gstreamer
+from .camera_servers import FPS, Camera, MjpegCamera, Receiver, RtspCamera
 from .camera_service import Sample, Service, Totals, gauges, longest_life, quantile
 from .common import ROOT
+from .rtsp_server import has_gstreamer
 from .runner import Cell, Part
 from .table import Block, Table
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -15,53 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .camera_scenes import PICTURES, Loops
+from .rtsp_server import free_port, replace_pictures, server_command
 
 
 FPS = 10
 """Pictures a second that a camera sends."""
-SYSTEM_PYTHON = "/usr/bin/python3"
-"""The interpreter for which distributions have the bindings of GStreamer."""
-
-_BINDINGS = """
-import gi
-gi.require_version("Gst", "1.0")
-gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer
-Gst.init(None)
-"""
-_RTSP_SERVER = (
-    _BINDINGS
-    + """
-import sys
-port, launch = sys.argv[1:]
-server = GstRtspServer.RTSPServer()
-server.set_address("127.0.0.1")
-server.set_service(port)
-factory = GstRtspServer.RTSPMediaFactory()
-factory.set_launch(launch)
-factory.set_shared(True)
-server.get_mount_points().add_factory("/live", factory)
-server.attach(None)
-loop = GLib.MainLoop()
-# Whoever began it holds the other end, and is gone when that closes.
-GLib.io_add_watch(sys.stdin, GLib.IO_HUP, lambda *event: loop.quit())
-loop.run()
-"""
-)
-
-
-def free_port() -> int:
-    """A port of this machine at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def has_gstreamer() -> bool:
-    """Whether GStreamer's RTSP server and an encoder of H.264 are installed."""
-    command = [SYSTEM_PYTHON, "-c", f"{_BINDINGS}assert Gst.ElementFactory.find('x264enc')"]
-    return os.path.exists(SYSTEM_PYTHON) and not subprocess.run(command, capture_output=True).returncode
 
 
 class Camera(Protocol):
@@ -209,10 +165,7 @@ class RtspCamera:
 
     def show(self, label: str) -> None:
         """See `Camera`."""
-        for number, picture in enumerate(self._loops[label]):
-            temporary = self._folder / "next"
-            temporary.write_bytes(picture)
-            temporary.replace(self._folder / f"{number}.jpg")
+        replace_pictures(self._folder, self._loops[label])
 
     def stall(self) -> None:
         """See `Camera`."""
@@ -235,13 +188,7 @@ class RtspCamera:
 
     def accept(self) -> None:
         """See `Camera`."""
-        launch = (
-            f"( multifilesrc location={self._folder}/%d.jpg start-index=0 stop-index={PICTURES - 1} loop=true "
-            f"caps=image/jpeg,framerate={FPS}/1 ! jpegdec ! videoconvert ! video/x-raw,format=I420 ! identity "
-            f"sync=true ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max={FPS} threads=1 ! "
-            "rtph264pay name=pay0 pt=96 config-interval=1 )"
-        )
-        command = [SYSTEM_PYTHON, "-c", _RTSP_SERVER, str(self.port), launch]
+        command = server_command(self.port, self._folder, PICTURES, FPS, threads=1)
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
 

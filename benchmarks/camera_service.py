@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from .camera_servers import free_port
 from .common import ROOT
+from .rtsp_server import free_port
 
 
 MIB = 2**20

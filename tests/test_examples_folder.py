@@ -8,7 +8,6 @@ import json
 import os
 import re
 import selectors
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import hf_ttr
+from benchmarks.rtsp_server import free_port
 from hf_ttr.cli import app
 from hf_ttr.evaluation import open_dataset
 
@@ -222,23 +222,17 @@ def evaluation(files: Path, out: Path) -> tuple[Any, ...]:
     return files / "vit", files / "videos", out, "--num-frames", 6, "--batch-size", 1
 
 
-def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
-
-
 # torchrun is what the test of two machines has.
 @pytest.mark.parametrize("launcher", ["accelerate"])
 def test_two_processes(files: Path, tmp_path: Path, single: bytes, launcher: str) -> None:
-    out, variables = tmp_path / "out", {"PROCESSES": "2", "LAUNCHER": launcher, "PORT": free_port()}
+    out, variables = tmp_path / "out", {"PROCESSES": "2", "LAUNCHER": launcher, "PORT": str(free_port())}
     finish(start("evaluate_distributed.sh", *evaluation(files, out), **variables))
     assert (out / "summary.json").read_bytes() == single
     assert json.loads((out / "timing.json").read_text())["processes"] == 2
 
 
 def test_two_machines_without_a_shared_disk(files: Path, tmp_path: Path, single: bytes) -> None:
-    common = {"NODES": "2", "PROCESSES": "1", "HOST": "127.0.0.1", "PORT": free_port()}
+    common = {"NODES": "2", "PROCESSES": "1", "HOST": "127.0.0.1", "PORT": str(free_port())}
     outs = [tmp_path / name for name in ("first", "second")]
     finish(
         *(

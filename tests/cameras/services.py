@@ -23,40 +23,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-
-SYSTEM_PYTHON = "/usr/bin/python3"
-GSTREAMER = """
-import gi
-gi.require_version("Gst", "1.0")
-gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer
-Gst.init(None)
-"""
-RTSP_SERVER = (
-    GSTREAMER
-    + """
-import sys
-port, launch, user, password = sys.argv[1:]
-server = GstRtspServer.RTSPServer()
-server.set_address("127.0.0.1")
-server.set_service(port)
-factory = GstRtspServer.RTSPMediaFactory()
-factory.set_launch(launch)
-factory.set_shared(True)
-if user:
-    auth = GstRtspServer.RTSPAuth()
-    token = GstRtspServer.RTSPToken()
-    token.set_string("media.factory.role", "user")
-    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
-    server.set_auth(auth)
-    factory.add_role_from_structure(Gst.Structure.new_from_string(
-        "user, media.factory.access=(boolean)true, media.factory.construct=(boolean)true"
-    ))
-server.get_mount_points().add_factory("/live", factory)
-server.attach(None)
-GLib.MainLoop().run()
-"""
-)
+from benchmarks.rtsp_server import free_port, has_gstreamer, replace_pictures, server_command
 
 
 def wait_until(holds: Callable[[], Any], what: str, limit_s: float = 30.0) -> Any:
@@ -66,12 +33,6 @@ def wait_until(holds: Callable[[], Any], what: str, limit_s: float = 30.0) -> An
         assert time.monotonic() < end, f"{what} did not happen within {limit_s:g} s."
         time.sleep(0.01)
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def is_listening(port: int) -> bool:
@@ -101,7 +62,8 @@ class Program:
 
     def start(self) -> None:
         """Starts it, also again after an end, at the same port; it listens then."""
-        self.process = subprocess.Popen(self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(self.command(), stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
         wait_until(lambda: self._is_up(self.process), f"that {type(self).__name__} listens")
 
     def _is_up(self, process: Any) -> bool:
@@ -112,14 +74,14 @@ class Program:
         """Ends it without a word."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
+            self.process.communicate()
             self.process = None
 
     def terminate(self) -> None:
         """Lets it write what it has, and end."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(20)
+            self.process.communicate(timeout=20)
             self.process = None
 
     def __enter__(self) -> Any:
@@ -391,12 +353,7 @@ class RtspCamera(Program):
     def __init__(
         self, folder: Path, jpegs: Sequence[bytes], fps: int = 10, user: str = "", password: str = ""
     ) -> None:
-        if (
-            not os.path.exists(SYSTEM_PYTHON)
-            or subprocess.run(
-                [SYSTEM_PYTHON, "-c", GSTREAMER + "assert Gst.ElementFactory.find('x264enc')"], capture_output=True
-            ).returncode
-        ):
+        if not has_gstreamer():
             pytest.skip(
                 "GStreamer's RTSP server is not installed: apt-get install gir1.2-gst-rtsp-server-1.0 "
                 "gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly to run this."
@@ -415,16 +372,7 @@ class RtspCamera(Program):
 
     def show(self, jpegs: Sequence[bytes]) -> None:
         """Shows other pictures, of the same size, from the next one on."""
-        for number in range(self.count):
-            temporary = self.folder / "next"
-            temporary.write_bytes(jpegs[number % len(jpegs)])
-            os.replace(temporary, self.folder / f"{number}.jpg")
+        replace_pictures(self.folder, [jpegs[number % len(jpegs)] for number in range(self.count)])
 
     def command(self) -> list[str]:
-        launch = (
-            f"( multifilesrc location={self.folder}/%d.jpg start-index=0 stop-index={self.count - 1} loop=true "
-            f"caps=image/jpeg,framerate={self.fps}/1 ! jpegdec ! videoconvert ! video/x-raw,format=I420 ! identity "
-            f"sync=true ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max={self.fps} ! "
-            "rtph264pay name=pay0 pt=96 config-interval=1 )"
-        )
-        return [SYSTEM_PYTHON, "-c", RTSP_SERVER, str(self.port), launch, self.user, self.password]
+        return server_command(self.port, self.folder, self.count, self.fps, self.user, self.password)
