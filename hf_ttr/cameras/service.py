@@ -27,7 +27,7 @@ from .pictures import jpeg_of
 from .receivers import Receivers
 from .states import StateTracker
 from .status_server import StatusServer
-from .store import Store
+from .store import Store, StoreError
 from .watched import WatchedCamera
 
 
@@ -215,6 +215,7 @@ class CameraService:
             keeps_all=False,
             origins=origins,
             crops={name: camera.crops for name, camera in cameras.items()},
+            stays=True,
         )
 
     # What follows runs on the thread of `run`, unless it says otherwise.
@@ -272,6 +273,9 @@ class CameraService:
         assert self._streams is not None
         now = time.monotonic()
         for name, statistics in self._streams.statistics.items():
+            if name not in self._cameras:
+                # It was taken out, and ends with the next turn.
+                continue
             taken = statistics.frames - statistics.dropped
             before, count = self._taken.get(name, (now, taken))
             self._taken[name] = now, taken
@@ -291,17 +295,21 @@ class CameraService:
         """Ends, changes and begins cameras."""
         streams = self._streams
         assert streams is not None
+        settings = self._with_known_labels(settings)
         changes = changed(self.settings, settings)
+        try:
+            made = self._watched({name: settings.cameras[name] for name in (*changes.added, *changes.changed)})
+        except StoreError as error:
+            logger.error(f"The settings stay as they are: {shown(error, None)}")
+            return
         if changes.needs_restart:
             logger.warning(f"What changed of {', '.join(changes.needs_restart)} holds from the next start on.")
         self._keep()
         for name in (*changes.removed, *changes.changed):
             streams.remove(name)
             self._states.pop(name, None)
-            self._taken.pop(name, None)
-        for name in changes.removed:
-            self._metrics.remove(name)
-        made = self._watched({name: settings.cameras[name] for name in (*changes.added, *changes.changed)})
+            # Behind the end of its stream, which is counted until then.
+            streams.call(partial(self._forget_numbers, name))
         for name, camera in made.items():
             for tracker in camera.trackers.values():
                 tracker.begin_anew()
@@ -315,6 +323,25 @@ class CameraService:
             self._say_available(name, self._states.get(name) in AVAILABLE)
         counts = [f"{len(names)} {what}" for what, names in vars(changes).items() if what != "needs_restart"]
         logger.info(f"The settings were read again: cameras {', '.join(counts)}.")
+
+    def _with_known_labels(self, settings: ServiceSettings) -> ServiceSettings:
+        """The settings; cameras with labels that the model has from the next start on stay as they are."""
+        assert self._engine is not None
+        known = set(self._engine.model.config.id2label.values())
+        cameras: dict[str, CameraSettings] = {}
+        for name, camera in settings.cameras.items():
+            before = self.settings.cameras.get(name)
+            if all(known.issuperset(place.labels or ()) for place in camera.places.values()):
+                cameras[name] = camera
+                continue
+            logger.warning(f"The camera '{name}' has labels that are there from the next start on, and waits for it.")
+            if before is not None:
+                cameras[name] = before
+        return settings.model_copy(update={"cameras": cameras})
+
+    def _forget_numbers(self, name: str) -> None:
+        self._taken.pop(name, None)
+        self._metrics.remove(name)
 
     # Other threads.
 

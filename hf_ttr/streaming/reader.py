@@ -102,7 +102,10 @@ class FrameReader:
                 return OPENING
             # One that waits for room in the queue has more to give.
             is_waiting = not self._done and (self._drop_oldest or len(self._queue) < self._capacity)
-            if is_waiting and is_silent(time.monotonic() - self.last_arrival, self._usual_gap):
+            thinning = self.source.thinning
+            # Of a source that is thinned, the first frames lie as far apart as those that follow.
+            gap = max(self._usual_gap or 0.0, 0.0 if thinning is None else 1 / thinning.max_fps)
+            if is_waiting and is_silent(time.monotonic() - self.last_arrival, gap):
                 return STALLED
             return self.source.state
 

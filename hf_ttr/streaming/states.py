@@ -32,12 +32,12 @@ USUAL_GAPS = 4.0
 """Times the usual seconds between two frames, for streams whose frames do lie further apart."""
 
 
-def is_silent(seconds: float, usual_gap: float | None) -> bool:
+def is_silent(seconds: float, usual_gap: float) -> bool:
     """
     Whether nothing came for longer than it should.
 
     Args:
         seconds: since the last frame.
-        usual_gap: seconds between two frames so far; `None` of a stream that had none or one.
+        usual_gap: seconds between two frames so far; 0 of a stream that had none or one.
     """
-    return seconds > max(SILENCE, USUAL_GAPS * (usual_gap or 0.0))
+    return seconds > max(SILENCE, USUAL_GAPS * usual_gap)

@@ -119,6 +119,7 @@ class VideoStreams:
             have the same.
         crops (`Mapping[str, Mapping[str, Crop]]`, *optional*): of sources that are cut into several streams, what each
             of these sees, by the names that the results have; such a source is read and decoded once.
+        stays (`bool`): whether the iterator waits where there is no source, as others may be added.
 
     Attributes:
         on_state (`Callable[[str, StreamStatistics], None]`, *optional*): called with the name and the statistics of a
@@ -147,8 +148,10 @@ class VideoStreams:
         origins: Mapping[str, str] | None = None,
         keeps_all: bool = True,
         crops: Mapping[str, Mapping[str, Crop]] | None = None,
+        stays: bool = False,
     ) -> None:
         self.engine = engine
+        self._stays = stays
         self.on_state: Callable[[str, StreamStatistics], None] | None = None
         self.on_snapshot: Callable[[], None] | None = None
         self.turned = time.monotonic()
@@ -270,10 +273,11 @@ class VideoStreams:
             for part in self._parts[name]:
                 self.engine.add(part)
             self._begin_statistics(name)
+            self._start(name, source)
+            # It runs also where this cannot be written.
             if self._folder is not None:
                 self._folder.forget(self._parts[name])
                 self._folder.begin((), self.engine.identity(), origins or {}, resume=True)
-            self._start(name, source)
 
         self.call(begin)
 
@@ -392,7 +396,7 @@ class VideoStreams:
                     setattr(statistics, counter, getattr(source, counter))
             if (reader := self._readers.get(name)) is not None:
                 statistics.frames = reader.received
-                statistics.dropped = reader.dropped + self._past[name][2]
+                statistics.dropped = reader.dropped
                 if reader.last_arrival is not None:
                     ago = timedelta(seconds=time.monotonic() - reader.last_arrival)
                     statistics.last_seen = datetime.now().astimezone() - ago
@@ -570,7 +574,8 @@ class VideoStreams:
             for name in list(self._readers):
                 self._feed(name)
             if not self.engine.is_ready:
-                if not self._readers and not self._openings and not self._changes:
+                is_over = not self._readers and not self._openings and not self._changes
+                if is_over and (self._parts or not self._stays):
                     break
                 self._wait()
                 continue

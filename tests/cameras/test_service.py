@@ -9,6 +9,7 @@ import random
 import socket
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,10 +24,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from hf_ttr.caching.snapshot import SnapshotError
 from hf_ttr.cameras.service import CameraService
 from hf_ttr.cameras.settings import ServiceSettings
 from hf_ttr.cameras.store import Store
-from hf_ttr.streaming import SourceError
+from hf_ttr.streaming import SourceError, StreamEngine, StreamOptions
+from hf_ttr.streaming.snapshot_folder import SnapshotFolder
 
 from ..forks import forks
 from . import colours
@@ -240,6 +243,110 @@ def test_other_settings_touch_only_what_changed(tmp_path: Path) -> None:
     with Store(tmp_path / "data") as store:
         found = store.states()
     assert found["goes"]["last"]["label"] == "green" and found["changes"]["last"]["number"] == 1
+
+
+def test_labels_that_the_model_does_not_know_wait_for_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = list(colours.COLOURS)
+    with MjpegCamera(coloured("red"), fps=20) as camera:
+
+        def settings(labels: list[str], **cameras: list[str]) -> ServiceSettings:
+            own = {name: {"source": f"live:{camera.url}", "labels": some} for name, some in cameras.items()}
+            return settings_of(tmp_path, own, labels=labels)
+
+        engine = StreamEngine(
+            colours.colour_model(), colours.processor(), StreamOptions(top_k=3, function_to_apply="softmax")
+        )
+        service = CameraService(settings(labels, door=labels), engine)
+        with running(service):
+            wait_until(lambda: service.states == {"door": "red"}, "that the door is red", 60)
+            others = ["green", "yellow", "red"]
+            service.reload(settings(others, door=["green", "yellow"], yard=["red", "yellow"], gate=["green", "red"]))
+            wait_until(lambda: service.states.get("gate") == "red", "that the gate is watched", 60)
+            seen = service._streams.statistics["door"].results  # type: ignore[union-attr]
+            wait_until(
+                lambda: service._streams.statistics["door"].results > seen + 6,  # type: ignore[union-attr]
+                "that more frames come",
+            )
+            assert service.states == {"door": "red", "gate": "red"}
+    warnings = [record.getMessage() for record in caplog.records if "the next start on, and waits" in record.message]
+    assert [warning.split("'")[1] for warning in warnings] == ["door", "yard"]
+    with Store(tmp_path / "data") as store:
+        assert store.states()["door"]["last"]["number"] == 0
+
+
+def test_cameras_begin_though_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise SnapshotError("the folder of the snapshots cannot be written (No space left on device); make room.")
+
+    with MjpegCamera(coloured("red"), fps=20) as door, MjpegCamera(coloured("blue"), fps=20) as yard:
+        one = {"source": f"live:{door.url}"}
+        service = CameraService(settings_of(tmp_path, {"door": one}), colours.colour_engine())
+        with running(service):
+            wait_until(lambda: service.states == {"door": "red"}, "that the door is red", 60)
+            monkeypatch.setattr(SnapshotFolder, "begin", full)
+            changed = {"door": {**one, "states": {"agree": 2}}, "yard": {"source": f"live:{yard.url}"}}
+            service.reload(settings_of(tmp_path, changed))
+            wait_until(lambda: service.states == {"door": "red", "yard": "blue"}, "that both are watched", 60)
+            door.show(coloured("green"))
+            wait_until(lambda: service.states["door"] == "green", "that the door is green", 60)
+
+
+def test_a_service_without_cameras_waits_for_some(tmp_path: Path) -> None:
+    with MjpegCamera(coloured("red"), fps=20) as door:
+        one = {"source": f"live:{door.url}"}
+        service = CameraService(settings_of(tmp_path, {"door": one}), colours.colour_engine())
+        with running(service) as thread:
+            for enabled in (True, False, True):
+                service.reload(settings_of(tmp_path, {"door": {**one, "enabled": enabled}}))
+                expected = {"door": "red"} if enabled else {}
+                wait_until(lambda: service.states == expected, f"that it is watched: {enabled}", 60)  # noqa: B023
+                assert thread.is_alive()
+
+
+def test_numbers_of_a_camera_end_with_it_and_begin_anew(tmp_path: Path) -> None:
+    with MjpegCamera(coloured("red"), fps=60) as door, MjpegCamera(coloured("blue"), fps=20) as yard:
+        slow = settings_of(tmp_path, {"door": {"source": f"live:{door.url}"}, "yard": {"source": f"live:{yard.url}"}})
+        engine = colours.colour_engine()
+        step = engine.step
+
+        def slowly() -> Any:
+            time.sleep(0.1)
+            return step()
+
+        engine.step = slowly  # type: ignore[method-assign]
+        for _ in range(2):
+            service = CameraService(slow, engine)
+            with running(service):
+                wait_until(lambda: service._streams is not None, "that it begins", 60)  # noqa: B023
+                wait_until(lambda: service.states == {"door": "red", "yard": "blue"}, "both states", 60)  # noqa: B023
+                sample = service._metrics.registry.get_sample_value
+                name = "hf_ttr_frames_classified_total"
+                wait_until(lambda: sample(name, {"camera": "door"}), "a count")  # noqa: B023
+                counts = [
+                    sample(f"hf_ttr_frames_{what}_total", {"camera": "door"}) or 0.0
+                    for what in ("received", "classified", "dropped")
+                ]
+                assert counts[0] >= counts[1] + counts[2] and min(counts[:2]) > 0 <= counts[2]
+            for one in engine.names:
+                engine.remove(one)
+        service = CameraService(slow, engine)
+        with running(service):
+            wait_until(lambda: service._states == {"door": "live", "yard": "live"}, "that both are there", 60)
+            is_done = threading.Event()
+
+            def change() -> None:
+                # In one turn, before the stream ends.
+                service._apply(slow.model_copy(update={"cameras": {"yard": slow.cameras["yard"]}}))
+                service._count()
+                service._streams.call(is_done.set)  # type: ignore[union-attr]
+
+            service._streams.call(change)  # type: ignore[union-attr]
+            assert is_done.wait(20)
+            service._count()
+            assert service._metrics.registry.get_sample_value("hf_ttr_camera_up", {"camera": "door"}) is None
+            assert service._metrics.registry.get_sample_value("hf_ttr_camera_up", {"camera": "yard"}) == 1
 
 
 def counting(

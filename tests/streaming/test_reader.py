@@ -94,6 +94,27 @@ def test_dropped_frames_are_never_converted(monkeypatch):
     assert len(converted) == 1
 
 
+def test_one_that_is_thinned_has_not_stalled_before_its_second_frame(monkeypatch):
+    release = threading.Event()
+
+    def slow():
+        yield np.zeros((8, 8, 3), np.uint8)
+        release.wait(20)
+
+    for max_fps, expected in ((0.1, "live"), (2.0, "stalled"), (None, "stalled")):
+        source = open_source(slow(), name="a", live=True)
+        if max_fps is not None:
+            source.thin(max_fps)
+        with FrameReader(source) as reader:
+            assert reader.get(timeout=20) is not None
+            later = time.monotonic() + 5
+            monkeypatch.setattr("hf_ttr.streaming.reader.time.monotonic", lambda later=later: later)
+            assert reader.state == expected
+            monkeypatch.undo()
+            release.set()
+        release.clear()
+
+
 def test_get_waits_no_longer_than_told():
     gate = threading.Event()
 

@@ -212,7 +212,7 @@ def test_an_iterator_that_gives_nothing_has_stalled_and_one_that_is_waited_for_h
 
 def test_frames_that_lie_far_apart_are_no_silence() -> None:
     assert not states.is_silent(3.0, usual_gap=1.0) and states.is_silent(5.0, usual_gap=1.0)
-    assert states.is_silent(1.0, usual_gap=None) and not states.is_silent(0.1, usual_gap=0.001)
+    assert states.is_silent(1.0, usual_gap=0.0) and not states.is_silent(0.1, usual_gap=0.001)
 
 
 def test_changes_are_logged_where_nobody_else_says_them(caplog: pytest.LogCaptureFixture) -> None:
