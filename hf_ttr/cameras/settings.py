@@ -31,7 +31,7 @@ from ..streaming.names import said_kind
 from ..streaming.options import StreamOptions
 from .nearest import nearest
 from .secrets import Address, FromEnvironment, WebhookAddress, has_environment, plain, said
-from .webhook import OWN_HEADERS
+from .webhook import OWN_HEADERS, check_address
 
 
 DATA_FOLDER = "hf-ttr-data"
@@ -205,6 +205,10 @@ def _check_url(value: Any) -> Any:
         has_port = False
     if not has_port:
         raise broken("has a port that is no number from 1 to 65535, or a host that is none; correct the address.")
+    try:
+        check_address(value)
+    except ValueError:
+        raise broken("has a host that cannot be one, or is too long; write it as http://host:port/path.") from None
     return WebhookAddress(value)
 
 

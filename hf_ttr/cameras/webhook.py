@@ -53,12 +53,7 @@ class Webhook:
         self, url: str, headers: Mapping[str, str] | None = None, timeout_s: float = 10.0, picture: bool = False
     ) -> None:
         self._http = _http_library()
-        try:
-            self._url = self._http.URL(url)
-        except (self._http.InvalidURL, TypeError, UnicodeError):
-            raise ValueError("The `url` of the webhook is no address; write it as http://host:port/path.") from None
-        if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise ValueError("The `url` of the webhook is no address; write it as http://host:port/path.")
+        self._url = _url(self._http, url)
         self.name = shown(f"{self._url.scheme}://{self._url.netloc.decode('ascii', 'replace').rpartition('@')[2]}")
         self._headers = {"Content-Type": "application/json", "User-Agent": "hf-ttr", **_checked(headers or {})}
         if self._url.userinfo:
@@ -157,6 +152,30 @@ def seconds_of(retry_after: str | None) -> float | None:
         return None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
     return max((moment - datetime.fromtimestamp(time.time(), timezone.utc)).total_seconds(), 0.0)
+
+
+def check_address(url: str) -> None:
+    """
+    Looks whether a webhook can have an address; without an HTTP library nothing is known of that.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    try:
+        http = _http_library()
+    except ImportError:
+        return
+    _url(http, url)
+
+
+def _url(http: Any, text: str) -> Any:
+    try:
+        url = http.URL(text)
+    except (http.InvalidURL, TypeError, UnicodeError):
+        url = None
+    if url is None or url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("The `url` of the webhook is no address; write it as http://host:port/path.")
+    return url
 
 
 def _http_library() -> Any:
