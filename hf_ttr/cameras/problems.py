@@ -62,5 +62,12 @@ def key_text(path: KeyPath) -> str:
     """The way to a value as people write it: `cameras.door.labels[0]`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{shown(part, 80)}" if text else shown(part, 80)
+        name = "" if isinstance(part, int) else without_value(shown(part, 80))
+        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
     return text
+
+
+def without_value(name: str) -> str:
+    """What stands in place of a key, without what may be a secret where the space behind the colon is missing."""
+    key, colon, value = name.partition(":")
+    return f"{key}:..." if colon and value else name

@@ -286,8 +286,11 @@ class WebhookSettings(Settings):
     @classmethod
     def _check_headers(cls, value: Any) -> Any:
         for name, text in value.items() if isinstance(value, Mapping) else ():
+            # What is no name, or has nothing behind it, may be a header as a whole.
             if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", str(name)):
-                raise broken("is no name of a header; use letters, digits and hyphens.", str(name))
+                raise broken("has what is no name of a header; use letters, digits and hyphens, and 'Name: value'.")
+            if text is None:
+                raise broken("has a name without a value; write 'Name: value', with a space behind the colon.")
             if str(name).lower() in OWN_HEADERS:
                 raise broken("is a header that each request has already; leave it out.", str(name))
             text = text.get_secret_value() if isinstance(text, SecretStr) else text

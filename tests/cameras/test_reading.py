@@ -253,6 +253,32 @@ def test_keys_and_tags_that_are_none(tmp_path: Path) -> None:
     assert [(one.line, one.column, one.key) for one in problems(tmp_path, text)] == [(3, 3, ""), (5, 9, "device")]
 
 
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        (f"webhook: http://ha/api/webhook/{SECRET}", "webhook"),
+        (f"webhook: [http://ha/api/webhook/{SECRET}]", "webhook"),
+        (f"webhook: {{url: http://ha/, {SECRET}: 1}}", "webhook"),
+        (f"webhook: {{url: http://ha/, url:http://ha/{SECRET}}}", "webhook"),
+        (f"webhook: {{url: http://ha/, cooldown_s: {SECRET}}}", "webhook.cooldown_s"),
+        (f"webhook: {{url: http://ha/, headers: 'Authorization: Bearer {SECRET}'}}", "webhook.headers"),
+        (f"webhook: {{url: http://ha/, headers: ['Authorization: Bearer {SECRET}']}}", "webhook.headers"),
+        (f"webhook: {{url: http://ha/, headers: {{'Authorization: Bearer {SECRET}'}}}}", "webhook.headers"),
+        (f"webhook: {{url: http://ha/, headers: {{{SECRET}}}}}", "webhook.headers"),
+        (f"? webhook:http://ha/{SECRET}", "webhook:..."),
+    ],
+)
+def test_what_is_not_as_it_is_meant_shows_no_secret(tmp_path: Path, setting: str, key: str) -> None:
+    line, _, found, sentence = only(tmp_path, f"{HEAD}{DOOR}    {setting}\n")
+    assert line == 6 and found == f"cameras.door.{key}" and sentence.startswith("cameras.door")
+
+
+def test_a_key_without_a_space_behind_it_shows_no_secret(tmp_path: Path) -> None:
+    for text in (f"mqtt: password:{SECRET}\n{DOOR}", f"{DOOR}  gate: [webhook:http://ha/{SECRET}]\n"):
+        assert "but must be a mapping" in only(tmp_path, f"{HEAD}{text}")[3]
+    assert "is 'password:...', but" in only(tmp_path, f"{HEAD}mqtt: password:{SECRET}\n{DOOR}")[3]
+
+
 def test_no_file_a_folder_and_one_that_is_not_to_be_read(tmp_path: Path) -> None:
     for path, part in ((tmp_path / "no.yaml", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(SettingsError) as caught:
