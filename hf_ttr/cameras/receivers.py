@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
-from .delivery import Delivery
+from .delivery import PATIENCE, Delivery
 from .events import StateChange
 from .home_assistant import Place
 from .mqtt import Mqtt
-from .store import Store
+from .store import Store, StoreError
 from .watched import WatchedCamera
 from .webhook import Webhook
 
@@ -29,7 +32,8 @@ class Receivers:
     """
     Hands changes on to all who are to hear of them; a context manager that ends that.
 
-    What waits for a receiver is in the store. What waited for one that is not in the settings any more is let go.
+    What waits for a receiver is in the store. What waited for one that is not in the settings any more is let go, once
+    what is being sent to it has ended; nobody waits for that.
 
     Args:
         store: where changes wait.
@@ -44,7 +48,10 @@ class Receivers:
     def __init__(self, store: Store, mqtt: MqttSettings | None, labels: tuple[str, ...]) -> None:
         self._store, self._labels = store, labels
         self._webhooks: dict[str, tuple[WebhookSettings, Webhook, Delivery]] = {}
+        self._ending: dict[str, Delivery] = {}
         self._most_waiting: dict[str, int] = {}
+        self._turn = threading.RLock()
+        self._is_failing = self._is_closed = False
         self.mqtt: Mqtt | None = None
         self._delivery: Delivery | None = None
         if mqtt is not None:
@@ -56,25 +63,30 @@ class Receivers:
 
     def set_cameras(self, cameras: Mapping[str, WatchedCamera]) -> None:
         """Which cameras there are from now on; receivers of others are let go."""
-        for name in list(self._webhooks):
-            camera = cameras.get(name)
-            if camera is None or camera.settings.webhook != self._webhooks[name][0]:
-                _, webhook, delivery = self._webhooks.pop(name)
-                delivery.close()
-                webhook.close()
-        for name, camera in cameras.items():
-            settings = camera.settings.webhook
-            if settings is not None and name not in self._webhooks:
-                webhook = _webhook(settings)
-                delivery = Delivery(self._store, f"{WEBHOOK}{name}", webhook.send, settings.cooldown_s)
-                self._webhooks[name] = settings, webhook, delivery
-            if settings is not None:
-                self._most_waiting[f"{WEBHOOK}{name}"] = settings.most_waiting
-        known = {f"{WEBHOOK}{name}" for name in self._webhooks} | ({MQTT} if self.mqtt is not None else set())
-        self._most_waiting = {name: most for name, most in self._most_waiting.items() if name in known}
-        for name in self._store.counts().keys() - known:
-            if count := self._store.forget(name):
-                logger.warning(f"{count} changes waited for {name}, which is not in the settings any more.")
+        with self._turn:
+            for name in list(self._webhooks):
+                camera = cameras.get(name)
+                if camera is None or camera.settings.webhook != self._webhooks[name][0]:
+                    _, webhook, delivery = self._webhooks.pop(name)
+                    self._ending[name] = delivery
+                    delivery.end(partial(self._ended, name, webhook, delivery))
+            for name, camera in cameras.items():
+                settings = camera.settings.webhook
+                if settings is not None and name not in self._webhooks:
+                    webhook = _webhook(settings)
+                    delivery = Delivery(
+                        self._store,
+                        f"{WEBHOOK}{name}",
+                        webhook.send,
+                        settings.cooldown_s,
+                        after=self._ending.get(name),
+                    )
+                    self._webhooks[name] = settings, webhook, delivery
+                if settings is not None:
+                    self._most_waiting[f"{WEBHOOK}{name}"] = settings.most_waiting
+            known = {f"{WEBHOOK}{name}" for name in self._webhooks} | ({MQTT} if self.mqtt is not None else set())
+            self._most_waiting = {name: most for name, most in self._most_waiting.items() if name in known}
+            self._forget()
         if self.mqtt is not None:
             places = [
                 Place(camera.name, tracker.zone, tracker.labels or self._labels)
@@ -88,6 +100,29 @@ class Receivers:
                     if tracker.last is not None and tracker.label is not None:
                         self.mqtt.show(tracker.last)
 
+    def _ended(self, name: str, webhook: Webhook, delivery: Delivery) -> None:
+        """The thread of a receiver that is let go has ended, on which this runs."""
+        webhook.close()
+        with self._turn:
+            if self._ending.get(name) is delivery:
+                del self._ending[name]
+            if not self._is_closed:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Lets go of what waits for those that are gone; what a full disk does not let go is for the next time."""
+        kept = {*self._most_waiting, *(f"{WEBHOOK}{name}" for name in self._ending)}
+        try:
+            for name in self._store.counts().keys() - kept:
+                if count := self._store.forget(name):
+                    logger.warning(f"{count} changes waited for {name}, which is not in the settings any more.")
+        except StoreError as error:
+            if not self._is_failing:
+                logger.error(f"{error} What waited for receivers that are gone is let go another time.")
+            self._is_failing = True
+        else:
+            self._is_failing = False
+
     def of(self, change: StateChange) -> dict[str, int]:
         """Who is to hear of a change, each with how many may wait for it: see `Store.commit`."""
         wanted = (MQTT, f"{WEBHOOK}{change.camera}")
@@ -95,11 +130,18 @@ class Receivers:
 
     def close(self) -> None:
         """Ends all of it; what was not received waits for the next time."""
+        with self._turn:
+            self._is_closed = True
+            deliveries = list(self._ending.values())
         for _, webhook, delivery in self._webhooks.values():
-            delivery.close()
-            webhook.close()
+            delivery.end(webhook.close)
+            deliveries.append(delivery)
         if self._delivery is not None:
-            self._delivery.close()
+            self._delivery.end()
+            deliveries.append(self._delivery)
+        end = time.monotonic() + PATIENCE
+        for delivery in deliveries:
+            delivery.wait(end - time.monotonic())
         if self.mqtt is not None:
             self.mqtt.close()
 

@@ -92,9 +92,7 @@ def _value(values: Any, path: KeyPath) -> Any:
     return values
 
 
-def _not_allowed(
-    kind: str, context: Mapping[str, Any], value: Any, schema: Mapping[str, Any], is_secret: bool
-) -> str:
+def _not_allowed(kind: str, context: Mapping[str, Any], value: Any, schema: Mapping[str, Any], is_secret: bool) -> str:
     allowed = _allowed(schema)
     if kind in ("too_short", "too_long"):
         return f"has {context['actual_length']} entries, but must be {allowed}."
