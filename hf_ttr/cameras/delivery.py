@@ -147,7 +147,7 @@ class Delivery:
                 break
             try:
                 if (wait := self._cooling_down()) > 0:
-                    self._pause(wait)
+                    self._pause(min(wait, _IDLE_S))  # no thread waits for any time
                     continue
                 batch = self._batch()
             except StoreError as error:

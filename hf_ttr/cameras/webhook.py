@@ -148,7 +148,7 @@ def seconds_of(retry_after: str | None) -> float | None:
         return float(retry_after)
     try:
         moment = parsedate_to_datetime(retry_after)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
     return max((moment - datetime.fromtimestamp(time.time(), timezone.utc)).total_seconds(), 0.0)

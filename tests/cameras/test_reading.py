@@ -279,6 +279,27 @@ def test_a_key_without_a_space_behind_it_shows_no_secret(tmp_path: Path) -> None
     assert "is 'password:...', but" in only(tmp_path, f"{HEAD}mqtt: password:{SECRET}\n{DOOR}")[3]
 
 
+@pytest.mark.parametrize(
+    ("line", "column", "key"),
+    [
+        ("device: !!int abc", 9, "device"),
+        ("verify_every: !!bool maybe", 15, "verify_every"),
+        ("verify_every: !!float maybe", 15, "verify_every"),
+        ("batch_size: 0b_", 13, "batch_size"),
+        (f"batch_size: {'9' * 5000}", 13, "batch_size"),
+        (f"metrics: !{SECRET} {{}}", 10, "metrics"),
+        ("temporal_reuse: !!python/object:os.system {mode: off}", 17, "temporal_reuse"),
+        ("mqtt: {host: h, tls: !!set {}}", 22, "mqtt.tls"),
+    ],
+)
+def test_a_value_that_is_not_what_its_tag_says_is_a_problem(tmp_path: Path, line: str, column: int, key: str) -> None:
+    assert only(tmp_path, f"{HEAD}{line}\n{DOOR}")[:3] == (3, column, key)
+
+
+def test_a_tag_on_all_cameras_is_one_problem(tmp_path: Path) -> None:
+    assert only(tmp_path, f"{HEAD}cameras: !foo\n  door: !bar {{source: x}}\n")[:3] == (3, 10, "cameras")
+
+
 def test_no_file_a_folder_and_one_that_is_not_to_be_read(tmp_path: Path) -> None:
     for path, part in ((tmp_path / "no.yaml", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(SettingsError) as caught:

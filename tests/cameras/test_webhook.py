@@ -204,7 +204,8 @@ def test_a_receiver_with_https_has_to_be_trusted(certificate: Path, monkeypatch:
 def test_times_to_wait_are_numbers_or_dates() -> None:
     assert seconds_of("0") == 0.0 and seconds_of("120") == 120.0 and seconds_of(None) is None
     assert 1e8 < (seconds_of("Fri, 31 Dec 2100 23:59:59 GMT") or 0) < 1e11
-    for nonsense in ("", "soon", "-1", "1e9", "Fri, 99 Dec 2100 23:59:59 GMT"):
+    absurd = ("Thu, 01 Jan 99999999999 00:00:00 GMT", f"Thu, 01 Jan 2030 00:00:00 +{'9' * 20}")
+    for nonsense in ("", "soon", "-1", "1e9", "Fri, 99 Dec 2100 23:59:59 GMT", *absurd):
         assert seconds_of(nonsense) is None
 
 
