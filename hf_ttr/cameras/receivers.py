@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..display import shown
 from .delivery import PATIENCE, Delivery
 from .events import StateChange
 from .home_assistant import Place
@@ -51,7 +52,7 @@ class Receivers:
         self._ending: dict[str, Delivery] = {}
         self._most_waiting: dict[str, int] = {}
         self._turn = threading.RLock()
-        self._is_failing = self._is_closed = False
+        self._is_failing = self._is_closed = self._is_running = False
         self.mqtt: Mqtt | None = None
         self._delivery: Delivery | None = None
         if mqtt is not None:
@@ -62,7 +63,13 @@ class Receivers:
             self._most_waiting[MQTT] = mqtt.most_waiting
 
     def set_cameras(self, cameras: Mapping[str, WatchedCamera]) -> None:
-        """Which cameras there are from now on; receivers of others are let go."""
+        """
+        Which cameras there are from now on; receivers of others are let go.
+
+        Raises:
+            ImportError: if a package is missing; one sentence. Another time than the first, it is logged.
+            ValueError: if the proxy of the environment cannot be used; the same.
+        """
         with self._turn:
             for name in list(self._webhooks):
                 camera = cameras.get(name)
@@ -73,7 +80,14 @@ class Receivers:
             for name, camera in cameras.items():
                 settings = camera.settings.webhook
                 if settings is not None and name not in self._webhooks:
-                    webhook = _webhook(settings)
+                    try:
+                        webhook = _webhook(settings)
+                    except (ImportError, OSError, ValueError) as error:
+                        if not self._is_running:
+                            raise
+                        logger.error(f"Changes wait for {WEBHOOK}{name}: {shown(error, None)}")
+                        self._most_waiting[f"{WEBHOOK}{name}"] = settings.most_waiting
+                        continue
                     delivery = Delivery(
                         self._store,
                         f"{WEBHOOK}{name}",
@@ -84,9 +98,11 @@ class Receivers:
                     self._webhooks[name] = settings, webhook, delivery
                 if settings is not None:
                     self._most_waiting[f"{WEBHOOK}{name}"] = settings.most_waiting
-            known = {f"{WEBHOOK}{name}" for name in self._webhooks} | ({MQTT} if self.mqtt is not None else set())
+            wanted = [name for name, camera in cameras.items() if camera.settings.webhook is not None]
+            known = {f"{WEBHOOK}{name}" for name in wanted} | ({MQTT} if self.mqtt is not None else set())
             self._most_waiting = {name: most for name, most in self._most_waiting.items() if name in known}
             self._forget()
+            self._is_running = True
         if self.mqtt is not None:
             places = [
                 Place(camera.name, tracker.zone, tracker.labels or self._labels)

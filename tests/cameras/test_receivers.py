@@ -89,6 +89,30 @@ def test_the_end_waits_for_all_at_once(store: Store, receiver: Receiver, monkeyp
     assert {one.waiting for one in store.counts().values()} == {1}
 
 
+def test_a_proxy_that_cannot_be_used_ends_no_service_that_runs(
+    store: Store, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "ftp://10.0.0.1:1")
+    both = cameras(receiver.url, "door", "gate")
+    with (
+        Receivers(store, None, ()) as receivers,
+        pytest.raises(ValueError, match="variable http_proxy cannot be used"),
+    ):
+        receivers.set_cameras(both)
+    with caplog.at_level(logging.ERROR), Receivers(store, None, ()) as receivers:
+        receivers.set_cameras({})
+        receivers.set_cameras(both)
+        assert [one.partition(" in ")[0] for one in caplog.messages] == [
+            f"Changes wait for webhook:{name}: The proxy" for name in both
+        ]
+        store.commit({}, [(change(0), None)], receivers.of)
+        monkeypatch.delenv("http_proxy")
+        receivers.set_cameras(both)
+        wait_until(lambda: receiver.ids == ["door/0"], "delivery")
+
+
 def test_a_full_disk_does_not_end_who_reads_other_settings(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
