@@ -110,11 +110,12 @@ class Receivers:
                 for tracker in camera.trackers.values()
             ]
             pictures = [name for name, camera in cameras.items() if camera.settings.picture is not None]
-            self.mqtt.set_places(places, pictures)
-            for camera in cameras.values():
-                for tracker in camera.trackers.values():
-                    if tracker.last is not None and tracker.label is not None:
-                        self.mqtt.show(tracker.last)
+            trackers = [tracker for camera in cameras.values() for tracker in camera.trackers.values()]
+            meant = [one.last for one in trackers if one.last and one.label in (one.labels or self._labels)]
+            without_state = {one.place for one in trackers} - {change.place for change in meant}
+            self.mqtt.set_places(places, pictures, without_state, self._former())
+            for change in meant:
+                self.mqtt.show(change)
 
     def _ended(self, name: str, webhook: Webhook, delivery: Delivery) -> None:
         """The thread of a receiver that is let go has ended, on which this runs."""
@@ -138,6 +139,13 @@ class Receivers:
             self._is_failing = True
         else:
             self._is_failing = False
+
+    def _former(self) -> set[str]:
+        """All cameras that there ever were, as far as it is known."""
+        try:
+            return {place.partition("/")[0] for place in self._store.states()}
+        except StoreError:
+            return set()
 
     def of(self, change: StateChange) -> dict[str, int]:
         """Who is to hear of a change, each with how many may wait for it: see `Store.commit`."""
@@ -177,7 +185,8 @@ def _broker(settings: MqttSettings) -> Mqtt:
         None if settings.password is None else settings.password.get_secret_value(),
         settings.client,
         settings.topic_prefix,
-        settings.discovery_prefix if settings.discovery is not None else None,
+        settings.discovery_prefix,
+        settings.discovery is not None,
         tls is not None,
         None if tls is None else tls.ca_file,
         None if tls is None else tls.cert_file,

@@ -14,12 +14,12 @@ import pytest
 pytest.importorskip("pydantic", reason="pydantic is not installed; hf-ttr[cameras] brings it.")
 
 from hf_ttr.cameras.receivers import Receivers
-from hf_ttr.cameras.settings import CameraSettings
+from hf_ttr.cameras.settings import CameraSettings, MqttSettings
 from hf_ttr.cameras.store import Store, StoreError
 from hf_ttr.cameras.watched import WatchedCamera
 
 from .changes import change
-from .services import Receiver, free_port, wait_until
+from .services import Mosquitto, Receiver, free_port, wait_until
 
 
 NAMES = ("door", "gate", "yard", "shed")
@@ -111,6 +111,35 @@ def test_a_proxy_that_cannot_be_used_ends_no_service_that_runs(
         monkeypatch.delenv("http_proxy")
         receivers.set_cameras(both)
         wait_until(lambda: receiver.ids == ["door/0"], "delivery")
+
+
+def test_a_broker_keeps_nothing_of_former_cameras_and_no_state_that_a_camera_cannot_have(
+    store: Store, tmp_path: Path
+) -> None:
+    pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed.")
+    labels = ("a parcel", "nobody", "a cat")
+
+    def watched(name: str, *own: str) -> dict[str, WatchedCamera]:
+        settings = CameraSettings.model_validate({"source": "rtsp://h/x", "labels": own or None})
+        camera = WatchedCamera(name, settings, "softmax")
+        store.commit({place: tracker.to_dict() for place, tracker in camera.trackers.items()})
+        camera.trackers[name].last = change(0, name)
+        return {name: camera}
+
+    with Mosquitto(tmp_path) as broker:
+        settings = MqttSettings(host="127.0.0.1", port=broker.port)
+
+        def retained(cameras: dict[str, WatchedCamera], *names: str) -> None:
+            with Receivers(store, settings, labels) as receivers:
+                receivers.set_cameras(cameras)
+                expected = {f"hf_ttr/{name}" for name in ("available", *names)}
+                wait_until(lambda: set(broker.retained()) == expected, f"that {expected} are retained", 15)
+
+        nothing_yet = watched("old")
+        nothing_yet["old"].trackers["old"].last = None
+        retained(nothing_yet, "old/available")
+        retained(watched("new"), "new/available", "new/state")
+        retained(watched("new", "nobody", "a cat"), "new/available")
 
 
 def test_a_full_disk_does_not_end_who_reads_other_settings(
