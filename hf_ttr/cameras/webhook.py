@@ -162,7 +162,7 @@ class _Deadline:
     def trace(self, event: str, details: Mapping[str, Any]) -> None:
         """Hears of the connections of the request, the last of which is the one that answers."""
         stream = details.get("return_value")
-        if hasattr(stream, "get_extra_info"):
+        if stream is not None and hasattr(stream, "get_extra_info"):
             self._connection = stream.get_extra_info("socket")
             if self.is_over:
                 self._break_off()
