@@ -51,6 +51,7 @@ class Receivers:
         self._webhooks: dict[str, tuple[WebhookSettings, Webhook, Delivery]] = {}
         self._ending: dict[str, Delivery] = {}
         self._most_waiting: dict[str, int] = {}
+        self._with_picture: set[str] = set()
         self._turn = threading.RLock()
         self._is_failing = self._is_closed = self._is_running = False
         self.mqtt: Mqtt | None = None
@@ -77,16 +78,17 @@ class Receivers:
                     _, webhook, delivery = self._webhooks.pop(name)
                     self._ending[name] = delivery
                     delivery.end(partial(self._ended, name, webhook, delivery))
-            for name, camera in cameras.items():
-                settings = camera.settings.webhook
-                if settings is not None and name not in self._webhooks:
+            wanted = {name: it for name, camera in cameras.items() if (it := camera.settings.webhook) is not None}
+            self._with_picture = {name for name, settings in wanted.items() if settings.picture}
+            self._most_waiting |= {f"{WEBHOOK}{name}": settings.most_waiting for name, settings in wanted.items()}
+            for name, settings in wanted.items():
+                if name not in self._webhooks:
                     try:
                         webhook = _webhook(settings)
                     except (ImportError, OSError, ValueError) as error:
                         if not self._is_running:
                             raise
                         logger.error(f"Changes wait for {WEBHOOK}{name}: {shown(error, None)}")
-                        self._most_waiting[f"{WEBHOOK}{name}"] = settings.most_waiting
                         continue
                     delivery = Delivery(
                         self._store,
@@ -96,9 +98,6 @@ class Receivers:
                         after=self._ending.get(name),
                     )
                     self._webhooks[name] = settings, webhook, delivery
-                if settings is not None:
-                    self._most_waiting[f"{WEBHOOK}{name}"] = settings.most_waiting
-            wanted = [name for name, camera in cameras.items() if camera.settings.webhook is not None]
             known = {f"{WEBHOOK}{name}" for name in wanted} | ({MQTT} if self.mqtt is not None else set())
             self._most_waiting = {name: most for name, most in self._most_waiting.items() if name in known}
             self._forget()
@@ -151,6 +150,10 @@ class Receivers:
         """Who is to hear of a change, each with how many may wait for it: see `Store.commit`."""
         wanted = (MQTT, f"{WEBHOOK}{change.camera}")
         return {name: self._most_waiting[name] for name in wanted if name in self._most_waiting}
+
+    def picture_of(self, change: StateChange, picture: bytes | None) -> bytes | None:
+        """What is to be kept of a picture: all of it, or nothing where it goes to none of those who are told later."""
+        return picture if change.camera in self._with_picture else None
 
     def close(self) -> None:
         """Ends all of it; what was not received waits for the next time."""

@@ -142,6 +142,19 @@ def test_a_broker_keeps_nothing_of_former_cameras_and_no_state_that_a_camera_can
         retained(watched("new", "nobody", "a cat"), "new/available")
 
 
+def test_a_picture_is_kept_for_who_gets_it_alone(store: Store) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with Receivers(store, None, ()) as receivers:
+        with_picture = CameraSettings.model_validate(
+            {"source": "rtsp://h/x", "picture": True, "webhook": {"url": url, "picture": True}}
+        )
+        receivers.set_cameras({"yard": WatchedCamera("yard", with_picture, "softmax"), **cameras(url, "door")})
+        kept = {name: receivers.picture_of(change(0, name), b"jpeg") for name in ("door", "yard", "gate")}
+        assert kept == {"door": None, "yard": b"jpeg", "gate": None}
+        # The broker has it by then, in a topic of its own.
+        assert receivers.picture_of(change(0, "yard"), None) is None
+
+
 def test_a_full_disk_does_not_end_who_reads_other_settings(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
