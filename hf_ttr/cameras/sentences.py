@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from .document import Document
 from .nearest import nearest
-from .problems import KeyPath, Problem, key_text, without_value
+from .problems import KeyPath, Problem, is_of_webhook, key_text, without_value
 from .secrets import FromEnvironment, said
 
 
@@ -38,7 +38,7 @@ def problems_of(error: ValidationError, document: Document, schema: Mapping[str,
         if kind == "too_short" and context["min_length"] <= len(_value(document.values, path) or ()):
             continue  # so it is for the entries that are wrong
         on_key = kind == "extra_forbidden" or "[key]" in found["loc"]
-        hides, key = _is_of_webhook(path), path
+        hides, key = is_of_webhook(path), path
         if kind == "rule":
             subject, predicate = path, context["predicate"]
         elif kind == "missing":
@@ -57,11 +57,6 @@ def problems_of(error: ValidationError, document: Document, schema: Mapping[str,
             value, part = _value(document.values, path), _at(schema, path)
             subject, predicate = path, _not_allowed(kind, context, value, part, hides or _is_secret(part))
         yield Problem(*_place(path, document, on_key), key_text(key), f"{key_text(subject) or 'the file'} {predicate}")
-
-
-def _is_of_webhook(path: KeyPath) -> bool:
-    """Whether something stands in a webhook, where addresses and headers are secrets: also in the wrong place."""
-    return path[:1] == ("cameras",) and path[2:3] == ("webhook",)
 
 
 def _as_written(path: KeyPath, document: Document) -> KeyPath:

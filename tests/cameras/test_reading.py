@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import hf_ttr
 from hf_ttr.cameras.environment import fill_in
-from hf_ttr.cameras.problems import Problem, SettingsError, key_text
+from hf_ttr.cameras.problems import WEBHOOK_KEYS, Problem, SettingsError, key_text
 from hf_ttr.cameras.reading import MOST_BYTES, read_settings
-from hf_ttr.cameras.settings import ServiceSettings
+from hf_ttr.cameras.settings import ServiceSettings, WebhookSettings
 
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cameras.yaml"
@@ -271,6 +271,19 @@ def test_keys_and_tags_that_are_none(tmp_path: Path) -> None:
 def test_what_is_not_as_it_is_meant_shows_no_secret(tmp_path: Path, setting: str, key: str) -> None:
     line, _, found, sentence = only(tmp_path, f"{HEAD}{DOOR}    {setting}\n")
     assert line == 6 and found == f"cameras.door.{key}" and sentence.startswith("cameras.door")
+
+
+def test_keys_of_a_webhook_that_are_none_show_no_secret_whatever_is_wrong_with_them(tmp_path: Path) -> None:
+    for inner in (
+        f"{SECRET}: 1, {SECRET}: 2",
+        f"{SECRET}: !x 1",
+        f"{SECRET}: '${{NO}}'",
+        f"headers: {{'Bearer {SECRET}': !x 1}}",
+        f"headers: {{'Bearer {SECRET}': '${{NO}}'}}",
+    ):
+        text = f"{HEAD}{DOOR}    webhook: {{url: http://ha/, {inner}}}\n"
+        assert all(one.key.startswith("cameras.door.webhook") for one in problems(tmp_path, text))
+    assert set(WEBHOOK_KEYS) == set(WebhookSettings.model_fields)
 
 
 def test_a_key_without_a_space_behind_it_shows_no_secret(tmp_path: Path) -> None:
