@@ -71,6 +71,7 @@ class Delivery:
             were received. Raises `SendError` if they were not; after anything else it is called again.
         cooldown_s (`float`): seconds from one change to the next.
         chance (`random.Random`, *optional*): for the pauses.
+        after (`Delivery`, *optional*): to the same destination, which is ending: nothing is sent before it has ended.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Delivery:
         send: Send,
         cooldown_s: float = 0.0,
         chance: random.Random | None = None,
+        after: Delivery | None = None,
     ) -> None:
         self.destination = destination
         self._store = store
@@ -91,12 +93,32 @@ class Delivery:
         self._hurry = threading.Event()
         self._closing = False
         self._is_failing = False
+        self._after = after
+        self._at_end: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._run, name=f"delivery to {destination}", daemon=True)
         self._thread.start()
 
     def retry_now(self) -> None:
         """Does not wait any longer: the receiver is back."""
         self._hurry.set()
+
+    def end(self, then: Callable[[], None] | None = None) -> None:
+        """
+        Lets the thread end behind the change that is being sent, and does not wait for that.
+
+        Args:
+            then (`Callable[[], None]`, *optional*): called on the thread in the end.
+        """
+        self._at_end = then or self._at_end
+        self._closing = True
+        self._hurry.set()
+        self._news.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for the end of the thread, so many seconds at most; whether it has ended."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join(max(seconds, 0.0))
+        return not self._thread.is_alive()
 
     def close(self, patience: float = PATIENCE) -> None:
         """
@@ -106,20 +128,26 @@ class Delivery:
             patience (`float`): seconds that a change may take which is being sent. Left alone after that, it is sent
                 again another time.
         """
-        self._closing = True
-        self._hurry.set()
-        self._news.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(patience)
+        self.end()
+        self.wait(patience)
 
     def _run(self) -> None:
+        # Two at once could send an old change behind a newer one.
+        if self._after is not None:
+            self._after._thread.join()
+            self._after = None
+        self._send_all()
+        if self._at_end is not None:
+            self._at_end()
+
+    def _send_all(self) -> None:
         while not self._closing:
             self._news.clear()
             if self._closing:  # just before that
                 break
             try:
                 if (wait := self._cooling_down()) > 0:
-                    self._pause(wait)
+                    self._pause(min(wait, _IDLE_S))  # no thread waits for any time
                     continue
                 batch = self._batch()
             except StoreError as error:

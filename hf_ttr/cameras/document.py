@@ -24,7 +24,13 @@ MOST_VALUES = 100_000
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
-_SCALARS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float")}
+_SCALARS = {
+    f"{_TAG}null": "nothing",
+    f"{_TAG}bool": "true or false",
+    f"{_TAG}int": "a whole number",
+    f"{_TAG}float": "a number",
+}
+_COLLECTIONS = {f"{_TAG}{name}" for name in ("map", "seq")}
 _TEXTS = {f"{_TAG}{name}" for name in ("str", "timestamp", "value")}
 
 
@@ -127,6 +133,8 @@ class _Values:
         """The value of a node."""
         self._document.places[path] = _place(node)
         with self._entered(node, path):
+            if not isinstance(node, ScalarNode) and node.tag not in _COLLECTIONS:
+                return self._unknown(node, path, "has a tag with !, which is not known; take it out.")
             if isinstance(node, MappingNode):
                 values: dict[str, Any] = {}
                 for name, (key, value) in self._pairs(node, path).items():
@@ -178,11 +186,13 @@ class _Values:
 
     def _scalar(self, node: ScalarNode, path: KeyPath) -> Any:
         if node.tag in _SCALARS:
-            return self._constructor.construct_object(node)
+            try:
+                return self._constructor.construct_object(node)
+            except (ValueError, LookupError):
+                what = f"must be {_SCALARS[node.tag]}, as it is written or tagged; correct it, or put it in quotes."
+                return self._unknown(node, path, what)
         if node.tag not in _TEXTS:
-            self._document.unknown.add(path)
-            self._document.add(path, _place(node), "has a tag with !, which is not known; put the value in quotes.")
-            return None
+            return self._unknown(node, path, "has a tag with !, which is not known; put the value in quotes.")
         text = str(node.value)
         try:
             return fill_in(text, self._environment)
@@ -190,6 +200,11 @@ class _Values:
             self._document.unknown.add(path)
             self._document.add(path, _place(node), str(error))
             return FromEnvironment(text, template(text))
+
+    def _unknown(self, node: Node, path: KeyPath, predicate: str) -> None:
+        """Notes why the value of a node is not known."""
+        self._document.unknown.add(path)
+        self._document.add(path, _place(node), predicate)
 
 
 def _place(node: Node) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -57,7 +57,8 @@ class Mqtt:
         username, password (`str`, *optional*): for the broker.
         client_id (`str`, *optional*): by default made of the prefix; no two services at a broker have the same.
         topic_prefix (`str`): in front of all topics, without wildcards.
-        discovery_prefix (`str`, *optional*): where Home Assistant looks; without it, it is told nothing.
+        discovery_prefix (`str`): where Home Assistant looks.
+        is_discovered (`bool`): whether it is told of the cameras; if not, what it was told before is removed.
         tls (`bool`): whether the connection is encrypted.
         ca_file, cert_file, key_file (`str`, *optional*): certificates of the broker's authority, and of this client.
         keepalive_s (`int`): seconds after which a silent broker is asked whether it is there.
@@ -76,7 +77,8 @@ class Mqtt:
         password: str | None = None,
         client_id: str | None = None,
         topic_prefix: str = "hf_ttr",
-        discovery_prefix: str | None = "homeassistant",
+        discovery_prefix: str = "homeassistant",
+        is_discovered: bool = True,
         tls: bool = False,
         ca_file: str | None = None,
         cert_file: str | None = None,
@@ -98,7 +100,7 @@ class Mqtt:
         self._host, self._port, self._keepalive_s = host, port, keepalive_s
         self._username, self._password = username, password
         self._client_id = client_id or plain_id(topic_prefix)
-        self._discovery_prefix = discovery_prefix
+        self._discovery_prefix, self._is_discovered = discovery_prefix, is_discovered
         self._tls = _tls_context(ca_file, cert_file, key_file) if tls else None
         self._turn = threading.RLock()
         self._client: Any = None
@@ -107,6 +109,8 @@ class Mqtt:
         self._discovery: dict[str, str] = {}
         self._places: tuple[Place, ...] | None = None
         self._without_picture: tuple[str, ...] = ()
+        self._without_state: set[str] = set()
+        self._former: frozenset[str] = frozenset()
         self._asked = threading.Event()
         self._lost = threading.Event()
         self._closing = threading.Event()
@@ -131,27 +135,37 @@ class Mqtt:
         self._asked.wait(timeout)
         return self.problem
 
-    def set_places(self, places: Sequence[Place], pictures: Sequence[str] = ()) -> None:
+    def set_places(
+        self,
+        places: Sequence[Place],
+        pictures: Sequence[str] = (),
+        without_state: Iterable[str] = (),
+        former: Iterable[str] = (),
+    ) -> None:
         """
         Says which cameras and zones there are; what is retained of others is removed.
 
         Args:
             places (`Sequence[Place]`): all of them.
             pictures (`Sequence[str]`): the cameras whose picture is published.
+            without_state (`Iterable[str]`): names of places whose state is not known, or not meant any more.
+            former (`Iterable[str]`): names of cameras that this service has ever had. The topic of another service,
+                with a longer prefix, can look like that of a camera.
         """
         cameras = dict.fromkeys(place.camera for place in places)
         with self._turn:
             self._places = tuple(places)
             self._without_picture = tuple(camera for camera in cameras if camera not in pictures)
+            self._without_state = set(without_state)
+            self._former = frozenset(former) - set(cameras)
             before = set(self._discovery)
             self._discovery = (
-                {}
-                if self._discovery_prefix is None
-                else discovery(places, self.prefix, self._discovery_prefix, pictures)
+                discovery(places, self.prefix, self._discovery_prefix, pictures) if self._is_discovered else {}
             )
             for camera in cameras:
                 self._retained.setdefault(f"{self.prefix}/{camera}/available", OFFLINE)
-            known = self._topics() | {f"{self.prefix}/{camera}/picture" for camera in pictures}
+            stateless = {f"{self.prefix}/{place}/state" for place in self._without_state}
+            known = self._topics() - stateless | {f"{self.prefix}/{camera}/picture" for camera in pictures}
             for topic in [topic for topic in self._retained if topic not in known]:
                 del self._retained[topic]
                 self._publish(topic, "")
@@ -175,6 +189,7 @@ class Mqtt:
             if change.place in {place.name for place in self._places or ()}:
                 if picture is not None and change.camera not in self._without_picture:
                     self._retain(f"{self.prefix}/{change.camera}/picture", picture)
+                self._without_state.discard(change.place)
                 self._retain(f"{self.prefix}/{change.place}/state", json.dumps(state))
 
     def set_available(self, camera: str, is_available: bool) -> None:
@@ -312,7 +327,7 @@ class Mqtt:
             self._publish_all(self._discovery)
             self._publish_all(self._retained)
             self._remove_pictures(self._without_picture)
-            if self._discovery_prefix is not None:
+            if self._is_discovered:
                 client.subscribe(f"{self._discovery_prefix}/status")
             self._look_for_leftovers()
         if self._said is not None:
@@ -337,13 +352,18 @@ class Mqtt:
         """Lets all come back that is retained under the topics of this service: what is left over is removed then."""
         # Before it is known which places there are, all would be.
         if self._is_connected and self._places is not None:
-            topics = [f"{self.prefix}/+/state", f"{self.prefix}/+/+/state"]
-            if self._discovery_prefix is not None:
-                topics.append(f"{self._discovery_prefix}/+/{plain_id(self.prefix)}/+/config")
+            topics = [f"{self.prefix}/{levels}" for levels in ("+/state", "+/+/state", "+/available")]
+            topics.append(f"{self._discovery_prefix}/+/{plain_id(self.prefix)}/+/config")
             self._client.subscribe([(topic, 0) for topic in topics])
 
     def _remove_leftover(self, topic: str, payload: bytes) -> None:
         """Removes what an earlier run of this service has retained of a place that is no more, and nothing else."""
+        if topic.endswith("/available"):
+            camera = topic[len(self.prefix) + 1 : -len("/available")]
+            if camera in self._former and payload in (ONLINE.encode(), OFFLINE.encode()):
+                self._publish(topic, "")
+                self._remove_pictures([camera])
+            return
         try:
             content = json.loads(payload)
             if topic.endswith("/config"):
@@ -353,7 +373,8 @@ class Mqtt:
             else:
                 # With another prefix, that begins like this one, the topic can be that of another service.
                 place = topic[len(self.prefix) + 1 : -len("/state")]
-                is_left = topic not in self._topics() and content["id"].rpartition("/")[0] == place
+                is_known = topic in self._topics() and place not in self._without_state
+                is_left = not is_known and content["id"].rpartition("/")[0] == place
         except (ValueError, LookupError, TypeError, AttributeError):
             return
         if not is_left:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..display import shown
+from ..display import HIDDEN, shown
 
 
 KeyPath = tuple[str | int, ...]
 """The way to a value: names of keys, and numbers within lists."""
+
+WEBHOOK_KEYS = ("url", "headers", "cooldown_s", "timeout_s", "picture", "most_waiting")
+"""What may stand in a webhook."""
 
 
 @dataclass(frozen=True, order=True)
@@ -61,6 +65,25 @@ class SettingsError(ValueError):
 def key_text(path: KeyPath) -> str:
     """The way to a value as people write it: `cameras.door.labels[0]`."""
     text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{shown(part, 80)}" if text else shown(part, 80)
+    for index, part in enumerate(path):
+        name = "" if isinstance(part, int) else without_value(shown(part, 80))
+        if is_of_webhook(path) and _may_be_secret(name, index):
+            name = HIDDEN
+        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
     return text
+
+
+def is_of_webhook(path: KeyPath) -> bool:
+    """Whether something stands in a webhook, where addresses and headers are secrets: also in the wrong place."""
+    return path[:1] == ("cameras",) and path[2:3] == ("webhook",)
+
+
+def _may_be_secret(name: str, index: int) -> bool:
+    """Whether what is a key in a webhook may be an address or a header as a whole."""
+    return name not in WEBHOOK_KEYS if index == 3 else index > 3 and not re.fullmatch(r"[A-Za-z0-9_-]+", name)
+
+
+def without_value(name: str) -> str:
+    """What stands in place of a key, without what may be a secret where the space behind the colon is missing."""
+    key, colon, value = name.partition(":")
+    return f"{key}:..." if colon and value else name

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
-from .delivery import Delivery
+from ..display import shown
+from .delivery import PATIENCE, Delivery
 from .events import StateChange
 from .home_assistant import Place
 from .mqtt import Mqtt
-from .store import Store
+from .store import Store, StoreError
 from .watched import WatchedCamera
 from .webhook import Webhook
 
@@ -29,7 +33,8 @@ class Receivers:
     """
     Hands changes on to all who are to hear of them; a context manager that ends that.
 
-    What waits for a receiver is in the store. What waited for one that is not in the settings any more is let go.
+    What waits for a receiver is in the store. What waited for one that is not in the settings any more is let go, once
+    what is being sent to it has ended; nobody waits for that.
 
     Args:
         store: where changes wait.
@@ -44,7 +49,11 @@ class Receivers:
     def __init__(self, store: Store, mqtt: MqttSettings | None, labels: tuple[str, ...]) -> None:
         self._store, self._labels = store, labels
         self._webhooks: dict[str, tuple[WebhookSettings, Webhook, Delivery]] = {}
+        self._ending: dict[str, Delivery] = {}
         self._most_waiting: dict[str, int] = {}
+        self._with_picture: set[str] = set()
+        self._turn = threading.RLock()
+        self._is_failing = self._is_closed = self._is_running = False
         self.mqtt: Mqtt | None = None
         self._delivery: Delivery | None = None
         if mqtt is not None:
@@ -55,26 +64,44 @@ class Receivers:
             self._most_waiting[MQTT] = mqtt.most_waiting
 
     def set_cameras(self, cameras: Mapping[str, WatchedCamera]) -> None:
-        """Which cameras there are from now on; receivers of others are let go."""
-        for name in list(self._webhooks):
-            camera = cameras.get(name)
-            if camera is None or camera.settings.webhook != self._webhooks[name][0]:
-                _, webhook, delivery = self._webhooks.pop(name)
-                delivery.close()
-                webhook.close()
-        for name, camera in cameras.items():
-            settings = camera.settings.webhook
-            if settings is not None and name not in self._webhooks:
-                webhook = _webhook(settings)
-                delivery = Delivery(self._store, f"{WEBHOOK}{name}", webhook.send, settings.cooldown_s)
-                self._webhooks[name] = settings, webhook, delivery
-            if settings is not None:
-                self._most_waiting[f"{WEBHOOK}{name}"] = settings.most_waiting
-        known = {f"{WEBHOOK}{name}" for name in self._webhooks} | ({MQTT} if self.mqtt is not None else set())
-        self._most_waiting = {name: most for name, most in self._most_waiting.items() if name in known}
-        for name in self._store.counts().keys() - known:
-            if count := self._store.forget(name):
-                logger.warning(f"{count} changes waited for {name}, which is not in the settings any more.")
+        """
+        Which cameras there are from now on; receivers of others are let go.
+
+        Raises:
+            ImportError: if a package is missing; one sentence. Another time than the first, it is logged.
+            ValueError: if the proxy of the environment cannot be used; the same.
+        """
+        with self._turn:
+            for name in list(self._webhooks):
+                camera = cameras.get(name)
+                if camera is None or camera.settings.webhook != self._webhooks[name][0]:
+                    _, webhook, delivery = self._webhooks.pop(name)
+                    self._ending[name] = delivery
+                    delivery.end(partial(self._ended, name, webhook, delivery))
+            wanted = {name: it for name, camera in cameras.items() if (it := camera.settings.webhook) is not None}
+            self._with_picture = {name for name, settings in wanted.items() if settings.picture}
+            self._most_waiting |= {f"{WEBHOOK}{name}": settings.most_waiting for name, settings in wanted.items()}
+            for name, settings in wanted.items():
+                if name not in self._webhooks:
+                    try:
+                        webhook = _webhook(settings)
+                    except (ImportError, OSError, ValueError) as error:
+                        if not self._is_running:
+                            raise
+                        logger.error(f"Changes wait for {WEBHOOK}{name}: {shown(error, None)}")
+                        continue
+                    delivery = Delivery(
+                        self._store,
+                        f"{WEBHOOK}{name}",
+                        webhook.send,
+                        settings.cooldown_s,
+                        after=self._ending.get(name),
+                    )
+                    self._webhooks[name] = settings, webhook, delivery
+            known = {f"{WEBHOOK}{name}" for name in wanted} | ({MQTT} if self.mqtt is not None else set())
+            self._most_waiting = {name: most for name, most in self._most_waiting.items() if name in known}
+            self._forget()
+            self._is_running = True
         if self.mqtt is not None:
             places = [
                 Place(camera.name, tracker.zone, tracker.labels or self._labels)
@@ -82,24 +109,66 @@ class Receivers:
                 for tracker in camera.trackers.values()
             ]
             pictures = [name for name, camera in cameras.items() if camera.settings.picture is not None]
-            self.mqtt.set_places(places, pictures)
-            for camera in cameras.values():
-                for tracker in camera.trackers.values():
-                    if tracker.last is not None and tracker.label is not None:
-                        self.mqtt.show(tracker.last)
+            trackers = [tracker for camera in cameras.values() for tracker in camera.trackers.values()]
+            meant = [one.last for one in trackers if one.last and one.label in (one.labels or self._labels)]
+            without_state = {one.place for one in trackers} - {change.place for change in meant}
+            self.mqtt.set_places(places, pictures, without_state, self._former())
+            for change in meant:
+                self.mqtt.show(change)
+
+    def _ended(self, name: str, webhook: Webhook, delivery: Delivery) -> None:
+        """The thread of a receiver that is let go has ended, on which this runs."""
+        webhook.close()
+        with self._turn:
+            if self._ending.get(name) is delivery:
+                del self._ending[name]
+            if not self._is_closed:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Lets go of what waits for those that are gone; what a full disk does not let go is for the next time."""
+        kept = {*self._most_waiting, *(f"{WEBHOOK}{name}" for name in self._ending)}
+        try:
+            for name in self._store.counts().keys() - kept:
+                if count := self._store.forget(name):
+                    logger.warning(f"{count} changes waited for {name}, which is not in the settings any more.")
+        except StoreError as error:
+            if not self._is_failing:
+                logger.error(f"{error} What waited for receivers that are gone is let go another time.")
+            self._is_failing = True
+        else:
+            self._is_failing = False
+
+    def _former(self) -> set[str]:
+        """All cameras that there ever were, as far as it is known."""
+        try:
+            return {place.partition("/")[0] for place in self._store.states()}
+        except StoreError:
+            return set()
 
     def of(self, change: StateChange) -> dict[str, int]:
         """Who is to hear of a change, each with how many may wait for it: see `Store.commit`."""
         wanted = (MQTT, f"{WEBHOOK}{change.camera}")
         return {name: self._most_waiting[name] for name in wanted if name in self._most_waiting}
 
+    def picture_of(self, change: StateChange, picture: bytes | None) -> bytes | None:
+        """What is to be kept of a picture: all of it, or nothing where it goes to none of those who are told later."""
+        return picture if change.camera in self._with_picture else None
+
     def close(self) -> None:
         """Ends all of it; what was not received waits for the next time."""
+        with self._turn:
+            self._is_closed = True
+            deliveries = list(self._ending.values())
         for _, webhook, delivery in self._webhooks.values():
-            delivery.close()
-            webhook.close()
+            delivery.end(webhook.close)
+            deliveries.append(delivery)
         if self._delivery is not None:
-            self._delivery.close()
+            self._delivery.end()
+            deliveries.append(self._delivery)
+        end = time.monotonic() + PATIENCE
+        for delivery in deliveries:
+            delivery.wait(end - time.monotonic())
         if self.mqtt is not None:
             self.mqtt.close()
 
@@ -119,7 +188,8 @@ def _broker(settings: MqttSettings) -> Mqtt:
         None if settings.password is None else settings.password.get_secret_value(),
         settings.client,
         settings.topic_prefix,
-        settings.discovery_prefix if settings.discovery is not None else None,
+        settings.discovery_prefix,
+        settings.discovery is not None,
         tls is not None,
         None if tls is None else tls.ca_file,
         None if tls is None else tls.cert_file,

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from .document import Document
 from .nearest import nearest
-from .problems import KeyPath, Problem, key_text
-from .secrets import said
+from .problems import KeyPath, Problem, is_of_webhook, key_text, without_value
+from .secrets import FromEnvironment, said
 
 
 def problems_of(error: ValidationError, document: Document, schema: Mapping[str, Any]) -> Iterator[Problem]:
@@ -38,6 +38,7 @@ def problems_of(error: ValidationError, document: Document, schema: Mapping[str,
         if kind == "too_short" and context["min_length"] <= len(_value(document.values, path) or ()):
             continue  # so it is for the entries that are wrong
         on_key = kind == "extra_forbidden" or "[key]" in found["loc"]
+        hides, key = is_of_webhook(path), path
         if kind == "rule":
             subject, predicate = path, context["predicate"]
         elif kind == "missing":
@@ -47,12 +48,15 @@ def problems_of(error: ValidationError, document: Document, schema: Mapping[str,
             subject = path[:-1]
             name = str(path[-1])
             known = _at(schema, subject).get("properties", ())
-            predicate = f"has no setting {said(name)}; {nearest(name, known)}"
+            if hides:
+                key, what = subject, "a setting that is none"
+            else:
+                what = f"no setting {said(without_value(name))}"
+            predicate = f"has {what}; {nearest(name, known)}"
         else:
-            subject, predicate = path, _not_allowed(kind, context, _value(document.values, path), _at(schema, path))
-        yield Problem(
-            *_place(path, document, on_key), key_text(path), f"{key_text(subject) or 'the file'} {predicate}"
-        )
+            value, part = _value(document.values, path), _at(schema, path)
+            subject, predicate = path, _not_allowed(kind, context, value, part, hides or _is_secret(part))
+        yield Problem(*_place(path, document, on_key), key_text(key), f"{key_text(subject) or 'the file'} {predicate}")
 
 
 def _as_written(path: KeyPath, document: Document) -> KeyPath:
@@ -83,7 +87,7 @@ def _value(values: Any, path: KeyPath) -> Any:
     return values
 
 
-def _not_allowed(kind: str, context: Mapping[str, Any], value: Any, schema: Mapping[str, Any]) -> str:
+def _not_allowed(kind: str, context: Mapping[str, Any], value: Any, schema: Mapping[str, Any], is_secret: bool) -> str:
     allowed = _allowed(schema)
     if kind in ("too_short", "too_long"):
         return f"has {context['actual_length']} entries, but must be {allowed}."
@@ -92,9 +96,20 @@ def _not_allowed(kind: str, context: Mapping[str, Any], value: Any, schema: Mapp
         help_ = "; put it in quotes"
     elif value is None:
         help_ = "; fill it in, or leave it out"
-    if _is_secret(schema):
+    if is_secret:
         return f"must be {allowed}{help_}."
+    if schema.get("type") == "object":
+        value = _without_values(value)
     return f"is {said(value)}, but must be {allowed}{help_}."
+
+
+def _without_values(value: Any) -> Any:
+    """What stands in place of a mapping, of which texts may be keys with their values."""
+    if isinstance(value, FromEnvironment):
+        return value
+    if isinstance(value, list):
+        return [_without_values(one) for one in value]
+    return without_value(value) if isinstance(value, str) else value
 
 
 def _at(schema: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any]:

@@ -237,7 +237,8 @@ class CameraService:
             return
         picture = self._picture(camera, result)
         change = tracker.last = replace(change, has_picture=picture is not None)
-        self._store.commit({tracker.place: tracker.to_dict()}, [(change, picture)], self._receivers.of)
+        kept = self._receivers.picture_of(change, picture)
+        self._store.commit({tracker.place: tracker.to_dict()}, [(change, kept)], self._receivers.of)
         self._metrics.state_changed(camera.name)
         if self._receivers.mqtt is not None:
             self._receivers.mqtt.show(change, picture)

@@ -31,7 +31,7 @@ from ..streaming.names import said_kind
 from ..streaming.options import StreamOptions
 from .nearest import nearest
 from .secrets import Address, FromEnvironment, WebhookAddress, has_environment, plain, said
-from .webhook import OWN_HEADERS
+from .webhook import OWN_HEADERS, check_address
 
 
 DATA_FOLDER = "hf-ttr-data"
@@ -128,7 +128,9 @@ Flag = Annotated[bool, BeforeValidator(plain)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(plain)]
 Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(plain)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(plain)]
-NotNegative = Annotated[float, Field(ge=0), BeforeValidator(plain)]
+# No socket waits for more than some weeks.
+Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(plain)]
+CoolDown = Annotated[float, Field(ge=0, le=366 * 86_400), BeforeValidator(plain)]
 Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(plain)]
 
 _CROP = "[left, top, right, bottom], fractions of the picture from 0 to 1, with left below right and top below bottom"
@@ -205,6 +207,10 @@ def _check_url(value: Any) -> Any:
         has_port = False
     if not has_port:
         raise broken("has a port that is no number from 1 to 65535, or a host that is none; correct the address.")
+    try:
+        check_address(value)
+    except ValueError:
+        raise broken("has a host that cannot be one, or is too long; write it as http://host:port/path.") from None
     return WebhookAddress(value)
 
 
@@ -265,11 +271,11 @@ class WebhookSettings(Settings):
     headers: Mapping[str, SecretStr] = Field(
         default={}, description="Headers to send along, such as Authorization. Their values are never shown."
     )
-    cooldown_s: NotNegative = Field(
+    cooldown_s: CoolDown = Field(
         default=0,
         description="Least seconds from one post to the next; of what changes in between the newest is sent.",
     )
-    timeout_s: Positive = Field(default=10, description="Seconds to wait for an answer.")
+    timeout_s: Seconds = Field(default=10, description="Seconds to wait for an answer.")
     picture: Flag = Field(
         default=False,
         description="Whether the JPEG goes along, in the field `picture` as base64; needs `picture` of the camera.",
@@ -282,8 +288,11 @@ class WebhookSettings(Settings):
     @classmethod
     def _check_headers(cls, value: Any) -> Any:
         for name, text in value.items() if isinstance(value, Mapping) else ():
+            # What is no name, or has nothing behind it, may be a header as a whole.
             if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", str(name)):
-                raise broken("is no name of a header; use letters, digits and hyphens.", str(name))
+                raise broken("has what is no name of a header; use letters, digits and hyphens, and 'Name: value'.")
+            if text is None:
+                raise broken("has a name without a value; write 'Name: value', with a space behind the colon.")
             if str(name).lower() in OWN_HEADERS:
                 raise broken("is a header that each request has already; leave it out.", str(name))
             text = text.get_secret_value() if isinstance(text, SecretStr) else text
@@ -457,7 +466,7 @@ class CameraSettings(Settings):
         default=None, description="Whether a JPEG goes with each change: true, or of which quality and width."
     )
     webhook: WebhookSettings | None = Field(default=None, description="An address that changes are posted to.")
-    timeout_s: Positive = Field(default=10, description="Seconds of silence after which the camera is opened again.")
+    timeout_s: Seconds = Field(default=10, description="Seconds of silence after which the camera is opened again.")
     protocols: Annotated[tuple[Protocol, ...], Field(strict=False, min_length=1)] = Field(
         default=("file", "http", "https", "rtsp"),
         validate_default=True,
@@ -548,7 +557,7 @@ class ServiceSettings(Settings):
         description="What to compute with; by default as the weights are saved, on a CPU float32 for float16.",
     )
     data: Text = Field(default=DATA_FOLDER, description="Folder of what outlives the service, beside this file.")
-    snapshot_every_s: Positive = Field(
+    snapshot_every_s: Seconds = Field(
         default=30, description="Seconds between snapshots, from which the service goes on."
     )
     batch_size: Count = Field(default=16, description="Most cameras and zones in one call of the model.")

@@ -30,7 +30,7 @@ class Address:
 
     Attributes:
         url (`str`): What FFmpeg is given.
-        name (`str`): The address as it may be shown, without its password.
+        name (`str`): What the stream is called: the address as it may be shown, unless it has another name.
         format (`str`, *optional*): The FFmpeg format; found from the content without it.
         whitelist (`tuple[str, ...]`): All the protocols that FFmpeg may use, also for what a playlist or a
             redirection names.
@@ -46,13 +46,16 @@ class Address:
     options: dict[str, str] = field(default_factory=dict)
 
 
-def read_address(text: str, protocols: Sequence[str], platform: str = sys.platform) -> Address | None:
+def read_address(
+    text: str, protocols: Sequence[str], platform: str = sys.platform, name: str | None = None
+) -> Address | None:
     """Find out what FFmpeg has to open for a text.
 
     Args:
         text (`str`): A path, a URL, or a camera: `/dev/video0`, `camera:0` or `camera:NAME`.
         protocols (`Sequence[str]`): The protocols that are allowed. `"file"` allows the cameras too.
         platform (`str`): The operating system, as in `sys.platform`.
+        name (`str`, *optional*): What the stream is called; the address, without its password, by default.
 
     Returns:
         `Address`, *optional*: What to open; `None` for a local file, which FFmpeg is not given the name of.
@@ -60,7 +63,7 @@ def read_address(text: str, protocols: Sequence[str], platform: str = sys.platfo
     Raises:
         SourceError: The protocol is not allowed or not known.
     """
-    name = shown(text)
+    name = name or shown(text)
     if camera := re.fullmatch(r"/dev/video(\d+)|camera:(.+)", text):
         _check_allowed("file", name, protocols)
         number = camera[1] or camera[2]

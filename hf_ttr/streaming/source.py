@@ -127,11 +127,11 @@ def _open_text(
 ) -> FrameSource:
     text, said = said_kind(os.fsdecode(source))
     live = live if said is None else said
-    address = read_address(text, protocols)
+    address = read_address(text, protocols, name=name)
     if address is None:
         name = name or shown(text)
         return _thinned(DecodedSource(open_file(text, name, limits, reach), name, bool(live), limits), max_fps)
-    name = name or address.name
+    name = address.name
     is_live = address.is_live if live is None else live
     if reach != EVERYWHERE:
         # FFmpeg follows redirections by itself: what data name is not left to it.

@@ -251,6 +251,15 @@ def test_what_a_newer_change_stands_for_is_gone_only_once_that_was_received(stor
     assert sink.received[-1] == "door/2" and store.counts()[DOOR].folded + len(sink.received) == 3
 
 
+def test_a_cool_down_may_be_longer_than_a_thread_can_wait(store: Store) -> None:
+    sink = Sink()
+    with Delivery(store, DOOR, sink.send, cooldown_s=1e10) as delivery:
+        commit(store, change(0))
+        wait_until(is_empty(store), "the first change")
+        commit(store, change(1))
+        assert not delivery.wait(0.2) and sink.received == ["door/0"]
+
+
 def test_a_clock_that_was_set_back_does_not_prolong_a_cool_down(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = Sink()
     monkeypatch.setattr(store, "last_delivery", lambda destination: time.time() + 1e6)

@@ -141,7 +141,7 @@ def test_home_assistant_is_told_at_the_beginning_and_when_it_has_started(broker:
 
 
 def test_home_assistant_is_told_nothing_where_it_is_not_wanted(broker: Mosquitto) -> None:
-    with service(broker, DOOR, discovery_prefix=None) as mqtt:
+    with service(broker, DOOR, is_discovered=False) as mqtt:
         assert mqtt.first_answer() is None
         becomes(broker, "#", lambda found: set(found) == {"hf_ttr/available", "hf_ttr/door/available"})
 
@@ -191,6 +191,46 @@ def test_cameras_that_went_while_the_service_did_not_run_are_removed_and_nothing
             "homeassistant/sensor/hf_ttr-2f-gate/yard/config",
             "homeassistant/sensor/other/yard/config",
         }
+
+
+def test_what_home_assistant_was_told_is_removed_where_it_is_not_wanted_any_more(broker: Mosquitto) -> None:
+    for is_discovered, count in ((True, 5), (False, 2)):
+        with service(broker, *([DOOR, YARD] if is_discovered else [DOOR]), is_discovered=is_discovered) as mqtt:
+            assert mqtt.first_answer() is None
+            left = becomes(broker, "#", lambda found, count=count: len(found) == count)  # type: ignore[misc]
+    assert set(left) == {"hf_ttr/available", "hf_ttr/door/available"}
+
+
+def test_a_camera_that_never_had_a_state_leaves_nothing_behind_and_other_services_stay(broker: Mosquitto) -> None:
+    with service(broker, DOOR, YARD, is_discovered=False) as mqtt:
+        assert mqtt.first_answer() is None
+        becomes(broker, "#", lambda found: len(found) == 3)
+    with service(broker, YARD, topic_prefix="hf_ttr/gate", is_discovered=False) as other:
+        assert other.first_answer() is None
+        with Mqtt("127.0.0.1", broker.port, is_discovered=False) as mqtt:
+            mqtt.set_places([DOOR], former=["door", "yard"])
+            names = ("hf_ttr", "hf_ttr/door", "hf_ttr/gate", "hf_ttr/gate/yard")
+            becomes(broker, "#", lambda found: set(found) == {f"{name}/available" for name in names})
+
+
+def test_a_state_that_is_not_meant_any_more_is_not_retained(broker: Mosquitto) -> None:
+    state = "hf_ttr/door/state"
+    with service(broker, DOOR) as mqtt:
+        assert mqtt.first_answer() is None
+        mqtt.show(change(0))
+        becomes(broker, "#", lambda found: state in found)
+        # While it runs, and after it did not.
+        mqtt.set_places([DOOR], without_state=["door"])
+        becomes(broker, "#", lambda found: state not in found)
+        mqtt.show(change(1))
+        becomes(broker, "#", lambda found: state in found)
+    with Mqtt("127.0.0.1", broker.port) as mqtt:
+        mqtt.set_places([DOOR, YARD], without_state=["door", "yard"])
+        mqtt.show(change(0, "yard"))
+        left = becomes(broker, "#", lambda found: state not in found and "hf_ttr/yard/state" in found)
+        assert "homeassistant/sensor/hf_ttr/door/config" in left
+        mqtt.show(change(2))
+        becomes(broker, "#", lambda found: b"door/2" in found.get(state, b""))
 
 
 def test_nothing_is_removed_before_it_is_known_which_cameras_there_are(broker: Mosquitto) -> None:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import hf_ttr
 from hf_ttr.cameras.environment import fill_in
-from hf_ttr.cameras.problems import Problem, SettingsError, key_text
+from hf_ttr.cameras.problems import WEBHOOK_KEYS, Problem, SettingsError, key_text
 from hf_ttr.cameras.reading import MOST_BYTES, read_settings
-from hf_ttr.cameras.settings import ServiceSettings
+from hf_ttr.cameras.settings import ServiceSettings, WebhookSettings
 
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cameras.yaml"
@@ -251,6 +251,66 @@ def test_what_is_no_file_of_settings(tmp_path: Path, text: str | bytes, line: in
 def test_keys_and_tags_that_are_none(tmp_path: Path) -> None:
     text = f"{HEAD}? [a, b]\n: 1\ndevice: !secret {SECRET}\n{DOOR}"
     assert [(one.line, one.column, one.key) for one in problems(tmp_path, text)] == [(3, 3, ""), (5, 9, "device")]
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        (f"webhook: http://ha/api/webhook/{SECRET}", "webhook"),
+        (f"webhook: [http://ha/api/webhook/{SECRET}]", "webhook"),
+        (f"webhook: {{url: http://ha/, {SECRET}: 1}}", "webhook"),
+        (f"webhook: {{url: http://ha/, url:http://ha/{SECRET}}}", "webhook"),
+        (f"webhook: {{url: http://ha/, cooldown_s: {SECRET}}}", "webhook.cooldown_s"),
+        (f"webhook: {{url: http://ha/, headers: 'Authorization: Bearer {SECRET}'}}", "webhook.headers"),
+        (f"webhook: {{url: http://ha/, headers: ['Authorization: Bearer {SECRET}']}}", "webhook.headers"),
+        (f"webhook: {{url: http://ha/, headers: {{'Authorization: Bearer {SECRET}'}}}}", "webhook.headers"),
+        (f"webhook: {{url: http://ha/, headers: {{{SECRET}}}}}", "webhook.headers"),
+        (f"? webhook:http://ha/{SECRET}", "webhook:..."),
+    ],
+)
+def test_what_is_not_as_it_is_meant_shows_no_secret(tmp_path: Path, setting: str, key: str) -> None:
+    line, _, found, sentence = only(tmp_path, f"{HEAD}{DOOR}    {setting}\n")
+    assert line == 6 and found == f"cameras.door.{key}" and sentence.startswith("cameras.door")
+
+
+def test_keys_of_a_webhook_that_are_none_show_no_secret_whatever_is_wrong_with_them(tmp_path: Path) -> None:
+    for inner in (
+        f"{SECRET}: 1, {SECRET}: 2",
+        f"{SECRET}: !x 1",
+        f"{SECRET}: '${{NO}}'",
+        f"headers: {{'Bearer {SECRET}': !x 1}}",
+        f"headers: {{'Bearer {SECRET}': '${{NO}}'}}",
+    ):
+        text = f"{HEAD}{DOOR}    webhook: {{url: http://ha/, {inner}}}\n"
+        assert all(one.key.startswith("cameras.door.webhook") for one in problems(tmp_path, text))
+    assert set(WEBHOOK_KEYS) == set(WebhookSettings.model_fields)
+
+
+def test_a_key_without_a_space_behind_it_shows_no_secret(tmp_path: Path) -> None:
+    for text in (f"mqtt: password:{SECRET}\n{DOOR}", f"{DOOR}  gate: [webhook:http://ha/{SECRET}]\n"):
+        assert "but must be a mapping" in only(tmp_path, f"{HEAD}{text}")[3]
+    assert "is 'password:...', but" in only(tmp_path, f"{HEAD}mqtt: password:{SECRET}\n{DOOR}")[3]
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "key"),
+    [
+        ("device: !!int abc", 9, "device"),
+        ("verify_every: !!bool maybe", 15, "verify_every"),
+        ("verify_every: !!float maybe", 15, "verify_every"),
+        ("batch_size: 0b_", 13, "batch_size"),
+        (f"batch_size: {'9' * 5000}", 13, "batch_size"),
+        (f"metrics: !{SECRET} {{}}", 10, "metrics"),
+        ("temporal_reuse: !!python/object:os.system {mode: off}", 17, "temporal_reuse"),
+        ("mqtt: {host: h, tls: !!set {}}", 22, "mqtt.tls"),
+    ],
+)
+def test_a_value_that_is_not_what_its_tag_says_is_a_problem(tmp_path: Path, line: str, column: int, key: str) -> None:
+    assert only(tmp_path, f"{HEAD}{line}\n{DOOR}")[:3] == (3, column, key)
+
+
+def test_a_tag_on_all_cameras_is_one_problem(tmp_path: Path) -> None:
+    assert only(tmp_path, f"{HEAD}cameras: !foo\n  door: !bar {{source: x}}\n")[:3] == (3, 10, "cameras")
 
 
 def test_no_file_a_folder_and_one_that_is_not_to_be_read(tmp_path: Path) -> None:

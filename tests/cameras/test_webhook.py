@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -177,6 +179,22 @@ def test_the_environment_names_a_proxy(receiver: Receiver, monkeypatch: pytest.M
     assert "cannot be reached" in str(refusal(Webhook("http://far-away.invalid/hook")))
 
 
+def test_a_proxy_may_be_written_without_its_protocol(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"127.0.0.1:{receiver.port}")
+    Webhook("http://far-away.invalid/hook").send(change(0))
+    assert receiver.requests[0].path == "http://far-away.invalid/hook"
+
+
+@pytest.mark.parametrize("proxy", ["ftp://u:SECRET@h:1", "http://u:SECRET@h:99999", "http://", "socks5://u:SECRET@h"])
+def test_a_proxy_that_cannot_be_used_is_one_sentence(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(
+        ValueError, match=r"^The proxy in the environment variable HTTP_PROXY cannot be used; .* to NO_PROXY\.$"
+    ):
+        Webhook("http://far-away.invalid/hook")
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("openssl") is None:
@@ -201,10 +219,38 @@ def test_a_receiver_with_https_has_to_be_trusted(certificate: Path, monkeypatch:
         assert receiver.ids == ["door/0"]
 
 
+class Dripping(Receiver):
+    """Answers without an end."""
+
+    drop = b""
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        for _ in range(100):
+            request.wfile.write(self.drop)
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("drop", [b"HTTP/1.1 100 Continue\r\n\r\n", b"H"])
+@pytest.mark.parametrize("protocol", ["http", "https"])
+def test_who_answers_drop_by_drop_has_no_more_time_than_others(
+    protocol: str, drop: bytes, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "certificate.pem"))
+    with Dripping(certificate=certificate if protocol == "https" else None) as receiver:
+        receiver.drop = drop
+        name = f"{protocol}://127.0.0.1:{receiver.port}"
+        webhook = Webhook(name, timeout_s=0.5)
+        begin = time.monotonic()
+        error = refusal(webhook)
+        assert time.monotonic() - begin < 3.0
+        assert str(error) == f"{name} did not answer within 0.5 s; it is sent again." and not error.is_final
+
+
 def test_times_to_wait_are_numbers_or_dates() -> None:
     assert seconds_of("0") == 0.0 and seconds_of("120") == 120.0 and seconds_of(None) is None
     assert 1e8 < (seconds_of("Fri, 31 Dec 2100 23:59:59 GMT") or 0) < 1e11
-    for nonsense in ("", "soon", "-1", "1e9", "Fri, 99 Dec 2100 23:59:59 GMT"):
+    absurd = ("Thu, 01 Jan 99999999999 00:00:00 GMT", f"Thu, 01 Jan 2030 00:00:00 +{'9' * 20}")
+    for nonsense in ("", "soon", "-1", "1e9", "Fri, 99 Dec 2100 23:59:59 GMT", *absurd):
         assert seconds_of(nonsense) is None
 
 

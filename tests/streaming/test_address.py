@@ -89,6 +89,12 @@ def test_allowed_but_unknown_protocol():
         read_address("ftp://host/a", ("ftp",))
 
 
+def test_a_stream_with_a_name_is_called_by_it():
+    with pytest.raises(SourceError, match="^The stream 'door' uses the protocol 'foo'") as caught:
+        read_address("foo:SECRET", PROTOCOLS, name="door")
+    assert "SECRET" not in str(caught.value)
+
+
 def test_capitals_are_no_other_protocol():
     assert read_address("HTTP://Host/A", PROTOCOLS).url == "http://Host/A"
 
