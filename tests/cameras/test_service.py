@@ -73,7 +73,8 @@ def running(service: CameraService) -> Iterator[threading.Thread]:
 
 def test_each_planted_change_is_told_of_once_and_no_other(tmp_path: Path) -> None:
     path = colours.video(tmp_path / "door.mkv", colours.frames(*SCENES))
-    door = {"source": path, "states": {"agree": 3}, "picture": True, "webhook": {"url": "http://127.0.0.1:9/"}}
+    webhook = {"url": "http://127.0.0.1:9/", "picture": True}
+    door = {"source": path, "states": {"agree": 3}, "picture": True, "webhook": webhook}
     service = CameraService(settings_of(tmp_path, {"door": door}), colours.colour_engine())
     service.run()
     assert service.states == {"door": "red"}
