@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..display import shown
+from ..display import shown, without_secrets
 from .command import IMPORTS
 from .errors import InputError, ends_quietly, sentence
 from .label_options import ChosenLabels, Labels, Template, as_label_options
@@ -29,6 +29,7 @@ from .options import (
 
 
 if TYPE_CHECKING:
+    from ..archive.summary import Summary
     from .progress import Progress
 
 
@@ -206,7 +207,7 @@ def _report(folder: str, as_json: bool) -> int:
     except DataError as error:
         raise InputError(sentence(error)) from error
     if as_json:
-        typer.echo(json.dumps({**asdict(summary), "failed": summary.failed}, allow_nan=False))
+        typer.echo(json.dumps({**asdict(_without_secrets(summary)), "failed": summary.failed}, allow_nan=False))
     else:
         print_report(summary)
     try:
@@ -217,3 +218,13 @@ def _report(folder: str, as_json: bool) -> int:
     else:
         typer.echo(f"The same as a picture: {shown(picture)}", err=True)
     return summary.failed
+
+
+def _without_secrets(summary: Summary) -> Summary:
+    """Figures whose addresses may be shown to anybody, as those on the terminal."""
+    failures = {
+        kind: replace(failure, path=without_secrets(failure.path), error=without_secrets(failure.error))
+        for kind, failure in summary.failures.items()
+    }
+    checks = summary.checks and replace(summary.checks, worst_path=without_secrets(summary.checks.worst_path))
+    return replace(summary, failures=failures, checks=checks)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from hf_ttr.answers.statistics import wilson_interval
 from hf_ttr.archive.report import print_report, save_plots, summarise
 from hf_ttr.archive.results import ResultsFolder
 from hf_ttr.archive.row import ClassifiedVideo, EmbeddedVideo, VideoRow
 from hf_ttr.archive.summary import DIVERGENCE_EDGES, Failure
+from hf_ttr.cli import app
 from hf_ttr.evaluation import DataError
 from hf_ttr.storage.ownership import is_ours
 
@@ -216,9 +219,38 @@ def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_picture_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
     summary = summarise(write(tmp_path / "r", *ROWS))
-    (tmp_path / "report.png").write_bytes(b"before")
+    before = Path(save_plots(summary, tmp_path)).read_bytes()
     with full_disk(), pytest.raises(DataError, match="report.png' cannot be written .File too large"):
         save_plots(summary, tmp_path)
-    assert (tmp_path / "report.png").read_bytes() == b"before"
+    assert (tmp_path / "report.png").read_bytes() == before
     with pytest.raises(DataError, match="cannot be written"):
         save_plots(summary, tmp_path / "nowhere")
+
+
+def test_pictures_of_others_are_kept(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
+    folder = write(tmp_path / "r", *ROWS)
+    own = folder / "report.png"
+    own.write_bytes(b"a picture of mine")
+    result = CliRunner().invoke(app, ["archive", "--report", str(folder)])
+    assert result.exit_code == 0 and "report.png' is there already, and was not made by hf-ttr" in result.stderr
+    assert own.read_bytes() == b"a picture of mine"
+    own.unlink()
+    # One's own is replaced.
+    assert save_plots(summarise(folder), folder) == save_plots(summarise(folder), folder) == str(own)
+
+
+def test_json_has_no_passwords(tmp_path: Path) -> None:
+    rows = [
+        classified("rtsp://me:hunter2@host/a", divergence=0.5, same_answer=False, dense_seconds=1.0),
+        failed("https://me:hunter2@host/b.mp4?token=hunter2", error="'https://me:hunter2@host/b.mp4' is not there."),
+    ]
+    result = CliRunner().invoke(app, ["archive", "--report", str(write(tmp_path / "r", *rows)), "--json"])
+    assert result.exit_code == 0 and "hunter2" not in result.output
+    found = json.loads(result.stdout)
+    assert found["checks"]["worst_path"] == "rtsp://host/a"
+    assert found["failures"]["unreadable"] == {
+        "videos": 1,
+        "path": "https://host/b.mp4?token=***",
+        "error": "'https://host/b.mp4' is not there.",
+    }
