@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -137,6 +138,9 @@ def archive(
     counts = (("workers", workers), ("batch-size", batch_size), ("pack", pack), ("decoders", decoders))
     for name, value in (*counts, ("num-clips", num_clips), ("top-k", top_k)):
         check_at_least_1(name, value)
+    # An infinity of GiB is no number of bytes.
+    if not (memory_limit > 0 and math.isfinite(memory_limit * 2**30)):
+        raise InputError(f"--memory-limit is {memory_limit:g}, but must be a positive number of GiB.")
     check_paths(model)
     chosen = ChosenLabels.of(labels, template)
 

@@ -141,6 +141,14 @@ def test_a_command_goes_on_where_a_run_was(
         assert result.exit_code == 2 and words in result.stderr and result.stderr.count("\n") == 1, result.stderr
 
 
+@pytest.mark.parametrize("limit", ["inf", "nan", "-1", "0", "1e308"])
+def test_a_memory_limit_that_cannot_be(archive: Archive, tmp_path: Path, limit: str) -> None:
+    command = ["archive", archive.folder, archive.model, "--out", str(tmp_path / "out"), f"--memory-limit={limit}"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2 and "must be a positive number of GiB" in result.stderr, result.exception
+    assert result.stderr.count("\n") == 1
+
+
 def test_labels_are_chosen_for_a_model_that_reads_them(archive: Archive, ray: Any, tmp_path: Path) -> None:
     model = save_text_model("clip", tmp_path / "clip")
     paths, template = archive.paths[:2], "{}"
