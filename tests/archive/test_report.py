@@ -89,6 +89,25 @@ def test_a_divergence_that_is_no_number_is_the_worst(
     assert checks.counts[-1] == 2 and checks.answers == 1
 
 
+def test_a_check_that_gave_no_number_is_the_worst(tmp_path: Path) -> None:
+    rows = [
+        classified("a.mp4", dense_seconds=2.0),
+        classified("b.mp4", divergence=0.5, same_answer=True, dense_seconds=1.0),
+        classified("c.mp4"),
+    ]
+    checks = summarise(write(tmp_path, *rows)).checks
+    assert checks is not None and (checks.videos, checks.answers, checks.seconds) == (2, 1, 3.0)
+    assert (checks.worst_path, checks.worst_divergence, checks.mean_divergence) == ("a.mp4", None, None)
+    assert checks.counts[-1] == 1 and sum(checks.counts) == 2
+
+
+def test_sums_of_any_size(tmp_path: Path) -> None:
+    most = 2**63 - 1
+    rows = [classified(name, multiply_adds=most, dense_multiply_adds=most) for name in ("a.mp4", "b.mp4", "c.mp4")]
+    summary = summarise(write(tmp_path, *rows))
+    assert (summary.multiply_adds, summary.dense_multiply_adds) == (3 * most, 3 * most)
+
+
 def test_embeddings_are_checked_without_answers(tmp_path: Path) -> None:
     rows = [EmbeddedVideo("a.mp4", divergence=0.25, dense_seconds=1.0, embedding=[1.0, 2.0])]
     summary = summarise(write(tmp_path, *rows, kind=EmbeddedVideo))

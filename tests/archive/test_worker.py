@@ -198,6 +198,13 @@ def test_those_that_are_chosen_are_checked() -> None:
         assert row.dense_seconds > 0 and isinstance(row.same_answer, bool)
 
 
+def test_numbers_that_are_no_labels_have_no_answer_that_is_the_same() -> None:
+    model = model_of(threshold=0.6)
+    model.config.problem_type = "regression"
+    (row,) = worker(model, FakeDecoder(4), WholeVideo(4), verify=1.0).rows(named(videos(8)))
+    assert row.divergence is not None and row.dense_seconds > 0 and row.same_answer is None
+
+
 def test_about_as_many_are_chosen_as_were_asked_for() -> None:
     names = [f"video {number}" for number in range(4000)]
     assert 0.07 < sum(is_chosen(name, 0.1) for name in names) / len(names) < 0.13
