@@ -115,6 +115,7 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
             self.model,
             str(self.model.dtype),
             str(self.model.device),
+            _state_of_text_tower(self.model),
             repr(candidate_labels),
             hypothesis_template,
         )
@@ -284,6 +285,17 @@ class TemporalReuseVideoClassificationPipeline(VideoClassificationPipeline):
         }
         origins = {name: text for name, one in named.items() if (text := origin(one)) is not None}
         return VideoStreams(engine, openers, origins=origins, **of(_STREAMS_OPTIONS))
+
+
+def _state_of_text_tower(model: Any) -> list[tuple[int, int]]:
+    """What is another once the weights that read labels were changed or replaced."""
+    towers = (getattr(model, name, None) for name in ("text_model", "text_projection"))
+    weights = (weight for tower in towers if isinstance(tower, torch.nn.Module) for weight in tower.parameters())
+    # Tensors of inference mode do not count their changes, and those without data have no place.
+    return [
+        (0 if weight.is_meta else weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        for weight in weights
+    ]
 
 
 def _as_video_processor(processor: Any) -> Any:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from .archive.actors import VideoClassifier, VideoEmbedder
+from .display import shown
 
 
 def find_videos(source: str | Sequence[str]) -> Any:
     """
-    The videos of an archive as a Ray data set, with a column `path`; nothing is opened.
+    The videos of an archive as a Ray data set, with a column `path`; nothing is opened. What is left out is a warning.
 
     Args:
         source: a folder, a pattern (`"/archive/**/*.mp4"`), a file with a list of paths (`.txt`, `.csv`, `.jsonl`,
@@ -25,7 +27,10 @@ def find_videos(source: str | Sequence[str]) -> Any:
     from .archive.engine import data_set
     from .archive.sources import find_paths
 
-    return data_set(find_paths(source).paths)
+    found = find_paths(source)
+    for note in found.notes:
+        warnings.warn(shown(note, None), stacklevel=2)
+    return data_set(found.paths)
 
 
 __all__ = ["VideoClassifier", "VideoEmbedder", "find_videos"]

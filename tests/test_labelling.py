@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from functools import cache
@@ -296,6 +297,35 @@ def test_the_pipeline_takes_a_model_in_memory_with_its_tokenizer() -> None:
     assert found["label"] in LABELS
     # The same labels are not read again.
     assert pipe.with_labels(LABELS) is pipe.with_labels(list(LABELS))
+
+
+@pytest.mark.parametrize("name", ["text_projection.weight", "text_model.final_layer_norm.bias"])
+def test_labels_are_read_again_by_weights_that_were_changed(name: str) -> None:
+    model = copy.deepcopy(text_model("clip"))
+    pipe: Any = pipeline(
+        "video-classification", model=model, tokenizer=tokenizer("clip"), video_processor=processor("clip")
+    )
+    before = pipe.with_labels(LABELS)
+    weight = pipe.model.get_parameter(name)
+    with torch.no_grad():
+        weight.neg_()
+        weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    after = pipe.with_labels(LABELS)
+    fresh = hf_ttr.zero_shot(pipe.model, LABELS, tokenizer=tokenizer("clip"))
+    assert torch.equal(after.model.text_model.features, fresh.text_model.features)
+    assert not torch.equal(after.model.text_model.features, before.model.text_model.features)
+    weight.data = weight.data + 1.0
+    assert pipe.with_labels(LABELS) is not after
+
+
+def test_labels_are_read_by_weights_that_do_not_count_their_changes() -> None:
+    with torch.inference_mode():
+        model = copy.deepcopy(text_model("clip"))
+    pipe: Any = pipeline(
+        "video-classification", model=model, tokenizer=tokenizer("clip"), video_processor=processor("clip")
+    )
+    assert model.get_parameter("text_projection.weight").is_inference()
+    assert pipe.with_labels(LABELS) is pipe.with_labels(LABELS)
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

@@ -36,6 +36,9 @@ from .messages import read, write
 GRACE = 10.0
 """Seconds beyond the limit of a request after which a process ends by itself, that nobody ended."""
 
+_LONGEST = 10.0**9
+"""Seconds: timers of the system take no more than some centuries."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -138,7 +141,7 @@ def _leave_nothing_behind() -> None:
 def _alarm_in(seconds: float) -> None:
     """Ends the process in so many seconds, whatever it is at; 0 takes that back."""
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, min(seconds, _LONGEST))
 
 
 def limit_memory(limit: int) -> None:
@@ -153,7 +156,7 @@ def limit_memory(limit: int) -> None:
     except OSError:
         used = 0
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = used + limit
+    wanted = min(used + limit, sys.maxsize)
     with suppress(OSError, ValueError):
         resource.setrlimit(
             resource.RLIMIT_DATA, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most)

@@ -6,8 +6,10 @@ import contextlib
 import logging
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from ..checks import check_counts, first_line
@@ -24,6 +26,8 @@ from .row import ClassifiedVideo
 
 MOST_BLOCKS = 4096
 """Of a Ray data set: more make its driver slow."""
+
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
 INSTALL = "An archive needs Ray; pip install 'ray[data]', or hf-ttr with its extra ray."
 
@@ -199,9 +203,20 @@ def _tables(
             yield table.drop_columns(["computed_share"]).to_pylist()
     except ray.exceptions.RayError as error:
         raise DataError(
-            f"Ray broke off ({shown(first_line(error))}); what came before is complete: run the same command with "
+            f"Ray broke off ({shown(_cause(error))}); what came before is complete: run the same command with "
             "--resume."
         ) from error
+
+
+def _cause(error: Exception) -> str:
+    """What was raised where Ray ran, without its colours and the tracebacks that it quotes."""
+    text = _COLOURS.sub("", str(error))
+    lines = text.splitlines()
+    if any(line.startswith('  File "') for line in lines):
+        raised = [line for before, line in pairwise(lines) if before[:1].isspace() and line.strip() == line != ""]
+        # What Ray makes of it says less.
+        text = next((line for line in reversed(raised) if not line.startswith("ray.")), text)
+    return first_line(RuntimeError(text or type(error).__name__))
 
 
 def _gpus(ray: Any, workers: Workers) -> float:

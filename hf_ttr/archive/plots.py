@@ -11,7 +11,7 @@ from ..display import shown
 from ..evaluation.held_folder import unwritten
 from ..evaluation.metadata import DataError
 from ..storage.files import replacing
-from ..storage.ownership import MARK
+from ..storage.ownership import MARK, is_ours
 from ..visualization.sheet import COMPUTED_COLOUR, REUSED_COLOUR, TEXT_COLOUR, Colour
 from .summary import DIVERGENCE_EDGES, SHARE_EDGES, Summary
 
@@ -34,12 +34,18 @@ def save_plots(summary: Summary, folder: str | os.PathLike[str]) -> str:
         `str`: the path of the picture.
 
     Raises:
-        DataError: if matplotlib is not installed, or the picture cannot be written; one sentence.
+        DataError: if matplotlib is not installed, the picture cannot be written, or a file of that name is another's;
+            one sentence.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise DataError("the plots are drawn with matplotlib; pip install matplotlib.") from error
+    path = os.path.join(folder, PICTURE)
+    if os.path.lexists(path) and not is_ours(path):
+        raise DataError(
+            f"'{shown(path)}' is there already, and was not made by hf-ttr; rename it, and the report is drawn."
+        )
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     (labels, shares), (divergences, failures) = figure.subplots(2, 2)
     computed, grey = _hex(COMPUTED_COLOUR), "#8a919c"
@@ -64,7 +70,6 @@ def save_plots(summary: Summary, folder: str | os.PathLike[str]) -> str:
     _finish(failures, "errors", "videos", None if summary.failures else "no errors")
     for axis in (shares, divergences):
         axis.set_ylabel("videos", color=_hex(TEXT_COLOUR))
-    path = os.path.join(folder, PICTURE)
     try:
         with replacing(path) as temporary, warnings.catch_warnings():
             # Of labels in scripts that the font has not, boxes are drawn.

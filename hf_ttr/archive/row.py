@@ -29,7 +29,7 @@ class VideoRow:
     Attributes:
         path: of the video, as it was given.
         frames: of it that the model saw.
-        duration: of the video, in seconds; `None` where its rate is not known.
+        duration: of the video, in seconds, as its file states it, or else by its rate; `None` where neither is known.
         seconds: of the model on it.
         decoding_seconds, waiting_seconds: of decoding and preparing it, beside the model; and how long the model
             waited for that.

@@ -189,7 +189,7 @@ def _in_bucket(address: str) -> Found:
         return "::".join([front + path, *rest])
 
     try:
-        if _MAGIC.search(path):
+        if _MAGIC.search(path) and not _is_there(files, path):
             kinds = {path: facts["type"] for path, facts in files.glob(path, detail=True).items()}
             return _matches(address, kinds, lambda path: kinds[path] == "directory", whole)
         if files.isfile(path):
@@ -209,6 +209,15 @@ def _in_bucket(address: str) -> Found:
     if not found:
         raise DataError(f"there is nothing at {name}; check the address.")
     return _each_once(map(whole, listed.videos), name, listed)
+
+
+def _is_there(files: Any, path: str) -> bool:
+    """Whether a file system has what is named like a pattern."""
+    try:
+        return bool(files.exists(path))
+    # Some refuse what could be no name.
+    except Exception:
+        return False
 
 
 def _fetched(files: Any, path: str, name: str) -> list[str]:

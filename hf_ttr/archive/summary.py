@@ -185,7 +185,8 @@ class _Sums:
 
         self.videos += len(table)
         for name in (*_SUMMED, "dense_multiply_adds", "dense_seconds"):
-            self.total[name] += compute.sum(table[name]).as_py() or 0
+            # Arrow's sum of whole numbers begins anew beyond 64 bits.
+            self.total[name] += sum(table[name].drop_null().to_pylist())
         self._add_failures(table.filter(compute.is_valid(table["error"])))
         good = table.filter(compute.is_null(table["error"]))
         timed = good.filter(compute.is_valid(good["duration"]))
@@ -193,7 +194,7 @@ class _Sums:
         self.timed_seconds += compute.sum(timed["seconds"]).as_py() or 0.0
         self.unknown_lengths += len(good) - len(timed)
         self.share_counts += _counts(good["computed_share"].drop_null().to_numpy(), SHARE_EDGES)
-        self._add_checks(good.filter(compute.is_valid(good["divergence"])))
+        self._add_checks(good.filter(compute.or_(*map(compute.is_valid, (good["divergence"], good["dense_seconds"])))))
         if "labels" in table.column_names:
             labelled = good.filter(compute.greater(compute.list_value_length(good["labels"]), 0))
             for entry in compute.value_counts(compute.list_element(labelled["labels"], 0)).to_pylist():
@@ -210,7 +211,7 @@ class _Sums:
         if not len(checked):
             return
         self.checked += len(checked)
-        # What is no number is as far as can be.
+        # A row may have none of what is no number, which is as far as can be.
         divergences = np.nan_to_num(checked["divergence"].to_numpy(), nan=np.inf, posinf=np.inf)
         self.divergence += float(divergences.sum())
         self.divergence_counts += _counts(divergences, DIVERGENCE_EDGES)

@@ -221,7 +221,9 @@ class VideoWorker:
             if not math.isfinite(fields["divergence"]):
                 fields |= {"divergence": None, "same_answer": None}
         info = lane.video.facts
-        duration = None if info is None or not info.fps else info.frames / info.fps
+        duration = None if info is None else info.duration
+        if duration is None and info is not None and info.fps:
+            duration = info.frames / info.fps
         self._forget(lane)
         lane.video.close()
         return replace(lane.row, duration=duration, decoding_seconds=lane.video.decoding_seconds, **fields)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..display import shown
+from ..display import shown, without_secrets
 from .command import IMPORTS
 from .errors import InputError, ends_quietly, sentence
 from .label_options import ChosenLabels, Labels, Template, as_label_options
@@ -29,6 +30,7 @@ from .options import (
 
 
 if TYPE_CHECKING:
+    from ..archive.summary import Summary
     from .progress import Progress
 
 
@@ -136,6 +138,9 @@ def archive(
     counts = (("workers", workers), ("batch-size", batch_size), ("pack", pack), ("decoders", decoders))
     for name, value in (*counts, ("num-clips", num_clips), ("top-k", top_k)):
         check_at_least_1(name, value)
+    # An infinity of GiB is no number of bytes.
+    if not (memory_limit > 0 and math.isfinite(memory_limit * 2**30)):
+        raise InputError(f"--memory-limit is {memory_limit:g}, but must be a positive number of GiB.")
     check_paths(model)
     chosen = ChosenLabels.of(labels, template)
 
@@ -206,7 +211,7 @@ def _report(folder: str, as_json: bool) -> int:
     except DataError as error:
         raise InputError(sentence(error)) from error
     if as_json:
-        typer.echo(json.dumps({**asdict(summary), "failed": summary.failed}, allow_nan=False))
+        typer.echo(json.dumps({**asdict(_without_secrets(summary)), "failed": summary.failed}, allow_nan=False))
     else:
         print_report(summary)
     try:
@@ -217,3 +222,13 @@ def _report(folder: str, as_json: bool) -> int:
     else:
         typer.echo(f"The same as a picture: {shown(picture)}", err=True)
     return summary.failed
+
+
+def _without_secrets(summary: Summary) -> Summary:
+    """Figures whose addresses may be shown to anybody, as those on the terminal."""
+    failures = {
+        kind: replace(failure, path=without_secrets(failure.path), error=without_secrets(failure.error))
+        for kind, failure in summary.failures.items()
+    }
+    checks = summary.checks and replace(summary.checks, worst_path=without_secrets(summary.checks.worst_path))
+    return replace(summary, failures=failures, checks=checks)

@@ -17,6 +17,8 @@ class VideoInfo:
         width (`int`): Width of a frame in pixels, as it is shown: after rotation.
         height (`int`): Height of a frame in pixels, as it is shown: after rotation.
         unit_range (`bool`): Whether the video was given as float arrays in [0, 1]; its frames come out times 255.
+        duration (`float`, *optional*): Seconds of the video as the container states them. `None` when it states
+            nothing, and for arrays and pictures.
     """
 
     frames: int
@@ -24,3 +26,4 @@ class VideoInfo:
     width: int
     height: int
     unit_range: bool = False
+    duration: float | None = None

@@ -323,7 +323,8 @@ def _pictures(
                 check_size(frame.width, frame.height, name, limits)
                 if info is None:
                     fps = float(stream.average_rate) if stream.average_rate else None
-                    info = VideoInfo(total, fps, *orientation_of(frame, still).size(frame.width, frame.height))
+                    width, height = orientation_of(frame, still).size(frame.width, frame.height)
+                    info = VideoInfo(total, fps, width, height, duration=_stated_duration(container, stream))
                 pixels = to_rgb(frame, still) if number in wanted else None
                 number += 1
                 yield pixels, info
@@ -355,6 +356,17 @@ def _frames(container: InputContainer, stream: VideoStream, check: Callable[[], 
         started = started or bool(frames)
         yield from frames
     yield from stream.decode(None)
+
+
+def _stated_duration(container: InputContainer, stream: VideoStream) -> float | None:
+    """Seconds of a stream, or of its container where that alone says how long it is."""
+    import av
+
+    if stream.duration and stream.time_base:
+        seconds = float(stream.duration * stream.time_base)
+    else:
+        seconds = (container.duration or 0) / av.time_base
+    return seconds if seconds > 0 else None
 
 
 def _without_frames(name: str) -> VideoDecodingError:

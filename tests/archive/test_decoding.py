@@ -128,6 +128,12 @@ def test_a_video_that_is_closed_is_not_gone_on_with(decoder: GuardedDecoder, pat
     assert video.next() is None and video.facts is None
 
 
+@pytest.mark.parametrize("limits", [{"time_limit": 1e10}, {"time_limit": 1e300}, {"memory_limit": 2**63}])
+def test_limits_may_be_larger_than_those_of_the_system(limits: dict[str, Any]) -> None:
+    with GuardedDecoder(None, Script(), **limits) as running:
+        assert len(rest_of(running.open("a: 2"))) == 2
+
+
 def broken(name: str, folder: Path) -> Any:
     """A source that is none."""
     frames = [picture(index) for index in range(10)]

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import hf_ttr.ray
-from hf_ttr.archive import ArchiveOptions, LabelOptions, Workers, run_archive
+from hf_ttr.archive import ArchiveOptions, LabelOptions, Workers, engine, run_archive
 from hf_ttr.archive.engine import started
 from hf_ttr.archive.results import read_table
 from hf_ttr.cli import app
@@ -141,6 +141,14 @@ def test_a_command_goes_on_where_a_run_was(
         assert result.exit_code == 2 and words in result.stderr and result.stderr.count("\n") == 1, result.stderr
 
 
+@pytest.mark.parametrize("limit", ["inf", "nan", "-1", "0", "1e308"])
+def test_a_memory_limit_that_cannot_be(archive: Archive, tmp_path: Path, limit: str) -> None:
+    command = ["archive", archive.folder, archive.model, "--out", str(tmp_path / "out"), f"--memory-limit={limit}"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2 and "must be a positive number of GiB" in result.stderr, result.exception
+    assert result.stderr.count("\n") == 1
+
+
 def test_labels_are_chosen_for_a_model_that_reads_them(archive: Archive, ray: Any, tmp_path: Path) -> None:
     model = save_text_model("clip", tmp_path / "clip")
     paths, template = archive.paths[:2], "{}"
@@ -193,6 +201,42 @@ def test_found_videos_become_features(archive: Archive, ray: Any) -> None:
     for row in rows:
         if row["error"] is None:
             assert len(row["embedding"]) == row["frames"] == 10 and len(row["embedding"][0]) == 32
+
+
+def test_what_fails_where_ray_runs_is_said(
+    archive: Archive, ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "describe", lambda *arguments: {"model": "gone"})
+    gone = str(tmp_path / "gone")
+    with pytest.raises(DataError) as caught:
+        run_archive(archive.paths, gone, str(tmp_path / "out"), OPTIONS, Workers(1))
+    assert f"model folder '{gone}' does not exist" in str(caught.value)
+    assert "\\x1b" not in str(caught.value) and str(caught.value).endswith("with --resume.")
+
+
+TRACEBACK = """\x1b[36mray::MapWorker(MapBatches(VideoClassifier)).submit()\x1b[39m (pid=1, ip=10.0.0.1)
+  File "/somewhere/thread.py", line 58, in run
+    result = self.fn()
+             ^^^^^^^^^
+OSError: first
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"{TRACEBACK}\nThe above exception was its cause:\n\n{TRACEBACK.replace('first', 'last')}", "OSError: last"),
+        (
+            f"{TRACEBACK}more\n\n\x1b[36mray::x\x1b[39m\nray.exceptions.UserCodeException: UDF failed\nTo change,",
+            "OSError: first",
+        ),
+        (f"{TRACEBACK}  File 'x', line 1\nray.exceptions.UserCodeException: UDF failed", "OSError: first"),
+        ("\x1b[31mThe node died\x1b[39m.\n\tnode: 1\nIt was lost", "The node died"),
+        ("", "OSError"),
+    ],
+)
+def test_the_cause_is_found_in_what_ray_quotes(text: str, words: str) -> None:
+    assert engine._cause(OSError(text)) == words
 
 
 def test_ray_is_ones_own_that_of_a_job_or_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

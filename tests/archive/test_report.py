@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from hf_ttr.answers.statistics import wilson_interval
 from hf_ttr.archive.report import print_report, save_plots, summarise
 from hf_ttr.archive.results import ResultsFolder
 from hf_ttr.archive.row import ClassifiedVideo, EmbeddedVideo, VideoRow
 from hf_ttr.archive.summary import DIVERGENCE_EDGES, Failure
+from hf_ttr.cli import app
 from hf_ttr.evaluation import DataError
 from hf_ttr.storage.ownership import is_ours
 
@@ -84,6 +87,25 @@ def test_a_divergence_that_is_no_number_is_the_worst(
     assert checks.mean_divergence is None and checks.worst_divergence is None
     assert "divergence no number worst no number: a.mp4" in printed(tmp_path, capsys, monkeypatch)
     assert checks.counts[-1] == 2 and checks.answers == 1
+
+
+def test_a_check_that_gave_no_number_is_the_worst(tmp_path: Path) -> None:
+    rows = [
+        classified("a.mp4", dense_seconds=2.0),
+        classified("b.mp4", divergence=0.5, same_answer=True, dense_seconds=1.0),
+        classified("c.mp4"),
+    ]
+    checks = summarise(write(tmp_path, *rows)).checks
+    assert checks is not None and (checks.videos, checks.answers, checks.seconds) == (2, 1, 3.0)
+    assert (checks.worst_path, checks.worst_divergence, checks.mean_divergence) == ("a.mp4", None, None)
+    assert checks.counts[-1] == 1 and sum(checks.counts) == 2
+
+
+def test_sums_of_any_size(tmp_path: Path) -> None:
+    most = 2**63 - 1
+    rows = [classified(name, multiply_adds=most, dense_multiply_adds=most) for name in ("a.mp4", "b.mp4", "c.mp4")]
+    summary = summarise(write(tmp_path, *rows))
+    assert (summary.multiply_adds, summary.dense_multiply_adds) == (3 * most, 3 * most)
 
 
 def test_embeddings_are_checked_without_answers(tmp_path: Path) -> None:
@@ -216,9 +238,38 @@ def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_picture_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
     summary = summarise(write(tmp_path / "r", *ROWS))
-    (tmp_path / "report.png").write_bytes(b"before")
+    before = Path(save_plots(summary, tmp_path)).read_bytes()
     with full_disk(), pytest.raises(DataError, match="report.png' cannot be written .File too large"):
         save_plots(summary, tmp_path)
-    assert (tmp_path / "report.png").read_bytes() == b"before"
+    assert (tmp_path / "report.png").read_bytes() == before
     with pytest.raises(DataError, match="cannot be written"):
         save_plots(summary, tmp_path / "nowhere")
+
+
+def test_pictures_of_others_are_kept(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed.")
+    folder = write(tmp_path / "r", *ROWS)
+    own = folder / "report.png"
+    own.write_bytes(b"a picture of mine")
+    result = CliRunner().invoke(app, ["archive", "--report", str(folder)])
+    assert result.exit_code == 0 and "report.png' is there already, and was not made by hf-ttr" in result.stderr
+    assert own.read_bytes() == b"a picture of mine"
+    own.unlink()
+    # One's own is replaced.
+    assert save_plots(summarise(folder), folder) == save_plots(summarise(folder), folder) == str(own)
+
+
+def test_json_has_no_passwords(tmp_path: Path) -> None:
+    rows = [
+        classified("rtsp://me:hunter2@host/a", divergence=0.5, same_answer=False, dense_seconds=1.0),
+        failed("https://me:hunter2@host/b.mp4?token=hunter2", error="'https://me:hunter2@host/b.mp4' is not there."),
+    ]
+    result = CliRunner().invoke(app, ["archive", "--report", str(write(tmp_path / "r", *rows)), "--json"])
+    assert result.exit_code == 0 and "hunter2" not in result.output
+    found = json.loads(result.stdout)
+    assert found["checks"]["worst_path"] == "rtsp://host/a"
+    assert found["failures"]["unreadable"] == {
+        "videos": 1,
+        "path": "https://host/b.mp4?token=***",
+        "error": "'https://host/b.mp4' is not there.",
+    }

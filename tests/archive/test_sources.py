@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,6 +148,38 @@ def test_buckets(bucket: str) -> None:
     assert find_paths("memory://").paths == [f"memory:///bucket/{name}" for name in ("a/3.mkv", "b/1.MOV", "b/2.mp4")]
     listed = find_paths(f"{bucket}/list.csv").paths
     assert listed == ["/data/5.mp4", "memory://bucket/a/3.mkv", "memory://bucket/b/2.mp4"]
+
+
+def test_names_like_patterns_in_buckets(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    for name in ("c[1]/6.mp4", "c1/7.mp4", "8?.mp4", "88.mp4"):
+        files.pipe(f"/bucket/{name}", b"video")
+    assert find_paths(f"{bucket}/c[1]").paths == [f"{bucket}/c[1]/6.mp4"]
+    assert find_paths(f"{bucket}/c[1]/6.mp4").paths == [f"{bucket}/c[1]/6.mp4"]
+    assert find_paths(f"{bucket}/8?.mp4").paths == [f"{bucket}/8?.mp4"]
+    files.rm_file("/bucket/8?.mp4")
+    assert find_paths(f"{bucket}/8?.mp4").paths == [f"{bucket}/88.mp4"]
+
+    def refuses(self: Any, path: str, **options: Any) -> bool:
+        raise ValueError("that is no name")
+
+    monkeypatch.setattr(type(files), "exists", refuses)
+    assert find_paths(f"{bucket}/8?.mp4").paths == [f"{bucket}/88.mp4"]
+
+
+def test_what_was_left_out_is_told_of_where_videos_become_a_data_set(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed.")
+    import hf_ttr.ray
+    from hf_ttr.archive import engine
+
+    monkeypatch.setattr(engine, "data_set", list)
+    with pytest.warns(UserWarning, match="2 files are no videos, and left out; the first: a/x y.dat.") as caught:
+        assert hf_ttr.ray.find_videos(str(archive)) == below(archive, VIDEOS)
+    assert [one.filename for one in caught] == [__file__]
 
 
 def test_addresses_that_cannot_be_listed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from hf_ttr.archive.cut import Clips, WholeVideo
 from hf_ttr.archive.decoding import DecodingFault
 from hf_ttr.archive.worker import OFF, VideoWorker, is_chosen
 from hf_ttr.evaluation import Protocol
+from hf_ttr.video import VideoInfo
 
 from ..tiny import tiny_parent, tiny_videomae
 
@@ -31,6 +32,8 @@ class FakeVideo:
     log: Counter[str]
     decoding_seconds: float = 0.5
     facts: Any = None
+    fps: float | None = 25.0
+    duration: float | None = None
     _pieces: Iterator[torch.Tensor] | None = None
 
     def prefetch(self) -> None:
@@ -45,7 +48,7 @@ class FakeVideo:
         self._pieces = self._pieces or iter(self.pixels.split(self.size, dim=1))
         piece = next(self._pieces, None)
         if piece is None:
-            self.facts = SimpleNamespace(frames=self.pixels.shape[1], fps=25.0)
+            self.facts = VideoInfo(self.pixels.shape[1], self.fps, 24, 24, duration=self.duration)
             return None
         return SimpleNamespace(pixel_values=piece)
 
@@ -57,10 +60,11 @@ class FakeDecoder:
     size: int
     heals: dict[int, torch.Tensor] = field(default_factory=dict)
     log: Counter[str] = field(default_factory=Counter)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def open(self, source: Any) -> FakeVideo:
         self.log["opened"] += 1
-        return FakeVideo(source, self.size, self.log)
+        return FakeVideo(source, self.size, self.log, **self.facts)
 
     def retry(self, source: Any) -> FakeVideo:
         self.log["again"] += 1
@@ -112,6 +116,15 @@ def test_rows_are_what_the_model_says_piece_by_piece(mode: str, pack: int) -> No
         assert row.scores == pytest.approx(best.values.tolist()[:5], abs=1e-4)
         assert (row.multiply_adds, row.frames, row.error) == (spent, pixels.shape[1], None)
         assert row.duration == pixels.shape[1] / 25 and row.decoding_seconds == 0.5
+
+
+@pytest.mark.parametrize(
+    ("facts", "duration"),
+    [({"duration": 60.0}, 60.0), ({"duration": 60.0, "fps": None}, 60.0), ({}, 0.16), ({"fps": None}, None)],
+)
+def test_a_video_is_as_long_as_it_states_or_else_by_its_rate(facts: dict[str, Any], duration: float | None) -> None:
+    (row,) = worker(model_of(mode="off"), FakeDecoder(4, facts=facts), WholeVideo(4)).rows(named(videos(4)))
+    assert row.duration == duration
 
 
 @pytest.mark.parametrize("mode", ["bidirectional", "causal"])
@@ -183,6 +196,13 @@ def test_those_that_are_chosen_are_checked() -> None:
         kl = divergence(dense, mean_logits(torch.cat(logits), "softmax"), "softmax").item()
         assert row.divergence == pytest.approx(kl, abs=1e-6) and kl > 0
         assert row.dense_seconds > 0 and isinstance(row.same_answer, bool)
+
+
+def test_numbers_that_are_no_labels_have_no_answer_that_is_the_same() -> None:
+    model = model_of(threshold=0.6)
+    model.config.problem_type = "regression"
+    (row,) = worker(model, FakeDecoder(4), WholeVideo(4), verify=1.0).rows(named(videos(8)))
+    assert row.divergence is not None and row.dense_seconds > 0 and row.same_answer is None
 
 
 def test_about_as_many_are_chosen_as_were_asked_for() -> None:

@@ -123,7 +123,14 @@ def test_lossless_video_comes_back_bit_for_bit(size, count):
     given = list(np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8))
     frames, info = read_frames(encode(given))
     np.testing.assert_array_equal(frames, given)
-    assert info == VideoInfo(frames=count, fps=25.0, width=size[1], height=size[0])
+    assert info == VideoInfo(frames=count, fps=25.0, width=size[1], height=size[0], duration=count / 25)
+
+
+def test_a_rate_that_varies_leaves_the_duration_as_it_is_stated(ten_frames):
+    times = [0, 40, 80, 120, 30000, 30040, 30080, 60000]
+    _, info = read_frames(encode(ten_frames[:8], times=times))
+    assert (info.frames, info.fps) == (8, 25.0) and info.duration == pytest.approx(60, abs=0.1)
+    assert read_frames(ten_frames)[1].duration is None
 
 
 def test_transform_sees_each_chosen_frame_once_and_the_others_never(video):
