@@ -80,23 +80,31 @@ class VideoWorker:
         again: list[Lane] = []
         opened: deque[Lane] = deque()
         lanes: list[Lane] = []
-        # The model begins with one while others are decoded: it would wait for as many as it can take.
-        room = 1
-        while waiting or opened or lanes:
-            # Behind those that are in the model, as many have their first piece decoded meanwhile.
-            while waiting and len(opened) + len(lanes) < room + self.pack:
-                number, path, source = waiting.popleft()
-                opened.append(self._lane(number, path, source, self.decoder.open(source)))
-            while opened and len(lanes) < room:
-                lanes.append(opened.popleft())
-            room = min(room + 1, self.pack)
-            lanes, failed = self._advance(lanes, rows)
-            again += failed
-        for lane in again:
-            alone = self._lane(lane.number, lane.path, lane.source, self.decoder.retry(lane.source))
-            left = [alone]
-            while left:
-                left, failed = self._advance(left, rows, is_last=True)
+        left: list[Lane] = []
+        try:
+            # The model begins with one while others are decoded: it would wait for as many as it can take.
+            room = 1
+            while waiting or opened or lanes:
+                # Behind those that are in the model, as many have their first piece decoded meanwhile.
+                while waiting and len(opened) + len(lanes) < room + self.pack:
+                    number, path, source = waiting.popleft()
+                    opened.append(self._lane(number, path, source, self.decoder.open(source)))
+                while opened and len(lanes) < room:
+                    lanes.append(opened.popleft())
+                room = min(room + 1, self.pack)
+                lanes, failed = self._advance(lanes, rows)
+                again += failed
+            for lane in again:
+                alone = self._lane(lane.number, lane.path, lane.source, self.decoder.retry(lane.source))
+                left = [alone]
+                while left:
+                    left, failed = self._advance(left, rows, is_last=True)
+        except BaseException:
+            # Nobody goes on with these; the next videos have the same numbers, and begin anew.
+            for lane in (*opened, *lanes, *left):
+                lane.video.close()
+            self._caches = StreamCaches()
+            raise
         give_back_memory()
         return [row for row in rows if row is not None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,6 +69,10 @@ class FakeDecoder:
     def retry(self, source: Any) -> FakeVideo:
         self.log["again"] += 1
         return FakeVideo(self.heals.get(id(source), source), self.size, self.log)
+
+
+UNTIMED: dict[str, Any] = {"seconds": 0.0, "waiting_seconds": 0.0}
+"""What differs from run to run."""
 
 
 def videos(*lengths: int, views: int = 1, size: int = 24) -> list[torch.Tensor]:
@@ -266,6 +270,31 @@ def test_a_model_that_fails_on_one_video_gives_rows_for_the_others(monkeypatch: 
     assert rows[1].error == "The model fails on '1.mp4' (out of memory); check the two."
     for row, other in zip(rows, expected):
         assert row.error is not None or (row.labels, row.scores) == (other.labels, other.scores)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_call_that_is_broken_off_leaves_nothing_to_the_next(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, (long, short) = model_of(), videos(10, 7)
+    alone = worker(model, FakeDecoder(4), WholeVideo(4)).rows(named([short]))
+    decoder = FakeDecoder(4)
+    running = worker(model, decoder, WholeVideo(4))
+    give = FakeVideo.next
+
+    def broken_off(video: FakeVideo) -> Any:
+        if video._pieces is not None:  # its first piece is in the cache
+            raise error
+        return give(video)
+
+    monkeypatch.setattr(FakeVideo, "next", broken_off)
+    with pytest.raises(error):
+        running.rows(named([long, short]))
+    assert decoder.log["closed"] == decoder.log["opened"] == 2
+    monkeypatch.setattr(FakeVideo, "next", give)
+    assert [replace(row, **UNTIMED) for row in running.rows(named([short]))] == [
+        replace(row, **UNTIMED) for row in alone
+    ]
 
 
 def test_no_numbers_are_an_error() -> None:
