@@ -39,6 +39,10 @@ class ChildDied(Exception):
     """The process ended; the message says how."""
 
 
+class KilledAtStart(RuntimeError):
+    """A signal ended the process before it could be asked; the message is one sentence."""
+
+
 class ChildHung(Exception):
     """The process did not answer in time, and was killed."""
 
@@ -102,13 +106,14 @@ class ChildProcess:
         self._selector.register(self._answers, selectors.EVENT_READ)
         self._selector.register(self._errors, selectors.EVENT_READ)
         self._said = b""
+        self._is_killed = False
 
     def wait_until_ready(self) -> None:
         """
         Waits until it can be asked.
 
         Raises:
-            RuntimeError: if that does not come; one sentence.
+            RuntimeError: if that does not come, `KilledAtStart` where a signal ended it; one sentence.
         """
         settings = {key: value for key, value in asdict(self._set_up).items() if key != "payload"}
         try:
@@ -120,7 +125,7 @@ class ChildProcess:
                 self._said = b""  # what libraries say as they are imported
                 return
             why = about[1]
-        raise _not_started(why)
+        raise _not_started(why, KilledAtStart if self._is_killed else RuntimeError)
 
     def ask(self, message: Any, limit: float, payload: Buffer = b"") -> tuple[tuple[Any, ...], np.ndarray]:
         """
@@ -202,6 +207,7 @@ class ChildProcess:
             code = self._process.wait(_END)
         except subprocess.TimeoutExpired:
             return "it closed its pipe"
+        self._is_killed = code < 0
         with contextlib.suppress(OSError):
             self._said += os.read(self._errors, 2**16)
         lines = [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
@@ -234,8 +240,8 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _not_started(why: str) -> RuntimeError:
-    return RuntimeError(f"The process that decodes videos cannot be started ({why}); see what it lacks.")
+def _not_started(why: str, kind: type[RuntimeError] = RuntimeError) -> RuntimeError:
+    return kind(f"The process that decodes videos cannot be started ({why}); see what it lacks.")
 
 
 def _answer(most: int) -> Generator[memoryview, None, tuple[Any, np.ndarray]]:

@@ -17,10 +17,16 @@ from ..checks import check_counts, is_number
 from ..video import VideoInfo
 from ..video.ahead import Ahead
 from ..video.inputs import name_of
-from .child import ChildDied, ChildHung, ChildProcess, SetUp
+from .child import ChildDied, ChildHung, ChildProcess, KilledAtStart, SetUp
 from .cut import Cut, Piece
 from .row import ErrorKind
 from .turns import Turns
+
+
+STARTS = 3
+"""How often a process is started that is killed as it begins: where memory runs out, decoders are the first to go."""
+
+_PAUSE = 0.5
 
 
 class DecodingFault(Exception):
@@ -90,7 +96,8 @@ class GuardedDecoder:
         self._turns = Turns()
         self._numbers = itertools.count()
         self._closed = False
-        self._lanes = [_Lane(self._set_up, self._turns.beside_others) for _ in range(processes)]
+        self._has_begun = threading.Event()
+        self._lanes = [_Lane(self._set_up, self._turns.beside_others, self._has_begun) for _ in range(processes)]
         for lane in self._lanes:
             lane.ahead.submit(lane.child)
         self._alone: list[_Lane] = []
@@ -121,7 +128,7 @@ class GuardedDecoder:
         """
         self._check_open()
         self._alone = [lane for lane in self._alone if not lane.is_stopped]
-        lane = _Lane(self._set_up, self._turns.alone, is_of_one_video=True)
+        lane = _Lane(self._set_up, self._turns.alone, self._has_begun, is_of_one_video=True)
         self._alone.append(lane)
         return OpenVideo(source, next(self._numbers), lane)
 
@@ -226,7 +233,16 @@ class OpenVideo:
     # What follows runs on the thread of the process.
 
     def _ask(self) -> Piece | VideoInfo:
-        child = self._lane.child()
+        try:
+            child = self._lane.child()
+        except KilledAtStart as error:
+            if not self._lane.has_begun.is_set():
+                raise
+            raise DecodingFault(
+                "killed",
+                f"{self._name} found no process to decode it, as each was killed when it began; give this machine "
+                "more memory, or run less on it.",
+            ) from error
         with self._lane.turn():
             if self._child is not child:
                 self._request(child, ("open", self._number), self._source)
@@ -301,13 +317,18 @@ class _Lane:
     Args:
         set_up: what a process is started with.
         turn: to be had for each request.
+        has_begun: set once a process of this decoder could be asked.
         is_of_one_video: whether it is closed with its video.
     """
 
     def __init__(
-        self, set_up: SetUp, turn: Callable[[], AbstractContextManager[None]], is_of_one_video: bool = False
+        self,
+        set_up: SetUp,
+        turn: Callable[[], AbstractContextManager[None]],
+        has_begun: threading.Event,
+        is_of_one_video: bool = False,
     ) -> None:
-        self.set_up, self.turn, self.is_of_one_video = set_up, turn, is_of_one_video
+        self.set_up, self.turn, self.has_begun, self.is_of_one_video = set_up, turn, has_begun, is_of_one_video
         self.videos = 0
         self.known: ChildProcess | None = None
         self.is_stopped = False
@@ -316,8 +337,16 @@ class _Lane:
 
     def child(self) -> ChildProcess:
         """The process, which is started if there is none; on the thread of the lane."""
-        if (child := self.known) is not None:
-            return child
+        if self.known is not None:
+            return self.known
+        for _ in range(STARTS - 1):
+            try:
+                return self._started()
+            except KilledAtStart:
+                time.sleep(_PAUSE)
+        return self._started()
+
+    def _started(self) -> ChildProcess:
         with self._changing:
             if self.is_stopped:
                 raise CancelledError
@@ -329,6 +358,7 @@ class _Lane:
             if self.is_stopped:
                 raise CancelledError from None
             raise
+        self.has_begun.set()
         return child
 
     def ask(

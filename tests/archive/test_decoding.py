@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 import torch
 
+from hf_ttr.archive.child import ChildProcess
 from hf_ttr.archive.cut import Clips, WholeVideo
-from hf_ttr.archive.decoding import DecodingFault, GuardedDecoder, OpenVideo
+from hf_ttr.archive.decoding import STARTS, DecodingFault, GuardedDecoder, OpenVideo
 from hf_ttr.archive.row import ERROR_KINDS
 from hf_ttr.evaluation import Protocol
 from hf_ttr.video import VideoDecodingError
@@ -427,6 +428,45 @@ def test_a_process_that_cannot_be_set_up_is_no_fault_of_a_video() -> None:
         for _ in range(2):
             with pytest.raises(RuntimeError, match=re.escape("cannot be started (RuntimeError: it is broken)")):
                 running.open("a: 1").next()
+
+
+def killed_as_they_begin(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:
+    """The next processes are killed before they can be asked; returns those that were, as they are."""
+    killed: list[int] = []
+    begin = ChildProcess.__init__
+
+    def beginning(child: ChildProcess, set_up: Any) -> None:
+        begin(child, set_up)
+        if len(killed) < count:
+            killed.append(child._process.pid)
+            child.kill()
+
+    monkeypatch.setattr(ChildProcess, "__init__", beginning)
+    monkeypatch.setattr("hf_ttr.archive.decoding._PAUSE", 0.01)
+    return killed
+
+
+def test_a_process_that_is_killed_as_it_begins_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = killed_as_they_begin(monkeypatch, STARTS - 1)
+    with GuardedDecoder(None, Script()) as running:
+        assert [number for number, _ in rest_of(running.open("a: 2"))] == [0, 1]
+    assert len(killed) == STARTS - 1
+
+
+def test_where_all_are_killed_as_they_begin_it_is_a_fault_of_the_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    with GuardedDecoder(None, Script()) as running:
+        assert len(rest_of(running.open("before: 1"))) == 1
+        killed_as_they_begin(monkeypatch, STARTS)
+        fault = fault_of(running.retry("a: 1"))
+        assert fault.kind == "killed" and "'a: 1' found no process to decode it" in fault.sentence
+        assert len(rest_of(running.retry("after: 1"))) == 1
+
+
+def test_where_none_ever_began_it_is_no_fault_of_a_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_as_they_begin(monkeypatch, 10 * STARTS)
+    says = r"cannot be started \(SIGKILL, as where memory runs out\)"
+    with GuardedDecoder(None, Script()) as running, pytest.raises(RuntimeError, match=says):
+        running.open("a: 1").next()
 
 
 @pytest.mark.parametrize("settings", [{"processes": 0}, {"time_limit": 0}, {"memory_limit": 1.5}])
