@@ -23,6 +23,8 @@ def label(source: str, model: str, out: str, workers: int, gpus: float, verify: 
         fn_constructor_kwargs={"model": model, "verify": verify},
         # A block is a batch: each process gets some videos, and gives back their rows.
         batch_size=None,
+        # Other columns keep their types, also one in which all is missing.
+        batch_format="pyarrow",
         num_gpus=gpus or None,
         num_cpus=None if gpus else 1,
         compute=ray.data.ActorPoolStrategy(size=workers),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..answers.candidate_labels import HYPOTHESIS_TEMPLATE
+from ..checks import first_line
 from ..display import shown
 from .answers import Task
 from .decoding import GuardedDecoder
 from .loading import import_first, load_embeddings, load_labels, prepare
 from .options import ArchiveOptions, LabelOptions
-from .row import to_table
+from .row import VideoRow, schema_of, to_table
 from .worker import VideoWorker
 
 
@@ -41,26 +47,36 @@ class _VideoActor:
         Args:
             batch (`dict[str, numpy.ndarray]`, `pyarrow.Table` or `pandas.DataFrame`): with a column of paths,
                 addresses or the bytes of files; other columns are handed on, unless one of the rows has their name.
+                Bytes have the name that stands in a column `path`, or else `"sha256:"` with their digest.
 
         Returns:
             `pyarrow.Table`: as many rows, in the same order.
 
         Raises:
-            ValueError: if there is no such column.
+            ValueError: if there is no such column, or one cannot be handed on; one sentence.
         """
         columns = _columns(batch)
         if self.column not in columns:
             there = ", ".join(sorted(columns)) or "none"
             raise ValueError(f"a batch has no column {self.column!r}; the columns are {there}. Pass column=.")
-        values = columns[self.column]
-        has_bytes = any(isinstance(value, bytes) for value in values)
-        names = columns.get("path", [f"video {number}" for number in range(len(values))]) if has_bytes else values
-        rows = self.worker.rows((str(name), value) for name, value in zip(names, values))
+        sources = [_as_source(value) for value in _values(columns[self.column])]
+        has_bytes = any(isinstance(source, bytes) for source in sources)
+        names = _values(columns["path"]) if "path" in columns and self.column != "path" else [None] * len(sources)
+        left_out = {*schema_of(self.worker.task.row, self.per_frame).names, *([self.column] if has_bytes else [])}
+        # What cannot be handed on is not found out after hours of work.
+        others = {name: _as_array(name, values) for name, values in columns.items() if name not in left_out}
+        named = [(_name(source, name), source) for source, name in zip(sources, names)]
+        found = iter(self.worker.rows(entry for entry in named if entry[1] is not None))
+        rows = [self._without_path(name) if source is None else next(found) for name, source in named]
         table = to_table(rows, self.worker.task.row, self.per_frame)
-        for name, others in columns.items():
-            if name not in table.column_names and not (name == self.column and has_bytes):
-                table = table.append_column(name, [_as_array(others)])
+        for name, values in others.items():
+            table = table.append_column(name, values)
         return table
+
+    def _without_path(self, name: str) -> VideoRow:
+        where = f"the column '{shown(self.column)}' is empty there"
+        text = f"The video has no path, as {where}; add it, or leave the row out."
+        return self.worker.task.row(name, error=text, error_kind="unreadable")
 
     def close(self) -> None:
         """Ends its decoders; they end with the process in any case."""
@@ -154,23 +170,59 @@ class VideoEmbedder(_VideoActor):
         self.per_frame = per_frame
 
 
-def _columns(batch: Any) -> dict[str, list[Any]]:
-    """The columns of a batch, in whichever of Ray's formats, as lists."""
-    if hasattr(batch, "to_pydict"):
-        found: dict[str, list[Any]] = batch.to_pydict()
-        return found
-    if hasattr(batch, "to_dict") and hasattr(batch, "columns"):
-        found = batch.to_dict(orient="list")
-        return found
-    return {name: values.tolist() if hasattr(values, "tolist") else list(values) for name, values in batch.items()}
+def _columns(batch: Any) -> dict[str, Any]:
+    """The columns of a batch, in whichever of Ray's formats, as they are."""
+    if hasattr(batch, "column_names"):
+        return {name: batch.column(name) for name in batch.column_names}
+    return dict(batch.items())
 
 
-def _as_array(values: list[Any]) -> Any:
+def _values(column: Any) -> list[Any]:
+    """What is in a column, with `None` for what pandas takes for missing."""
+    if hasattr(column, "to_pylist"):
+        found: list[Any] = column.to_pylist()
+        return found
+    if hasattr(column, "notna"):
+        column = column.astype(object).where(column.notna(), None)
+    return list(column.tolist() if hasattr(column, "tolist") else column)
+
+
+def _as_source(value: Any) -> Any:
+    """What is decoded: a path, an address, or bytes; `None` of a value that is missing."""
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _name(source: Any, name: Any) -> str:
+    """The path of a row: that of the video, or of bytes the name they were given, or one that is theirs anywhere."""
+    if source is not None and not isinstance(source, bytes):
+        return str(source)
+    if (given := _as_source(name)) is not None:
+        return str(given)
+    return "" if source is None else f"sha256:{hashlib.sha256(source).hexdigest()[:16]}"
+
+
+def _as_array(name: str, values: Any) -> Any:
+    """A column as it is handed on, of the type that it has."""
     import pyarrow
 
+    if isinstance(values, (pyarrow.Array, pyarrow.ChunkedArray)):
+        return values
     try:
-        return pyarrow.array(values)
-    except pyarrow.ArrowException as error:
+        if str(getattr(values, "dtype", "object")) == "object":
+            plain = [os.fspath(value) if isinstance(value, os.PathLike) else value for value in values]
+            return pyarrow.array(plain, from_pandas=True)
+        if not isinstance(values, np.ndarray):
+            return pyarrow.Array.from_pandas(values)
+        if values.ndim == 1:
+            return pyarrow.array(values, from_pandas=True)
+        array = pyarrow.array(values.reshape(-1))
+        for length in reversed(values.shape[1:]):
+            array = pyarrow.FixedSizeListArray.from_arrays(array, length)
+        return array
+    except (pyarrow.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise ValueError(
-            f"a column of the batch cannot be handed on ({shown(str(error), 80)}); leave it out with select_columns."
+            f"the column '{shown(name)}' of the batch cannot be handed on ({shown(first_line(error), 80)}); leave it "
+            "out with select_columns."
         ) from error

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -66,6 +68,69 @@ def test_other_columns_are_handed_on(archive: Archive) -> None:
     with pytest.raises(ValueError, match=r"no column 'video'; the columns are path\. Pass column=\."):
         classify({"path": archive.paths[:1]})
     classify.close()
+
+
+@pytest.fixture(scope="module")
+def rowing(archive: Archive) -> Iterator[hf_ttr.ray.VideoClassifier]:
+    """Gives a row for whatever it gets."""
+    classify = hf_ttr.ray.VideoClassifier(archive.model, top_k=1)
+    yield classify
+    classify.close()
+
+
+def test_columns_that_are_handed_on_stay_what_they_are(rowing: hf_ttr.ray.VideoClassifier) -> None:
+    import pandas
+    import pyarrow
+
+    columns = {
+        "small": pyarrow.array([1, None], pyarrow.int32()),
+        "large": pyarrow.array([2**63 + 1, 1], pyarrow.uint64()),
+        "exact": pyarrow.array([1, 2], pyarrow.timestamp("ns")),
+        "missing": pyarrow.array([None, None], pyarrow.string()),
+        "map": pyarrow.array([[("a", 1)], []], pyarrow.map_(pyarrow.string(), pyarrow.int64())),
+    }
+    table = rowing(pyarrow.table({"path": ["x", "y"], **columns}))
+    assert {name: table.column(name).combine_chunks() for name in columns} == columns
+    moments = pandas.Series(pandas.to_datetime(["2024-01-01 10:00:00.123456789", None]))
+    frame = pandas.DataFrame({"path": ["x", "y"], "exact": moments, "camera": ["gate", float("nan")]})
+    table = rowing(frame)
+    assert table.column("exact").cast(pyarrow.int64()).to_pylist() == [moments[0].value, None]
+    assert table.column("camera").to_pylist() == ["gate", None]
+    images = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    exact = np.array(["2024-01-01T00:00:00.123456789", "NaT"], "datetime64[ns]")
+    table = rowing({"path": ["x", "y"], "images": images, "exact": exact, "folder": [Path("a"), None]})
+    assert table.column("images").to_pylist() == images.tolist()
+    assert table.column("images").type == pyarrow.list_(pyarrow.list_(pyarrow.float32(), 3), 2)
+    assert table.column("exact").type == pyarrow.timestamp("ns") and table.column("exact").null_count == 1
+    assert table.column("folder").to_pylist() == ["a", None]
+
+
+@pytest.mark.parametrize("values", [[1, "a"], [2**70, 1], [object(), None], [1, b"a"]])
+def test_a_column_that_cannot_be_handed_on_is_refused_before_the_model_runs(
+    rowing: hf_ttr.ray.VideoClassifier, values: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rowing, "worker", SimpleNamespace(task=rowing.worker.task))
+    says = r"^the column 'odd' of the batch cannot be handed on \(.*\); leave it out with select_columns\.$"
+    with pytest.raises(ValueError, match=says):
+        rowing({"path": ["x", "y"], "odd": values})
+
+
+def test_bytes_are_named_by_what_is_in_them_and_a_missing_path_is_a_row(
+    archive: Archive, rowing: hf_ttr.ray.VideoClassifier
+) -> None:
+    import pandas
+
+    content = Path(archive.paths[0]).read_bytes()
+    name = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
+    table = rowing({"path": [archive.paths[0], content, bytearray(content), memoryview(content), None, float("nan")]})
+    assert table.column("path").to_pylist() == [archive.paths[0], name, name, name, "", ""]
+    assert len({str(labels) for labels in table.column("labels").to_pylist()[:4]}) == 1
+    assert table.column("error_kind").to_pylist() == [None] * 4 + ["unreadable"] * 2
+    assert table.column("error").to_pylist()[4] == (
+        "The video has no path, as the column 'path' is empty there; add it, or leave the row out."
+    )
+    frame = pandas.DataFrame({"path": pandas.array([archive.paths[0], pandas.NA], "string")})
+    assert rowing(frame).column("error_kind").to_pylist() == [None, "unreadable"]
 
 
 @pytest.mark.parametrize(
