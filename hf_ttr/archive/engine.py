@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from ..caching.fingerprint import weights_digest
 from ..checks import check_counts, first_line
 from ..configuration import as_temporal_reuse_config
 from ..display import shown, without_secrets
 from ..evaluation.identity import identity_of_model
 from ..evaluation.metadata import DataError
+from ..hub.checkpoints import classifier_class, load_classifier
 from .actors import VideoClassifier
 from .loading import load_labels, prepare
 from .options import ArchiveOptions, LabelOptions
@@ -117,6 +119,10 @@ def describe(model: str, options: ArchiveOptions, labels: LabelOptions) -> dict[
     chosen = asdict(labels)
     if labels.candidate_labels is None:
         del chosen["candidate_labels"], chosen["hypothesis_template"]
+    else:
+        # What the text tower makes of labels differs in its last digits from one kind of CPU to another.
+        towers = load_classifier(model, classifier_class(model), options.temporal_reuse or {})
+        identity["weights"] = weights_digest(towers)
     return {
         "model": without_secrets(model),
         "class": type(task.model).__name__,

@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import CLIPModel
 from typer.testing import CliRunner
 
 import hf_ttr.ray
 from hf_ttr.archive import ArchiveOptions, LabelOptions, Workers, engine, run_archive
-from hf_ttr.archive.engine import started
+from hf_ttr.archive.engine import describe, started
 from hf_ttr.archive.results import read_table
 from hf_ttr.cli import app
 from hf_ttr.evaluation import DataError
+from hf_ttr.models.zero_shot import ZeroShotClassifier
 
 from ..tiny_texts import LABELS, save_text_model
 from .conftest import Archive
@@ -241,6 +244,22 @@ def test_labels_are_chosen_for_a_model_that_reads_them(archive: Archive, ray: An
         assert result.exit_code == 2 and words in result.stderr and result.stderr.count("\n") == 1, result.stderr
     with pytest.raises(ValueError, match="no text tower that could read others"):
         run_archive(paths, archive.model, str(tmp_path / "other"), OPTIONS, Workers(1), LabelOptions(3, LABELS))
+
+
+def test_what_a_text_tower_computes_is_no_part_of_the_identity_but_its_weights_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, chosen = save_text_model("clip", tmp_path / "clip"), LabelOptions(candidate_labels=LABELS)
+    about = describe(model, ArchiveOptions(), chosen)
+    put = ZeroShotClassifier.put_labels
+    with monkeypatch.context() as patch:
+        patch.setattr(ZeroShotClassifier, "put_labels", lambda self, features: put(self, features * (1 + 1e-6)))
+        assert describe(model, ArchiveOptions(), chosen) == about
+    other = CLIPModel.from_pretrained(model)
+    with torch.no_grad():
+        other.text_projection.weight.mul_(2)
+    other.save_pretrained(model)
+    assert describe(model, ArchiveOptions(), chosen)["identity"]["weights"] != about["identity"]["weights"]
 
 
 @pytest.mark.parametrize(
