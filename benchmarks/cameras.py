@@ -3,8 +3,7 @@ How many cameras a core holds: streams of 1280 x 720 in H.264, from the packet t
 
 Cameras are real static scenes, played to and fro, or one picture of them with the noise of a sensor, encoded as
 cameras do. Models of the size of ViT-B and VideoMAE-B have random weights: nothing is said of their answers. How much
-they may reuse is decided by a trained ViT-Tiny: at the largest threshold (or skipping the most frames) at which its
-answers stay near those of the dense model.
+they may reuse is decided by a trained model of their kind, a ViT-Tiny or a VideoMAE-Tiny: see `camera_settings`.
 """
 
 from __future__ import annotations
@@ -26,15 +25,14 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from transformers import VideoMAEConfig, VideoMAEForVideoClassification, ViTForImageClassification
+from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
 import hf_ttr
-from hf_ttr.answers.scores import divergence
 from hf_ttr.streaming import StreamEngine, StreamOptions, VideoStreams, open_source
 from hf_ttr.video import read_frames
 
+from .camera_settings import LARGEST_KL, SKIPS, choose
 from .common import random_vit, real_data
-from .fidelity import loaders
 from .plots import COLOURS
 from .runner import Cell, Part
 from .table import Block, Table
@@ -52,9 +50,8 @@ SCENES = {
 }
 FRAMES = {2: 32, 5: 48, 10: 64}
 """That are looked at of each camera, by rate: whole windows of 16."""
-THRESHOLDS = (0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.56)
-SKIPS = (2, 3, 4, 6, 8)
-LARGEST_KL = 0.02
+SHOWN = {"ViT-B": FRAMES, "VideoMAE-B": dict.fromkeys(RATES, 128)}
+"""The same for what decides how much is reused: of windows there would be too few."""
 MODELS = {"ViT-B": "vit", "VideoMAE-B": "videomae"}
 CODECS = {
     "every frame is needed by the next": "bframes=0:keyint=50:scenecut=0",
@@ -71,8 +68,9 @@ def cells(quick: bool) -> Iterable[Cell]:
     for codec, rate in itertools.product(CODECS, (None, *rates)):
         name = "every frame" if rate is None else f"{rate} fps"
         yield Cell(f"decoding | {codec} | {name}", partial(_decoding_of, codec, rate))
-    for scene, rate in itertools.product(SCENES, rates):
-        yield Cell(f"settings | {scene} | {rate} fps", partial(_chosen, scene, rate), {"kl": LARGEST_KL})
+    for model, scene, rate in itertools.product(MODELS, SCENES, rates):
+        settings: dict[str, Any] = {"kl": LARGEST_KL, "frames": SHOWN[model][rate]}
+        yield Cell(f"settings | {model} | {scene} | {rate} fps", partial(_chosen, model, scene, rate), settings)
     size = "tiny" if quick else "base"
     for model, rate in itertools.product(MODELS, rates):
         settings = {"kl": LARGEST_KL, "size": size}
@@ -80,8 +78,7 @@ def cells(quick: bool) -> Iterable[Cell]:
             f"{model} | dense | still | {rate} fps", partial(_cost, model, size, "still", rate, "dense"), settings
         )
         for way, scene in itertools.product(("skipping", "reuse"), SCENES):
-            if way == "skipping" and MODELS[model] != "vit":
-                # Of windows that lie apart nothing is known between them.
+            if way == "skipping" and not SKIPS[MODELS[model]]:
                 continue
             key = f"{model} | {way} | {scene} | {rate} fps"
             yield Cell(key, partial(_cost, model, size, scene, rate, way), settings)
@@ -157,43 +154,13 @@ def _decode(paths: Sequence[str], rate: int | None, seconds: float) -> dict[str,
 
 
 @lru_cache
-def _chosen(scene: str, rate: int) -> dict[str, Any]:
-    """The largest threshold, and the most frames skipped, at which a trained ViT-Tiny stays near the dense one."""
-    processor, load = loaders(real_data() / "models" / "vit-tiny-tin200", ViTForImageClassification)
-    model = load()
-    kls: dict[str, dict[str, float]] = {"threshold": {}, "skip": {}}
-    clips = [_shown(path, rate, processor()) for path in _cameras(scene, USUAL, FRAMES[rate] / rate)]
-    with torch.inference_mode():
-        dense = [model(clip).logits for clip in clips]
-        for threshold in THRESHOLDS:
-            reuse = hf_ttr.with_temporal_reuse(model, {"mode": "causal", "threshold": threshold})
-            found = [reuse(clip[None]).frame_logits[0] for clip in clips]
-            kls["threshold"][f"{threshold:g}"] = _mean_kl(dense, found)
-        for skip in SKIPS:
-            held = [logits[torch.arange(len(logits)) // skip * skip] for logits in dense]
-            kls["skip"][f"{skip}"] = _mean_kl(dense, held)
-    near = {name: [float(value) for value, kl in values.items() if kl <= LARGEST_KL] for name, values in kls.items()}
-    return {
-        "threshold": max(near["threshold"], default=0.0),
-        "skip": int(max(near["skip"], default=1)),
-        "kls": kls,
-    }
-
-
-def _shown(path: str, rate: int, processor: Any) -> torch.Tensor:
-    with open_source(path, max_fps=rate) as source:
-        frames = [frame.pixels for frame in source.frames()]
-    pixels: torch.Tensor = processor(frames, do_sample_frames=False, return_tensors="pt").pixel_values[0]
-    return pixels
-
-
-def _mean_kl(dense: Sequence[torch.Tensor], found: Sequence[torch.Tensor]) -> float:
-    kls = [divergence(expected, got, "softmax") for expected, got in zip(dense, found)]
-    return float(torch.cat([one.flatten() for one in kls]).mean())
+def _chosen(model: str, scene: str, rate: int) -> dict[str, Any]:
+    """What a trained model of the kind allows, on as many frames as say so."""
+    return choose(MODELS[model], _cameras(scene, USUAL, SHOWN[model][rate] / rate), rate)
 
 
 def _cost(model: str, size: str, scene: str, rate: int, way: str) -> dict[str, Any]:
-    chosen = _chosen(scene, rate)
+    chosen = _chosen(model, scene, rate)
     if way == "skipping" and chosen["skip"] == 1:
         # It is the dense model.
         return {"skip": 1}
@@ -258,7 +225,7 @@ def table(result: dict[str, Any]) -> Block:
         dense = found[model, "dense", "still", f"{rate} fps"]
         for scene in SCENES:
             held, reuse = (found.get((model, way, scene, f"{rate} fps")) for way in ("skipping", "reuse"))
-            settings = found["settings", scene, f"{rate} fps"]
+            settings = found["settings", model, scene, f"{rate} fps"]
             assert reuse is not None
             rows.append(
                 (
@@ -282,9 +249,9 @@ def table(result: dict[str, Any]) -> Block:
         f"Cameras of {SIZE[0]} x {SIZE[1]} pixels, {SOURCE_FPS} frames a second, H.264 as most cameras have it, that "
         "one core keeps up with: seconds of video over seconds of the core, decoding, conversion and preparation "
         "included, behind the first result of each camera. Models have random weights. Threshold and skipping are the "
-        f"largest at which the answers of a trained ViT-Tiny on the same frames have a KL of at most {LARGEST_KL:g} "
-        "from the dense ones (mean over the frames); a dash: skipping any frame has more, or the model looks at "
-        "windows. The last column is what decoding takes of the core at that number of cameras.",
+        f"largest at which the answers of a trained ViT-Tiny, or VideoMAE-Tiny, for the same cameras have a KL of at "
+        f"most {LARGEST_KL:g} from the dense ones (mean over frames or windows); a dash: skipping any frame has more, "
+        "or the model looks at windows. The last column is what decoding takes of the core at that number of cameras.",
         Table(header, rows),
     ]
 
@@ -348,5 +315,7 @@ PART = Part(
     "cameras",
     "cameras",
     cells,
-    lambda quick: {"model": "ViT-B/16 and VideoMAE-B, random weights; vit-tiny-tin200 for the settings"},
+    lambda quick: {
+        "model": "ViT-B/16 and VideoMAE-B, random weights; vit-tiny-tin200 and videomae-tiny-tin200 say how much"
+    },
 )

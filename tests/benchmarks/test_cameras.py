@@ -18,9 +18,9 @@ def result(spent: float = 0.5) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for codec, rate in itertools.product(cameras.CODECS, ("every frame", "2 fps", "5 fps", "10 fps")):
         rows.append({"key": ["decoding", codec, rate], "seconds": 60.0, "spent": 3.0, "decoded": 750, "given": 10})
-    for scene, rate in itertools.product(cameras.SCENES, cameras.RATES):
+    for model, scene, rate in itertools.product(cameras.MODELS, cameras.SCENES, cameras.RATES):
         skip = 1 if scene == "busy" else 2
-        rows.append({"key": ["settings", scene, f"{rate} fps"], "threshold": 0.1, "skip": skip})
+        rows.append({"key": ["settings", model, scene, f"{rate} fps"], "threshold": 0.1, "skip": skip})
     for model, rate in itertools.product(cameras.MODELS, cameras.RATES):
         costs = {"multiply_adds": 30, "dense_multiply_adds": 100}
         rows.append(
