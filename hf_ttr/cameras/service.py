@@ -298,6 +298,7 @@ class CameraService:
         assert streams is not None
         settings = self._with_known_labels(settings)
         changes = changed(self.settings, settings)
+        self._keep()
         try:
             made = self._watched({name: settings.cameras[name] for name in (*changes.added, *changes.changed)})
         except StoreError as error:
@@ -305,7 +306,6 @@ class CameraService:
             return
         if changes.needs_restart:
             logger.warning(f"What changed of {', '.join(changes.needs_restart)} holds from the next start on.")
-        self._keep()
         for name in (*changes.removed, *changes.changed):
             streams.remove(name)
             self._states.pop(name, None)

@@ -76,7 +76,7 @@ class ReconnectingSource(FrameSource):
                         return
                     fault = None
                 except SourceError as error:
-                    fault = error
+                    fault = _without_frames(error)
                 self._drop()
                 if not self._closing.is_set():
                     self.state, self.fault = (RECONNECTING if count else OPENING), fault
@@ -115,3 +115,12 @@ class ReconnectingSource(FrameSource):
         for source in (self._source, self._opened):
             if source is not None:
                 source.close()
+
+
+def _without_frames(fault: SourceError) -> SourceError:
+    """The fault, which else holds the decoder that it came from, in a circle, until the collector comes by."""
+    link: BaseException | None = fault
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return fault

@@ -1,11 +1,13 @@
 """What is wrong with a source: the frames before the fault are given, and one sentence says what it was."""
 
+import gc
 import http.server
 import io
 import signal
 import socket
 import threading
 import time
+import weakref
 
 import av
 import numpy as np
@@ -468,6 +470,33 @@ def test_reconnection():
     assert steps.min() > 0
     assert 0.05 < steps[received - 1] < 60  # the interruption, by the clock on the wall
     assert reader.error is None
+
+
+def test_what_broke_off_is_freed_before_the_collector_comes_by():
+    data = encode(noise(30), "ts-mpeg2")
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data[: len(data) // 2])
+
+    opened = []
+
+    def opener(seconds):
+        source = open_source(url, timeout=2.0)
+        opened.append(weakref.ref(source))
+        return source
+
+    gc.disable()
+    try:
+        with serving(answer) as url, ReconnectingSource(opener, "door", 2.0, 60.0) as source:
+            for _ in source.frames():
+                if source.reconnections == 3:
+                    break
+            assert [one() is not None for one in opened] == [False, False, False, True]
+    finally:
+        gc.enable()
 
 
 def test_source_that_does_not_come_back():
