@@ -91,7 +91,8 @@ def _reused_answers(model: Any, clip: torch.Tensor) -> torch.Tensor:
     if window is None:
         logits: torch.Tensor = model(clip[None]).frame_logits[0]
         return logits
-    found, options = [], {}
+    found: list[torch.Tensor] = []
+    options: dict[str, Any] = {}
     for part in clip.split(window):
         out = model(part[None], **options)
         options = {"past_key_values": out.past_key_values, "stride": window}

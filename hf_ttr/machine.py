@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any
 
 
 KERNELS = 8
@@ -28,7 +31,29 @@ def give_back_memory() -> None:
     """Gives what is free to the system: of tensors of many sizes an allocator keeps ever more, which no one uses."""
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # another library of C
-            ctypes.CDLL(None).malloc_trim(0)
+            _library_of_c().malloc_trim(0)
+
+
+@lru_cache(maxsize=1)
+def _library_of_c() -> Any:
+    # Each one that is made is a circle.
+    return ctypes.CDLL(None)
+
+
+@contextmanager
+def loaded_for_good() -> Iterator[None]:
+    """
+    Lets Python's collector leave alone what is there by now, while a process with all that it needs is at work.
+
+    Else it looks at everything only once a quarter as much has come to it: beside a library and a model, circles of a
+    service lie about for hours.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a process keeps of its machine for nothing, and what not."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -7,7 +8,14 @@ import sys
 import pytest
 import torch
 
-from hf_ttr.machine import KERNEL_CACHE, KERNELS, few_kernels, give_back_memory, processor_name
+from hf_ttr.machine import (
+    KERNEL_CACHE,
+    KERNELS,
+    few_kernels,
+    give_back_memory,
+    loaded_for_good,
+    processor_name,
+)
 
 
 ONCE = """
@@ -53,3 +61,12 @@ def test_few_kernels_are_kept(others: int, is_kept: bool) -> None:
 def test_memory_is_given_back_and_the_processor_has_a_name() -> None:
     give_back_memory()
     assert processor_name()
+
+
+def test_the_collector_leaves_alone_what_is_loaded() -> None:
+    circle: list[object] = []
+    circle.append(circle)
+    with pytest.raises(OSError), loaded_for_good():
+        assert gc.get_freeze_count() > 1000 and not any(one is circle for one in gc.get_objects())
+        raise OSError
+    assert any(one is circle for one in gc.get_objects())

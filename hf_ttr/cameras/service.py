@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..caching.snapshot import SnapshotError
 from ..display import shown
-from ..machine import give_back_memory
+from ..machine import give_back_memory, loaded_for_good
 from ..streaming import StreamEngine, StreamResult, StreamStatistics, VideoStreams
 from ..streaming.base import label, reason_of
 from ..streaming.snapshot_folder import SnapshotFolder
@@ -124,6 +124,7 @@ class CameraService:
                 logger.info(f"Metrics are at http://{shown(host)}:{server.port}/metrics.")
             if self._engine is None:
                 self._engine = load_engine(self.settings)
+                stack.enter_context(loaded_for_good())
             self._cameras = self._watched(self.settings.cameras)
             labels = tuple(self._engine.model.config.id2label.values())
             self._receivers = stack.enter_context(Receivers(self._store, self.settings.mqtt, labels))
