@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 
 HIDDEN = "***"
@@ -108,10 +109,7 @@ def scrub(error: BaseException) -> BaseException:
     Returns:
         `BaseException`: the same error.
     """
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    for link in chain_of(error):
         link.args = tuple(without_secrets(part) if isinstance(part, str) else part for part in link.args)
         for name in ("filename", "filename2", "strerror"):
             if isinstance(value := getattr(link, name, None), str):
@@ -119,8 +117,17 @@ def scrub(error: BaseException) -> BaseException:
                     setattr(link, name, without_secrets(value))
                 except AttributeError:  # made of `args`
                     continue
-        link = link.__cause__ or link.__context__
     return error
 
 
-__all__ = ["HIDDEN", "LONGEST", "as_unicode", "printable", "scrub", "shown", "without_secrets"]
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it, each once, whatever leads back to it."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+__all__ = ["HIDDEN", "LONGEST", "as_unicode", "chain_of", "printable", "scrub", "shown", "without_secrets"]

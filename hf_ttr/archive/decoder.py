@@ -29,7 +29,7 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from ..display import shown
+from ..display import chain_of, shown
 from .messages import read, write
 
 
@@ -174,15 +174,11 @@ def _fault(error: Exception) -> tuple[str, str]:
     return "unprepared", _one_line(error)
 
 
-def _is_memory(error: BaseException | None) -> bool:
+def _is_memory(error: BaseException) -> bool:
     """Whether memory was missing, behind whatever it became."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        isinstance(link, MemoryError) or getattr(link, "errno", None) == errno.ENOMEM for link in chain_of(error)
+    )
 
 
 def _one_line(error: Exception) -> str:

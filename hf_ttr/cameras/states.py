@@ -112,7 +112,7 @@ class StateTracker:
     def best(self, result: StreamResult) -> tuple[str | None, float]:
         """The best label of a result with its score, among those that are meant; `None` if one of them is missing."""
         meant = [one for one in result.labels if self.labels is None or one["label"] in self.labels]
-        if len(meant) < len(self.labels or [""]):
+        if len(meant) < max(1, len(self.labels or ())):
             return None, 0.0
         total = sum(one["score"] for one in meant) if self.labels is not None and self._kind == "softmax" else 1.0
         return meant[0]["label"], meant[0]["score"] / total if total else 0.0

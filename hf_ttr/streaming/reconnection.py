@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 
+from ..display import chain_of
 from .base import FrameSource, SourceError, reason_of
 from .frame import Frame
 from .states import LIVE, OPENING, RECONNECTING
@@ -119,8 +120,6 @@ class ReconnectingSource(FrameSource):
 
 def _without_frames(fault: SourceError) -> SourceError:
     """The fault, which else holds the decoder that it came from, in a circle, until the collector comes by."""
-    link: BaseException | None = fault
-    while link is not None:
+    for link in chain_of(fault):
         link.__traceback__ = None
-        link = link.__cause__ or link.__context__
     return fault

@@ -401,16 +401,21 @@ def test_silence_is_waited_for_once(tmp_path):
     assert sum(wait >= 3.0 for wait in waits) == 1
 
 
-def test_server_that_breaks_off():
-    data = encode(noise(30), "ts-mpeg2")
+def half(data: bytes):
+    """Answer with half of what is promised."""
 
-    def answer(handler):
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
         handler.wfile.write(data[: len(data) // 2])
 
-    with serving(answer) as url:
+    return answer
+
+
+def test_server_that_breaks_off():
+    data = encode(noise(30), "ts-mpeg2")
+    with serving(half(data)) as url:
         frames, fault = read(open_source(url, timeout=2.0))
     whole, _ = read(open_source(data))
     assert 5 <= len(frames) < 20
@@ -473,14 +478,6 @@ def test_reconnection():
 
 
 def test_what_broke_off_is_freed_before_the_collector_comes_by():
-    data = encode(noise(30), "ts-mpeg2")
-
-    def answer(handler):
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data[: len(data) // 2])
-
     opened = []
 
     def opener(seconds):
@@ -490,7 +487,10 @@ def test_what_broke_off_is_freed_before_the_collector_comes_by():
 
     gc.disable()
     try:
-        with serving(answer) as url, ReconnectingSource(opener, "door", 2.0, 60.0) as source:
+        with (
+            serving(half(encode(noise(30), "ts-mpeg2"))) as url,
+            ReconnectingSource(opener, "door", 2.0, 60.0) as source,
+        ):
             for _ in source.frames():
                 if source.reconnections == 3:
                     break
